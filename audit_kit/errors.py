@@ -1,0 +1,38 @@
+"""Errors a user can mend, each with its wording and its exit code.
+
+Data faults are never raised: a bad row is set aside with its reason. What is raised here is misuse, or an input that
+cannot be used at all. The command line prints the sentence alone, without a traceback.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_DONE = 0
+EXIT_FINDINGS = 1
+EXIT_UNUSABLE = 2
+EXIT_DEFECT = 70
+
+
+class AuditError(Exception):
+    """The request or an input cannot be used; the message is one sentence that says how to mend it."""
+
+    exit_code: ClassVar[int] = EXIT_UNUSABLE
+
+
+class RequestError(AuditError):
+    """A command, a function call or a parameter that cannot be carried out as asked."""
+
+
+class SourceError(AuditError):
+    """A file, folder or database that cannot be read at all."""
+
+
+class EngagementError(AuditError):
+    """An audit.toml that does not say what it must."""
+
+
+class ReportError(AuditError):
+    """A report that could not be finished; the failed notebook is kept beside it."""
+
+    exit_code: ClassVar[int] = EXIT_DEFECT

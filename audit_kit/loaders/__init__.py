@@ -1,0 +1,1 @@
+"""From files to tables. Nothing is lost between them."""

@@ -1,0 +1,75 @@
+"""The terms of an engagement: how the export was asked for, and the thresholds that findings are judged by.
+
+`audit.toml` sets them under `[export]` and `[policy.*]`; a name it does not know is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """How the platform export was asked for; null = not said. The period ends before `period_end`."""
+
+    account: str | None = None
+    period_start: datetime | None = None
+    period_end: datetime | None = None
+    status_filter: tuple[str, ...] = ()
+    later_taken_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingPolicy:
+    """How far two records of one invoice may differ."""
+
+    amount_tolerance_yuan: float = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncPolicy:
+    """How soon an issued invoice should be visible on the platform."""
+
+    target_hours: float = 24
+    target_share: float = 0.99
+    late_threshold: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupPolicy:
+    """How often backups run, how they are kept, checked and restored."""
+
+    full: str | None = "0 2 * * *"
+    incremental: str | None = "0 * * * *"
+    tolerance_minutes: float = 60
+    tz: str = "Asia/Shanghai"
+    encrypted: bool = True
+    verify_every_days: float = 31
+    restore_test_every_days: float = 92
+    rpo_minutes: float = 120
+    copies: int = 2
+    sites: int = 2
+    retention_years: float = 5
+    shrink_share: float = 0.2
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResponsePolicy:
+    """How soon a ticket gets its first reply, by level."""
+
+    first_reply_hours: dict[str, float] = field(
+        default_factory=lambda: {"support": 24.0, "it": 8.0, "management": 24.0, "tax_bureau": 72.0}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """All policies of an engagement; `metrics` maps a metric to its highest allowed value."""
+
+    matching: MatchingPolicy = field(default_factory=MatchingPolicy)
+    sync: SyncPolicy = field(default_factory=SyncPolicy)
+    backup: BackupPolicy = field(default_factory=BackupPolicy)
+    metrics: dict[str, float] = field(default_factory=dict)
+    response: ResponsePolicy = field(default_factory=ResponsePolicy)

@@ -1,0 +1,1 @@
+"""Engagements with known truth: sample data, tests and drills."""
