@@ -1,0 +1,319 @@
+"""The command line: it parses, calls one function of one room, and turns what comes back into an exit code.
+
+Exit codes: 0 done; 1 findings at or above `--fail-on`; 2 the request or an input cannot be used (one sentence on
+stderr); 70 a defect of ours (traceback). Progress goes to stderr, results to stdout. Every command imports its room
+only when it runs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit_kit.errors import EXIT_DEFECT, EXIT_DONE, AuditError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import polars as pl
+
+SEVERITIES = ("critical", "high", "medium", "low", "info")
+LANGUAGES = ("zh", "en")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except AuditError as error:
+        print(f"audit-kit: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("audit-kit: stopped; nothing was left half done.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    except Exception:  # noqa: BLE001  the last door: whatever else is raised is our defect
+        return _defect()
+
+
+def _defect() -> int:
+    import platform
+    import traceback
+
+    from audit_kit import __version__
+
+    traceback.print_exc()
+    words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    print(
+        f"\nThis is a defect of audit-kit {__version__}, not of your data. Please report the lines above together with"
+        f" the command ({words}), Python {platform.python_version()} and {platform.platform()}.",
+        file=sys.stderr,
+    )
+    return EXIT_DEFECT
+
+
+def _report(options: argparse.Namespace) -> int:
+    from audit_kit.report import run_report, sample_engagement
+
+    if options.sample == (options.engagement is not None):
+        raise RequestError("Name the engagement's folder, or ask for --sample, one of the two.")
+    result = run_report(
+        sample_engagement() if options.sample else options.engagement,
+        month=options.month,
+        out=options.out,
+        lang=options.lang,
+        pdf=options.pdf,
+        redact=options.redact,
+        fail_on=options.fail_on,
+        jobs=options.jobs,
+    )
+    page = result.folder / "index.html"
+    if options.json:
+        _print_json({"folder": str(result.folder), "page": str(page), "summary": result.summary})
+    else:
+        print(page.resolve().as_uri())
+    return result.exit_code
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from audit_kit.loaders.tables import inspect
+
+    tables = inspect(options.files, headings=dict(options.heading))
+    if options.json:
+        _print_json(tables)
+    else:
+        from audit_kit.console import inspection
+
+        print(inspection(tables, lang=options.lang))
+    return EXIT_DONE
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    from audit_kit.loaders.tables import read
+    from audit_kit.rules.matching import reconcile
+    from audit_kit.workbook import write_table
+
+    matches = reconcile(read(options.ledger, table="ledger").rows, read(options.platform, table="platform").rows)
+    write_table(matches, options.out, table="matches", lang=options.lang)
+    return _counted(matches, "outcome", options)
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from audit_kit.analysis import analyse
+    from audit_kit.loaders.engagement import open_engagement
+    from audit_kit.workbook import write_table
+
+    findings = analyse(open_engagement(options.engagement), lang=options.lang).findings
+    write_table(findings, options.out, table="findings", lang=options.lang)
+    return _counted(findings, "cause", options)
+
+
+def _backups(options: argparse.Namespace) -> int:
+    from audit_kit.analysis import analyse
+    from audit_kit.loaders.engagement import open_engagement
+    from audit_kit.workbook import write_table
+
+    findings = analyse(open_engagement(options.engagement), lang=options.lang).backup_findings
+    write_table(findings, options.out, table="findings", lang=options.lang)
+    return _counted(findings, "cause", options)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from audit_kit.console import events
+    from audit_kit.loaders.engagement import open_engagement
+    from audit_kit.views.trace import trace
+
+    story = trace(open_engagement(options.engagement), options.number, lang=options.lang)
+    if options.json:
+        print(story.write_json())
+    else:
+        print(events(story))
+    return EXIT_DONE
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from audit_kit.training.simulate import simulate
+
+    asked = {"causes": dict(options.cause)} if options.cause else {}
+    truth = simulate(
+        options.folder,
+        invoices=options.invoices,
+        seed=options.seed,
+        month=options.month,
+        format=options.format,
+        **asked,
+    )
+    return _counted(truth, "cause", options)
+
+
+def _lab(options: argparse.Namespace) -> int:
+    from audit_kit.lab import run_lab
+
+    return run_lab(
+        options.engagement, lang=options.lang, folder=options.folder, port=options.port, browser=not options.no_browser
+    )
+
+
+def _counted(frame: pl.DataFrame, column: str, options: argparse.Namespace) -> int:
+    counts = dict(frame[column].drop_nulls().value_counts(sort=True).iter_rows())
+    out = str(getattr(options, "out", getattr(options, "folder", "")))
+    if options.json:
+        _print_json({"out": out, "rows": frame.height, column: counts})
+    else:
+        print("\n".join([f"{out}: {frame.height:,}", *(f"{count:>12,}  {word}" for word, count in counts.items())]))
+    return EXIT_DONE
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not (name and mark and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
+def _share(text: str) -> tuple[str, float]:
+    name, value = _pair(text)
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a share such as 0.01") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="audit-kit",
+        description="Why issued invoices are not on the tax platform: reconcile, explain, report.",
+        epilog="Try it: audit-kit report --sample",
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, example: str, *, json_too: bool = True
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, epilog=f"Example: audit-kit {example}")
+        sub.set_defaults(run=run)
+        sub.add_argument("--lang", choices=LANGUAGES, default="zh", help="language of the result (default: zh)")
+        if json_too:
+            sub.add_argument("--json", action="store_true", help="print the result as JSON")
+        return sub
+
+    _add_report(command)
+    _add_tables(command)
+    _add_engagement(command)
+    _add_training(command)
+    return parser
+
+
+def _add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
+    sub = command(
+        "report",
+        _report,
+        "Write a month's report: HTML pages, findings.xlsx, manifest.",
+        "report engagements/acme --month 2025-05 --out reports",
+    )
+    sub.add_argument("engagement", nargs="?", type=Path, help="folder with the audit.toml, or with the files alone")
+    sub.add_argument("--sample", action="store_true", help="report on the sample engagement that comes with the kit")
+    sub.add_argument("--month", metavar="YYYY-MM", help="default: the latest month in the ledger")
+    sub.add_argument("--out", type=Path, default=Path("reports"), help="where reports are kept (default: reports)")
+    sub.add_argument("--pdf", action="store_true", help="also print every page as PDF (needs Chromium, Chrome or Edge)")
+    sub.add_argument("--redact", action="store_true", help="mask names and tax ids, to send the report outside")
+    sub.add_argument("--fail-on", choices=SEVERITIES, help="exit 1 if a finding is at least this severe")
+    sub.add_argument("--jobs", type=int, default=2, help="notebooks run at the same time (default: 2)")
+
+
+def _add_tables(command: Callable[..., argparse.ArgumentParser]) -> None:
+    sub = command("inspect", _inspect, "Show how files are read, before anything is judged.", "inspect 平台导出.xlsx")
+    sub.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    sub.add_argument(
+        "--heading",
+        action="append",
+        type=_pair,
+        default=[],
+        metavar="THEIRS=OURS",
+        help="such as 票号=invoice_number",
+    )
+
+    sub = command(
+        "reconcile",
+        _reconcile,
+        "Match a ledger with a platform export, row by row.",
+        "reconcile ledger.xlsx platform.xlsx --out matches.xlsx",
+    )
+    sub.add_argument("ledger", type=Path)
+    sub.add_argument("platform", type=Path)
+    _add_out(sub)
+
+
+def _add_engagement(command: Callable[..., argparse.ArgumentParser]) -> None:
+    for name, run, text, example in (
+        ("diagnose", _diagnose, "Give every missing invoice a cause with its evidence.", "--out findings.xlsx"),
+        ("backups", _backups, "Check whether the backups would bring every invoice back.", "--out backups.xlsx"),
+    ):
+        sub = command(name, run, text, f"{name} engagements/acme {example}")
+        sub.add_argument("engagement", type=Path)
+        _add_out(sub)
+
+    sub = command(
+        "trace",
+        _trace,
+        "Tell everything known of one invoice, in time order.",
+        "trace engagements/acme 25112000000012345678",
+    )
+    sub.add_argument("engagement", type=Path)
+    sub.add_argument("number", help="the invoice number, as written anywhere")
+
+    sub = command(
+        "lab",
+        _lab,
+        "Open JupyterLab on the notebooks, your engagement set.",
+        "lab engagements/acme",
+        json_too=False,
+    )
+    sub.add_argument("engagement", nargs="?", type=Path, help="default: the sample engagement")
+    sub.add_argument("--folder", type=Path, help="where your copies of the notebooks are kept")
+    sub.add_argument("--port", type=int, help="default: the first free one from 8888")
+    sub.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
+
+
+def _add_training(command: Callable[..., argparse.ArgumentParser]) -> None:
+    sub = command(
+        "simulate",
+        _simulate,
+        "Make a whole engagement whose truth is known; the truth stands beside DIR, not in it.",
+        "simulate /tmp/acme --invoices 3000 --seed 7 --cause outage=0.02",
+    )
+    sub.add_argument("folder", type=Path, metavar="DIR")
+    sub.add_argument("--invoices", type=int, default=3000)
+    sub.add_argument("--seed", type=int, default=1)
+    sub.add_argument("--month", default="2025-05", metavar="YYYY-MM")
+    sub.add_argument("--cause", action="append", type=_share, default=[], metavar="CAUSE=SHARE")
+    sub.add_argument("--format", choices=("xlsx", "csv", "parquet"), default="xlsx")
+
+
+def _add_out(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--out", type=Path, required=True, help="the ending decides: .parquet, .csv or .xlsx")
+
+
+class _Version(argparse.Action):
+    """Print the version; read from the package only when asked."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from audit_kit import __version__
+
+        parser.exit(message=f"audit-kit {__version__}\n")
