@@ -201,6 +201,7 @@ class InvoiceFiles(Ledger):
     path = _text("路径", "path of the file, relative to its folder")
     sha256 = _text("哈希", "hexadecimal SHA-256 of the file")
     size = _count("大小", "size of the file", "bytes")
+    mtime = _time("修改时间", "modification time of the file")
     role = _text("角色", "xml, ofd, pdf, xbrl or other")
     requested_at = _time("申请时间", "RequestTime inside the invoice")
     signed_at = _time("签名时间", "SignatureTime inside the invoice; minus RequestTime it is the issuing delay")

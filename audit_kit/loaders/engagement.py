@@ -1,0 +1,350 @@
+"""One engagement: a folder, its `audit.toml`, and its sources, read when first asked for.
+
+Nothing is ever written into the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit import schema
+from audit_kit.errors import EngagementError
+from audit_kit.loaders import settings as settings_
+from audit_kit.loaders import sources
+from audit_kit.loaders.reading import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from audit_kit.loaders.settings import Settings
+    from audit_kit.policy import Export, Policy
+
+FROM_BACKUPS = ("backups", "backup_checks", "backup_listing")
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One entry of a table's sources: the files it names, or a database; see `settings.Source`."""
+
+    paths: tuple[Path, ...] = ()
+    uri: str | None = None
+    query: str | None = None
+    tz: str | None = None
+    taken_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Engagement:
+    """What is audited, on what terms, and from which sources.
+
+    `sources` maps a table to its inputs; `unused` are files in the folder that no table took.
+    """
+
+    folder: Path
+    name: str
+    settings: Settings
+    sources: Mapping[str, tuple[Input, ...]]
+    unused: tuple[str, ...] = ()
+    _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
+    _lock: RLock = field(default_factory=RLock, repr=False)
+
+    @property
+    def taxpayer_ids(self) -> tuple[str, ...]:
+        """The audited company's taxpayer ids, as stated."""
+        return self.settings.taxpayer_ids
+
+    @property
+    def taxpayer_name(self) -> str | None:
+        """The audited company's name, as stated."""
+        return self.settings.taxpayer_name
+
+    @property
+    def direction(self) -> str:
+        """`issued` or `received`."""
+        return self.settings.direction
+
+    @property
+    def policy(self) -> Policy:
+        """The thresholds that findings are judged by."""
+        return self.settings.policy
+
+    @property
+    def headings(self) -> Mapping[str, str]:
+        """The user's own headers and the columns they stand for."""
+        return self.settings.headings
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """The emergency plan."""
+        return self.settings.plan
+
+    @property
+    def calendar(self) -> Mapping[str, Any]:
+        """Filing deadlines, month-end and year-end windows."""
+        return self.settings.calendar
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The training plan and its log."""
+        return self.settings.training
+
+    @property
+    def taken_at(self) -> datetime:
+        """When the platform export was taken, Beijing time.
+
+        Where it is not stated: the newest export's time, else the last 导出 operation, else the end of what the
+        platform, or the ledger, or the backups show.
+        """
+        stated = [entry.taken_at for entry in self.sources.get("platform", ()) if entry.taken_at]
+        stated += [entry.taken_at for entry in self.sources.get("exports", ()) if entry.taken_at]
+        if self.settings.taken_at or stated:
+            return self.settings.taken_at or max(stated)
+        if exported := last_export(self.table("operations")):
+            moment: datetime = exported["at"]
+            return moment
+        for table, column in (("platform", "issued_at"), ("ledger", "issued_at"), ("backups", "started_at")):
+            if isinstance(latest := self.table(table)[column].max(), datetime):
+                return _end_of(latest)
+        raise EngagementError(
+            f"{self.name}: no time is known; add taken_at = 2025-06-01T09:00:00 under [engagement] in audit.toml."
+        )
+
+    @property
+    def export(self) -> Export:
+        """How the export was asked for, what is not stated filled in by `settle_export`."""
+        return settle_export(self.settings.export, self.table("operations"), self.table("platform"))
+
+    def has(self, table: str) -> bool:
+        """Tell whether the engagement has a source of this table."""
+        _known(table)
+        if table == "platform":
+            return "platform" in self.sources or "exports" in self.sources
+        return table in self.sources
+
+    def table(self, table: str) -> pl.DataFrame:
+        """Return a table's kept rows; without a source, none."""
+        return self.reading(table).rows
+
+    def reading(self, table: str) -> Reading:
+        """Return a table as it was read, `Reading.nothing` where there is no source; each source is read once."""
+        _known(table)
+        with self._lock:
+            if table not in self._readings:
+                self._readings.update(self._read(table))
+            return self._readings[table]
+
+    def _read(self, table: str) -> dict[str, Reading]:
+        if table in FROM_BACKUPS:
+            return self._read_backups()
+        if table in ("platform", "exports"):
+            return self._read_exports()
+        readings = [self._read_input(table, entry) for entry in self.sources.get(table, ())]
+        return {table: _evaluated(joined(table, readings), self.folder)}
+
+    def _read_input(self, table: str, entry: Input) -> Reading:
+        """Read one input by the reader of its kind."""
+        if entry.uri is not None:
+            from audit_kit.loaders.databases import read_database  # noqa: PLC0415 (drivers are an extra)
+
+            found: Reading = read_database({"uri": entry.uri, "query": entry.query}, table=table)
+            return in_beijing(found, entry.tz)
+        readings: list[Reading] = []
+        files = list(entry.paths)
+        if table == "invoice_files":
+            from audit_kit.loaders import einvoices  # noqa: PLC0415 (lxml and ofdkit only where needed)
+
+            inner = [path for path in files if path.is_dir() or path.suffix.lower() in sources.INVOICE_FILES]
+            files = [path for path in files if path not in set(inner)]
+            if inner:
+                readings.append(einvoices.read_paths(inner, root=self.folder))
+        from audit_kit.loaders import tables  # noqa: PLC0415 (heavy, and only where a table is read)
+
+        readings += [tables.read(path, table=table, headings=self.headings, root=self.folder) for path in files]
+        return in_beijing(joined(table, readings), entry.tz)
+
+    def _read_backups(self) -> dict[str, Reading]:
+        """Read the tools' own output, and beside it the canonical tables of checks and listings."""
+        parts: dict[str, list[Reading]] = {table: [] for table in FROM_BACKUPS}
+        for entry in self.sources.get("backups", ()):
+            if entry.uri is not None:
+                parts["backups"].append(self._read_input("backups", entry))
+                continue
+            from audit_kit.loaders.backups import read_backups  # noqa: PLC0415 (only where there are backups)
+
+            for table, reading in read_backups(entry.paths, root=self.folder, tz=entry.tz).items():
+                parts[table].append(reading)
+        for table in FROM_BACKUPS[1:]:
+            own = joined(table, [self._read_input(table, entry) for entry in self.sources.get(table, ())])
+            parts[table].append(_evaluated(own, self.folder))
+        return {table: joined(table, readings) for table, readings in parts.items()}
+
+    def _read_exports(self) -> dict[str, Reading]:
+        """Read the platform's export, or several that were taken one after the other."""
+        entries = (*self.sources.get("platform", ()), *self.sources.get("exports", ()))
+        dated = sorted((entry for entry in entries if entry.taken_at), key=lambda entry: str(entry.taken_at))
+        whole = joined("platform", [self._read_input("platform", entry) for entry in entries if not entry.taken_at])
+        successive = [self._read_input("platform", entry) for entry in dated]
+        exports = [
+            reading.rows.with_columns(taken_at=pl.lit(entry.taken_at).cast(pl.Datetime("us")))
+            for reading, entry in zip(successive, dated, strict=True)
+        ]
+        nothing = schema.empty("platform").with_columns(taken_at=pl.lit(None, pl.Datetime("us")))
+        history = pl.concat([nothing, *exports], how="diagonal_relaxed")
+        newest = joined("platform", [whole, *successive])
+        platform = replace(newest, rows=pl.concat([whole.rows, _standing(exports)], how="diagonal_relaxed"))
+        return {"platform": platform, "exports": replace(Reading.nothing("platform"), table="exports", rows=history)}
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 over every input's content, the settings and the version of this package."""
+        total = hashlib.sha256(json.dumps(asdict(self.settings), default=str, sort_keys=True).encode())
+        total.update(package_version().encode())
+        for table, entries in sorted(self.sources.items()):
+            for entry in entries:
+                total.update(f"{table} {entry.uri} {entry.query} {entry.tz} {entry.taken_at}".encode())
+                for path, sha256 in sources.digests(entry.paths):
+                    total.update(f"{sha256} {self.relative(path)}\n".encode())
+                if entry.uri is not None:
+                    total.update(self.table(table).write_ipc(None, compat_level=None).getvalue())
+        return total.hexdigest()
+
+    def relative(self, path: Path) -> str:
+        """Return a path as the findings show it: relative to the engagement, outside of it the file's name."""
+        return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else path.name
+
+
+def open_engagement(path: str | Path) -> Engagement:
+    """Open the engagement in a folder, or of an `audit.toml`; its sources are found, but not yet read.
+
+    Raises:
+        EngagementError: no such folder, an `audit.toml` that does not say what it must, or a source that is not there.
+    """
+    folder = Path(path)
+    folder = folder.parent if folder.name == settings_.FILE and folder.is_file() else folder
+    if not folder.is_dir():
+        raise EngagementError(f"{folder}: no such folder; an engagement is a folder with an audit.toml.")
+    folder = folder.resolve()
+    settings = settings_.load(folder)
+    unused: tuple[str, ...] = ()
+    if settings.sources is None:
+        found, unused = sources.recognised(folder, settings.headings)
+        inputs: dict[str, tuple[Input, ...]] = {table: (Input(paths=paths),) for table, paths in found.items()}
+    else:
+        inputs = {
+            table: tuple(_input(folder, table, source) for source in entries)
+            for table, entries in settings.sources.items()
+        }
+    if not inputs:
+        raise EngagementError(
+            f"{folder.name}: neither an audit.toml with [sources] nor a file that is a ledger or a platform export."
+        )
+    return Engagement(
+        folder=folder, name=settings.name or folder.name, settings=settings, sources=inputs, unused=unused
+    )
+
+
+def settle_export(stated: Export, operations: pl.DataFrame, platform: pl.DataFrame) -> Export:
+    """Return how the export was asked for, with what was not stated filled in.
+
+    The last 导出 row of `operations` gives the account. The platform's own range of `issued_at`, in whole days, gives
+    the period; its end is excluded.
+    """
+    account = stated.account
+    if account is None and (exported := last_export(operations)):
+        account = exported["account"]
+    first, last = platform["issued_at"].min(), platform["issued_at"].max()
+    start, end = stated.period_start, stated.period_end
+    if isinstance(first, datetime) and isinstance(last, datetime):
+        start = start or first.replace(hour=0, minute=0, second=0, microsecond=0)
+        end = end or _end_of(last)
+    return replace(stated, account=account, period_start=start, period_end=end)
+
+
+def last_export(operations: pl.DataFrame) -> dict[str, Any] | None:
+    """Return the last 导出 row of an operation log that has a time, or null."""
+    rows = operations.filter(pl.col("action").cast(pl.String) == "export", pl.col("at").is_not_null()).sort(
+        "at", maintain_order=True
+    )
+    return rows.row(-1, named=True) if rows.height else None
+
+
+def joined(table: str, readings: list[Reading]) -> Reading:
+    """Return several readings of one table as one, in order; columns without a place stand after the canonical ones."""
+    if len(readings) == 1:
+        return readings[0]
+    parts = [Reading.nothing(table), *readings]
+
+    def together(name: str) -> pl.DataFrame:
+        return pl.concat([getattr(part, name) for part in parts], how="diagonal_relaxed")
+
+    return Reading(table, together("rows"), together("set_aside"), together("control"), together("files"))
+
+
+def in_beijing(reading: Reading, tz: str | None) -> Reading:
+    """Return the reading with its times, which the source gives in the zone `tz`, as Beijing time."""
+    if tz is None or tz == "Asia/Shanghai":
+        return reading
+    times = pl.selectors.datetime(time_zone=None)
+    moved = times.dt.replace_time_zone(tz, ambiguous="earliest", non_existent="null")
+    rows = reading.rows.with_columns(moved.dt.convert_time_zone("Asia/Shanghai").dt.replace_time_zone(None))
+    return replace(reading, rows=rows)
+
+
+def _standing(exports: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return what stands after successive exports: the newest, and of older ones what lies outside its dates."""
+    if not exports:
+        return schema.empty("platform")
+    kept = exports[-1].drop("taken_at")
+    for older in reversed(exports[:-1]):
+        first, last = kept["issued_at"].min(), kept["issued_at"].max()
+        outside = older.drop("taken_at")
+        if first is not None:
+            outside = outside.filter(~pl.col("issued_at").is_between(first, last))
+        kept = pl.concat([outside, kept], how="diagonal_relaxed")
+    return kept
+
+
+def _evaluated(reading: Reading, root: Path) -> Reading:
+    """Return checks and restore tests with level and result read from the tools' own output."""
+    if reading.table not in ("backup_checks", "restore_tests") or reading.rows.is_empty():
+        return reading
+    from audit_kit.loaders.backups import read_checks  # noqa: PLC0415 (only where there are backups)
+
+    rows: pl.DataFrame = read_checks(reading.rows, root)
+    return replace(reading, rows=rows)
+
+
+def _input(folder: Path, table: str, source: settings_.Source) -> Input:
+    paths = () if source.path is None else sources.resolve(folder, table, source.path)
+    return Input(paths=paths, uri=source.uri, query=source.query, tz=source.tz, taken_at=source.taken_at)
+
+
+def _known(table: str) -> None:
+    if table not in settings_.SOURCES:
+        raise EngagementError(f"{table} is no table of an engagement; they are {', '.join(settings_.SOURCES)}.")
+
+
+def _end_of(moment: datetime) -> datetime:
+    """Return the first moment after a moment's day."""
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
+
+
+@cache
+def package_version() -> str:
+    """Return the version of this package with the hash of its content, so that a changed rule is a new version."""
+    total = hashlib.sha256()
+    with as_file(files("audit_kit")) as package:
+        for file in sorted((*package.rglob("*.py"), *package.rglob("*.toml"))):
+            total.update(file.read_bytes())
+    return f"{version('audit-kit')}+{total.hexdigest()[:16]}"

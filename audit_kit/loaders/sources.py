@@ -1,0 +1,152 @@
+"""Where an engagement's sources lie: globs, folders and files by name, confined to the engagement.
+
+A relative path never leads out of the engagement, neither by `..` nor through a symbolic link; an absolute one is the
+user's own word and may.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit_kit import resources, schema
+from audit_kit.errors import EngagementError
+from audit_kit.loaders.settings import FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+TABLE_FILES = (".xlsx", ".xlsm", ".xls", ".csv", ".tsv", ".txt", ".parquet", ".json")
+INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
+CATALOGUES = (".jsonl", ".sha256", ".tar", ".wal.txt")
+# Tables whose sources may be folders that their own reader walks through.
+FOLDERS = ("invoice_files", "backups")
+CHUNK = 1 << 20
+
+
+def resolve(folder: Path, table: str, pattern: str) -> tuple[Path, ...]:
+    """Return the files or folders that a path or glob of `[sources]` names, in order of their names.
+
+    Raises:
+        EngagementError: nothing is there, or a relative path leads out of the engagement.
+    """
+    written = Path(pattern)
+    if not written.is_absolute() and ".." in written.parts:
+        _outside(table, pattern)
+    base = Path(written.anchor) if written.is_absolute() else folder
+    relative = str(written.relative_to(base)) if written.is_absolute() else pattern
+    exact = base / relative
+    hits = [exact] if exact.exists() else sorted(_glob(base, relative))
+    hits = [hit for hit in hits if not _is_debris(hit)]
+    if not hits:
+        raise EngagementError(f'{FILE}: [sources] {table} = "{pattern}" names no file in {folder.name}.')
+    if not written.is_absolute():
+        for hit in hits:
+            if not is_inside(folder, hit):
+                _outside(table, pattern)
+    if table in FOLDERS:
+        return tuple(hits)
+    return tuple(file for hit in hits for file in (walk(hit) if hit.is_dir() else (hit,)))
+
+
+def _glob(base: Path, pattern: str) -> Iterator[Path]:
+    try:
+        yield from base.glob(pattern)
+    except (ValueError, NotImplementedError) as error:
+        raise EngagementError(f'{FILE}: [sources] "{pattern}" is no path or glob: {error}.') from error
+
+
+def _outside(table: str, pattern: str) -> None:
+    raise EngagementError(
+        f'{FILE}: [sources] {table} = "{pattern}" leads out of the engagement; if that is meant, write the whole path.'
+    )
+
+
+def is_inside(folder: Path, path: Path) -> bool:
+    """Tell whether a path, its links followed, stays in the folder."""
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def _is_debris(path: Path) -> bool:
+    """Tell whether a file is an editor's or a system's leftover: hidden, or Excel's lock file."""
+    return path.name.startswith((".", "~$"))
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder in order of their paths, hidden ones and links that lead out left aside."""
+    for path in sorted(folder.iterdir()):
+        if _is_debris(path) or (path.is_symlink() and not is_inside(folder, path)):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from walk(path)
+        elif path.is_file():
+            yield path
+
+
+def recognised(folder: Path, headings: Mapping[str, str]) -> tuple[dict[str, tuple[Path, ...]], tuple[str, ...]]:
+    """Return the files of each table, found by name and headers, and the paths of files that are none."""
+    found: dict[str, list[Path]] = {}
+    unused: list[str] = []
+    for file in walk(folder):
+        if file == folder / FILE:
+            continue
+        tables = _tables_of(file, file.relative_to(folder), headings)
+        for table in tables:
+            found.setdefault(table, []).append(file)
+        if not tables:
+            unused.append(file.relative_to(folder).as_posix())
+    return {table: tuple(files) for table, files in found.items()}, tuple(unused)
+
+
+def _tables_of(file: Path, relative: Path, headings: Mapping[str, str]) -> list[str]:
+    """Return the tables in one file: its folder's or own name tells, else its headers."""
+    name = file.name.lower()
+    if name.endswith(CATALOGUES) or _in_bag(file):
+        return ["backups"]
+    named = _named(relative)
+    if name.endswith(INVOICE_FILES):
+        return [named if named == "backups" else "invoice_files"]
+    if not name.endswith(TABLE_FILES):
+        return []
+    if named is not None:
+        return [named]
+    from audit_kit.loaders import tables  # noqa: PLC0415 (heavy, and only needed where no name tells)
+
+    return list(tables.recognise(file, headings=headings))
+
+
+def _in_bag(file: Path) -> bool:
+    return any((parent / "bagit.txt").exists() for parent in list(file.parents)[:3])
+
+
+def _named(relative: Path) -> str | None:
+    """Return the table that a file's folders or own name give away, the outermost first."""
+    names = resources.load("engagement")["names"]
+    for part in (*relative.parts[:-1], relative.stem):
+        words = part.lower()
+        for table in (*schema.INPUTS, "exports"):
+            if any(words.startswith(name) or (not name.isascii() and name in words) for name in names.get(table, ())):
+                return table
+    return None
+
+
+def digest(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal; within a process an unchanged file is read once."""
+    stat = path.stat()
+    return _digest(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 18)
+def _digest(path: str, _size: int, _mtime_ns: int) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digests(paths: Iterable[Path]) -> list[tuple[Path, str]]:
+    """Return every file below the paths with its SHA-256, in order."""
+    files = [file for path in paths for file in (walk(path) if path.is_dir() else (path,))]
+    with ThreadPoolExecutor() as pool:
+        return list(zip(files, pool.map(digest, files), strict=True))
