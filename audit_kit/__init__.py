@@ -1,1 +1,60 @@
-"""audit_kit: why issued invoices are not on the tax platform, with evidence and next steps."""
+"""audit_kit: why issued invoices are not on the tax platform, with evidence and next steps.
+
+`import audit_kit as ak` is the library's door: `ak.open_engagement(path)`, `ak.analyse(engagement)`,
+`ak.reconcile(ledger, platform)`, `ak.charts` and the names below. Nothing is loaded before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audit_kit.analysis import analyse as analyse
+    from audit_kit.analysis import audit_backups as audit_backups
+    from audit_kit.analysis import diagnose as diagnose
+    from audit_kit.analysis import month as month
+    from audit_kit.analysis import read as read
+    from audit_kit.loaders.engagement import open_engagement as open_engagement
+    from audit_kit.loaders.hashing import hash_files as hash_files
+    from audit_kit.report import run_report as run_report
+    from audit_kit.rules.delays import probability_late as probability_late
+    from audit_kit.rules.delays import survival as survival
+    from audit_kit.rules.matching import reconcile as reconcile
+    from audit_kit.views import charts as charts
+    from audit_kit.views.trace import trace as trace
+
+# Each name of the library and the room it comes from; an empty name is the room itself.
+_DOOR = {
+    "analyse": ("audit_kit.analysis", "analyse"),
+    "audit_backups": ("audit_kit.analysis", "audit_backups"),
+    "charts": ("audit_kit.views.charts", ""),
+    "diagnose": ("audit_kit.analysis", "diagnose"),
+    "hash_files": ("audit_kit.loaders.hashing", "hash_files"),
+    "month": ("audit_kit.analysis", "month"),
+    "open_engagement": ("audit_kit.loaders.engagement", "open_engagement"),
+    "probability_late": ("audit_kit.rules.delays", "probability_late"),
+    "read": ("audit_kit.analysis", "read"),
+    "reconcile": ("audit_kit.rules.matching", "reconcile"),
+    "run_report": ("audit_kit.report", "run_report"),
+    "survival": ("audit_kit.rules.delays", "survival"),
+    "trace": ("audit_kit.views.trace", "trace"),
+}
+__all__ = sorted(_DOOR)  # noqa: PLE0605 (the door's own names)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (functions, a module, a version)
+    """Bring in a name of the library when it is first used."""
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 (as lazy as the rest)
+
+        return version("audit-kit")
+    if name not in _DOOR:
+        raise AttributeError(f"module 'audit_kit' has no attribute {name!r}")
+    room, thing = _DOOR[name]
+    module = import_module(room)
+    return getattr(module, thing) if thing else module
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

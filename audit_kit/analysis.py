@@ -1,0 +1,366 @@
+"""An engagement worked up once: reconciled, timed, diagnosed, its backups audited, and kept for whoever asks next.
+
+The frames are kept as parquet in the user's cache folder (`AUDIT_KIT_CACHE` names another), under the fingerprint of
+everything they depend on. An entry is written whole or not at all; a damaged one is computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+import polars as pl
+from filelock import FileLock
+
+from audit_kit import schema
+from audit_kit.errors import EngagementError, RequestError
+from audit_kit.loaders import databases, einvoices, tables
+from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE
+from audit_kit.loaders.sources import digest
+from audit_kit.policy import Export
+from audit_kit.rules import backups as backup_rules
+from audit_kit.rules import delays, diagnosis
+from audit_kit.rules.matching import reconcile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from audit_kit.loaders.engagement import Engagement
+    from audit_kit.loaders.reading import Reading
+
+LANGUAGES = ("zh", "en")
+CACHE_BYTES = 4 << 30
+CACHE_ENTRIES = 24
+EVIDENCE = ("accounts", "notices", "operations", "sync_log", "confirmations", "substitute")
+BACKUP_TABLES = ("backups", "backup_checks", "restore_tests", "backup_listing", "schedule", "invoice_files")
+READ = {"files": FILES, "set_aside": SET_ASIDE, "control": CONTROL}
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Analysis:
+    """What is known of an engagement; positions such as `ledger_row` are those in the frames here.
+
+    `observations`, `stops`, `curves`, `quantiles`: see rules.delays. `findings`: causes of area missing and sync.
+    `backup`: see rules.backups. `files`, `set_aside`, `control`: how every source was read, by `table`.
+    """
+
+    engagement: Engagement
+    lang: str
+    taken_at: datetime
+    export: Export
+    ledger: pl.DataFrame
+    platform: pl.DataFrame
+    matches: pl.DataFrame
+    observations: pl.DataFrame
+    stops: pl.DataFrame
+    curves: pl.DataFrame
+    quantiles: pl.DataFrame
+    findings: pl.DataFrame
+    files: pl.DataFrame
+    set_aside: pl.DataFrame
+    control: pl.DataFrame
+    backup: backup_rules.BackupAudit
+
+    @property
+    def backup_findings(self) -> pl.DataFrame:
+        """Causes of area backup."""
+        return self.backup.findings
+
+
+FRAMES = tuple(field.name for field in fields(Analysis) if field.type == "pl.DataFrame")
+BACKUP_FRAMES = tuple(field.name for field in fields(backup_rules.BackupAudit))
+
+
+def analyse(
+    engagement: Engagement,
+    *,
+    lang: str = "zh",
+    history: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Analysis:
+    """Return everything the rules say of an engagement; computed once, afterwards read from the cache.
+
+    Args:
+        engagement: see `open_engagement`.
+        lang: language of evidence and next steps, `zh` or `en`.
+        history: parquet of earlier months' delays, to borrow from where this export is short.
+        progress: told the name of each step as it begins: reading, matching, delays, backups, diagnosis.
+
+    Raises:
+        RequestError: another language.
+        EngagementError, SourceError: what the engagement or one of its sources says cannot be used.
+    """
+    if lang not in LANGUAGES:
+        raise RequestError(f"{lang!r} is no language of the reports; they are {' and '.join(LANGUAGES)}.")
+    entry = cache_folder() / _key(engagement, lang, history)
+    if (kept := _load(entry, engagement, lang)) is not None:
+        return kept
+    step = progress or (lambda _name: None)
+    with _alone(entry) as may_keep:
+        if (kept := _load(entry, engagement, lang)) is not None:
+            return kept
+        analysis = _compute(engagement, lang, history, step)
+        if may_keep:
+            with suppress(OSError):
+                _save(entry, analysis)
+                _prune(entry)
+    return analysis
+
+
+def diagnose(engagement: Engagement, *, lang: str = "zh") -> pl.DataFrame:
+    """Return the findings of area missing and sync: see schema.Findings.
+
+    Raises:
+        EngagementError: there is no ledger, or no platform export.
+    """
+    for table in ("ledger", "platform"):
+        if not engagement.has(table):
+            raise EngagementError(f"{engagement.name}: no {table} is there; name it under [sources] in audit.toml.")
+    return analyse(engagement, lang=lang).findings
+
+
+def audit_backups(engagement: Engagement, *, lang: str = "zh") -> pl.DataFrame:
+    """Return the findings of area backup: see schema.Findings."""
+    return analyse(engagement, lang=lang).backup_findings
+
+
+def read(source: str | Path | Mapping[str, str], *, table: str | None = None) -> pl.DataFrame:
+    """Return the kept rows of one file, a folder of e-invoices, or a database `{uri, query}`, in canonical columns.
+
+    Args:
+        source: where to read.
+        table: which canonical table it is; null = told by its headers.
+    """
+    if not isinstance(source, str | Path):
+        return databases.read_database(source, table=table).rows
+    path = Path(source)
+    if path.is_dir() and table in (None, "invoice_files"):
+        return einvoices.read_folder(path, root=path).rows
+    return tables.read(path, table=table).rows
+
+
+def month(analysis: Analysis, wanted: str) -> Analysis:
+    """Return the analysis of one month, `YYYY-MM`: the ledger's rows of it, and earlier ones still missing.
+
+    Rows without a date stay, for nobody knows that they are not of it. Positions are those in the new frames.
+
+    Raises:
+        RequestError: `wanted` is no month.
+    """
+    start, end = _bounds(wanted)
+    issued, outcome = pl.col("issued_at"), pl.col("outcome").cast(pl.String)
+    ledger = analysis.ledger.with_row_index("ledger_row")
+    status = analysis.matches.select("ledger_row", outcome).drop_nulls("ledger_row")
+    within = issued.is_between(start, end, closed="left") | issued.is_null()
+    of_month = ledger.join(status, on="ledger_row", how="left", maintain_order="left").filter(
+        within | ((issued < start) & (outcome == "missing"))
+    )
+    kept = of_month["ledger_row"]
+    unbooked = analysis.platform.with_row_index("platform_row").filter(within)["platform_row"]
+    booked = pl.col("ledger_row").is_in(kept.implode())
+    matches = analysis.matches.filter(
+        booked | (pl.col("ledger_row").is_null() & pl.col("platform_row").is_in(unbooked.implode()))
+    )
+    listed = pl.concat([matches["platform_row"], matches["candidates"].explode()]).drop_nulls().unique().sort()
+    move = _Moves(kept, listed)
+    without_row = pl.col("ledger_row").is_null() & (
+        pl.col("platform_row").is_null() | pl.col("platform_row").is_in(listed.implode())
+    )
+    return replace(
+        analysis,
+        ledger=of_month.drop("ledger_row", "outcome"),
+        platform=analysis.platform[listed],
+        matches=move.rows(matches).with_columns(
+            candidates=pl.col("candidates").list.eval(pl.element().replace_strict(listed, move.listed))
+        ),
+        observations=move.rows(analysis.observations.filter(booked)),
+        findings=move.rows(analysis.findings.filter(booked | without_row)),
+    )
+
+
+class _Moves:
+    """Positions before and after rows were left out."""
+
+    def __init__(self, kept: pl.Series, listed: pl.Series) -> None:
+        self.kept = pl.DataFrame({"ledger_row": kept}).with_row_index("_ledger")
+        self.listed = pl.Series(range(len(listed)), dtype=pl.UInt32)
+        self._platform = pl.DataFrame({"platform_row": listed}).with_row_index("_platform")
+
+    def rows(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame with its positions moved."""
+        columns = frame.columns
+        for moved, name in ((self.kept, "ledger_row"), (self._platform, "platform_row")):
+            if name in columns:
+                new = moved.columns[0]
+                frame = frame.join(moved, on=name, how="left", maintain_order="left").drop(name).rename({new: name})
+        return frame.select(columns)
+
+
+def _bounds(wanted: str) -> tuple[datetime, datetime]:
+    try:
+        start = datetime.strptime(wanted, "%Y-%m")  # noqa: DTZ007 (Beijing time, stored without zone)
+    except ValueError:
+        raise RequestError(f"{wanted!r} is no month; write it as 2025-05.") from None
+    return start, datetime(start.year + start.month // 12, start.month % 12 + 1, 1)  # noqa: DTZ001 (the same)
+
+
+def _compute(engagement: Engagement, lang: str, history: Path | None, step: Callable[[str], None]) -> Analysis:
+    """Work the engagement up, from the sources to the findings."""
+    step("reading")
+    readings = {table: engagement.reading(table) for table in schema.INPUTS if engagement.has(table)}
+    ledger, platform, taken_at = engagement.table("ledger"), engagement.table("platform"), engagement.taken_at
+    step("matching")
+    matches = reconcile(ledger, platform, policy=engagement.policy.matching)
+    step("delays")
+    observations = delays.observations(
+        ledger,
+        platform,
+        matches,
+        sync_log=engagement.table("sync_log"),
+        taken_at=taken_at,
+        exports=engagement.table("exports"),
+    )
+    stops = delays.stops(observations, engagement.table("notices"), taken_at=taken_at)
+    curves = delays.survival(observations)
+    step("backups")
+    world = backup_rules.BackupWorld(
+        **{table: engagement.table(table) for table in BACKUP_TABLES},
+        ledger=ledger,
+        policy=engagement.policy.backup,
+        taken_at=taken_at,
+    )
+    backup = backup_rules.audit_backups(world, lang=lang)
+    step("diagnosis")
+    evidence = diagnosis.Evidence(
+        ledger=ledger,
+        platform=platform,
+        matches=matches,
+        observations=observations,
+        stops=stops,
+        curves=curves,
+        **{table: engagement.table(table) for table in EVIDENCE},
+        control=engagement.reading("platform").control,
+        backup_keys=backup_rules.backup_keys(world),
+        export=engagement.export,
+        policy=engagement.policy,
+        taxpayer_ids=engagement.taxpayer_ids,
+        direction=engagement.direction,
+        taken_at=taken_at,
+    )
+    return Analysis(
+        engagement=engagement,
+        lang=lang,
+        taken_at=taken_at,
+        export=engagement.export,
+        ledger=ledger,
+        platform=platform,
+        matches=matches,
+        observations=observations,
+        stops=stops,
+        curves=curves,
+        quantiles=delays.quantiles(curves),
+        findings=diagnosis.diagnose(evidence, lang=lang),
+        backup=backup,
+        **{name: _all(readings, name, shape) for name, shape in READ.items()},
+    )
+
+
+def _all(readings: Mapping[str, Reading], name: str, shape: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return one frame of all readings, each row with its table."""
+    frames = [getattr(reading, name).with_columns(table=pl.lit(table)) for table, reading in readings.items()]
+    nothing = pl.DataFrame(schema={**shape, "table": pl.String()})
+    return pl.concat([nothing, *frames], how="diagonal_relaxed")
+
+
+def cache_folder() -> Path:
+    """Return the folder of kept analyses: `AUDIT_KIT_CACHE`, else the user's cache folder."""
+    return Path(os.environ.get("AUDIT_KIT_CACHE") or platformdirs.user_cache_dir("audit-kit", appauthor=False))
+
+
+def _key(engagement: Engagement, lang: str, history: Path | None) -> str:
+    earlier = digest(history) if history is not None and history.exists() else ""
+    return hashlib.sha256(f"{engagement.fingerprint()} {lang} {earlier}".encode()).hexdigest()[:40]
+
+
+@contextmanager
+def _alone(entry: Path) -> Iterator[bool]:
+    """Hold the entry against other processes; false = its folder cannot be written, so nothing can be kept."""
+    lock = FileLock(entry.with_suffix(".lock"))
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _save(entry: Path, analysis: Analysis) -> None:
+    """Write an entry beside its place, then move it there in one step."""
+    frames = {name: getattr(analysis, name) for name in FRAMES}
+    frames |= {f"backup.{name}": getattr(analysis.backup, name) for name in BACKUP_FRAMES}
+    with tempfile.TemporaryDirectory(dir=entry.parent, prefix="new-", ignore_cleanup_errors=True) as scratch:
+        folder = Path(scratch) / entry.name
+        folder.mkdir()
+        for name, frame in frames.items():
+            frame.write_parquet(folder / f"{name}.parquet", compression="lz4", statistics=False)
+        kept = {
+            "taken_at": analysis.taken_at,
+            "export": asdict(analysis.export),
+            "sha256": {file.name: digest(file) for file in sorted(folder.iterdir())},
+        }
+        (folder / MANIFEST).write_text(json.dumps(kept, default=str), encoding="utf-8")
+        shutil.rmtree(entry, ignore_errors=True)
+        folder.replace(entry)
+
+
+def _load(entry: Path, engagement: Engagement, lang: str) -> Analysis | None:
+    """Return a kept analysis, or null where there is none or it is not what was written."""
+    try:
+        kept = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+        if any(digest(entry / name) != sha256 for name, sha256 in kept["sha256"].items()):
+            return None
+        os.utime(entry / MANIFEST)
+        frames = {name: pl.read_parquet(entry / f"{name}.parquet") for name in FRAMES}
+        backup = {name: pl.read_parquet(entry / f"backup.{name}.parquet") for name in BACKUP_FRAMES}
+        taken_at, export = datetime.fromisoformat(kept["taken_at"]), _export(kept["export"])
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
+        return None
+    return Analysis(
+        engagement=engagement,
+        lang=lang,
+        taken_at=taken_at,
+        export=export,
+        backup=backup_rules.BackupAudit(**backup),
+        **frames,
+    )
+
+
+def _export(kept: dict[str, Any]) -> Export:
+    times = ("period_start", "period_end", "later_taken_at")
+    read = {name: datetime.fromisoformat(kept[name]) if kept[name] else None for name in times}
+    return Export(account=kept["account"], status_filter=tuple(kept["status_filter"]), **read)
+
+
+def _prune(newest: Path) -> None:
+    """Keep the cache within its bounds: the entries longest unused go first, the newest stays."""
+    entries = sorted(newest.parent.glob(f"*/{MANIFEST}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    total = 0
+    for number, manifest in enumerate(entries):
+        total += sum(file.stat().st_size for file in manifest.parent.iterdir())
+        if manifest.parent != newest and (number >= CACHE_ENTRIES or total > CACHE_BYTES):
+            shutil.rmtree(manifest.parent, ignore_errors=True)
+            manifest.parent.with_suffix(".lock").unlink(missing_ok=True)
