@@ -1,0 +1,167 @@
+"""One calm theme for every chart, and the way charts reach the screen.
+
+Colours come from the Okabe-Ito family, toned down: neighbours differ in lightness too, so that they stay apart for
+colour-blind readers and on a grey print. No meaning is carried by colour alone: every chart has labels or tooltips.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import altair as alt
+from altair.vegalite.v6.display import html_renderer
+
+INK = "#1f2937"
+MUTED = "#6b7280"
+GRID = "#e8ebef"
+PAPER = "#ffffff"
+
+BLUE = "#2c6a9e"
+SKY = "#8ebadb"
+TEAL = "#2f8f83"
+AMBER = "#e2a12f"
+RED = "#c4512d"
+PLUM = "#9b5d8f"
+GREY = "#b3b9c2"
+SLATE = "#46536a"
+
+FONT = '"Noto Sans CJK SC", "Noto Sans SC", "Microsoft YaHei", "PingFang SC", "Segoe UI", sans-serif'
+WIDTH = 860
+
+OUTCOMES = {
+    "matched": BLUE,
+    "matched_cleaned": SKY,
+    "mistyped": TEAL,
+    "conflict": AMBER,
+    "duplicate": PLUM,
+    "ambiguous": GREY,
+    "missing": RED,
+    "unbooked": SLATE,
+}
+SEVERITIES = {"critical": "#8f2d14", "high": RED, "medium": AMBER, "low": SKY, "info": GREY}
+SLOTS = {"ok": SKY, "late": AMBER, "missing": RED, "unknown": GREY}
+COVERAGE = {"covered": BLUE, "unverified": AMBER, "uncovered": RED}
+SERIES = {"listed": SKY, "restorable": BLUE, "verified": SLATE}
+CHANGES = {"new": RED, "open": AMBER, "closed": TEAL}
+RULES = {"pass": TEAL, "fails": RED, "unknown": GREY}
+CHANNELS = (BLUE, AMBER, TEAL, PLUM, SLATE, RED, SKY)
+HEAT = ("#f6f1ea", "#f0cfae", "#e0935f", "#c4512d", "#7d2410")
+COOL = ("#f3f6f9", "#c5dbeb", "#8ebadb", "#4f8fbf", "#1e4e79")
+
+BATCH = "AUDIT_KIT_BATCH"
+_IN_A_LAB = "JPY_SESSION_NAME"
+_RENDERER = "audit_kit"
+_PLACE = {"audit_kit": "the spec goes here"}
+
+
+def setup(lang: str = "zh", *, batch: bool | None = None) -> None:
+    """Register the theme and choose how charts are shown.
+
+    In a report charts are HTML that finds Vega in the page; in JupyterLab they are widgets that bring their own copy.
+    Neither needs a network. Without `batch`, the environment says which it is: a kernel that Jupyter opened for a
+    person is a lab, unless AUDIT_KIT_BATCH is set.
+    """
+    if batch is None:
+        batch = bool(os.environ.get(BATCH)) or _IN_A_LAB not in os.environ
+    alt.theme.register("audit_kit", enable=True)(_theme)
+    alt.renderers.register(_RENDERER, _safe_html)
+    options = {"actions": False, "formatLocale": _number_locale(lang), "timeFormatLocale": _time_locale(lang)}
+    if batch:
+        alt.renderers.enable(_RENDERER, embed_options=options)
+    else:
+        alt.renderers.enable("jupyter", offline=True, embed_options=options)
+
+
+def embed_options(lang: str) -> dict[str, Any]:
+    """Return the options under which a chart widget is shown."""
+    return {"actions": False, "formatLocale": _number_locale(lang), "timeFormatLocale": _time_locale(lang)}
+
+
+def scale(colours: dict[str, str], labels: dict[str, str]) -> alt.Scale:
+    """Return a colour scale whose domain is the labels, in the order of `labels`."""
+    return alt.Scale(domain=list(labels.values()), range=[colours[word] for word in labels])
+
+
+def _safe_html(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:  # noqa: ANN401 -- the renderer protocol
+    """Render a chart as HTML in which no text of the engagement can end the script it stands in."""
+    bundle: dict[str, Any] = html_renderer(dict(_PLACE), **metadata)
+    text = json.dumps(spec, ensure_ascii=False).replace("<", "\\u003c").replace("\u2028", "\\u2028")
+    return {**bundle, "text/html": bundle["text/html"].replace(json.dumps(_PLACE), text)}
+
+
+def _number_locale(_lang: str) -> dict[str, Any]:
+    return {"decimal": ".", "thousands": ",", "grouping": [3], "currency": ["¥", ""]}
+
+
+def _time_locale(lang: str) -> dict[str, Any]:
+    if lang == "zh":
+        return {
+            "dateTime": "%x %X",
+            "date": "%Y年%-m月%-d日",
+            "time": "%H:%M:%S",
+            "periods": ["上午", "下午"],
+            "days": [f"星期{day}" for day in "日一二三四五六"],
+            "shortDays": [f"周{day}" for day in "日一二三四五六"],
+            "months": [f"{month}月" for month in range(1, 13)],
+            "shortMonths": [f"{month}月" for month in range(1, 13)],
+        }
+    days = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
+    months = ["January", "February", "March", "April", "May", "June", "July"]
+    months += ["August", "September", "October", "November", "December"]
+    return {
+        "dateTime": "%x %X",
+        "date": "%d %b %Y",
+        "time": "%H:%M:%S",
+        "periods": ["AM", "PM"],
+        "days": days,
+        "shortDays": [day[:3] for day in days],
+        "months": months,
+        "shortMonths": [month[:3] for month in months],
+    }
+
+
+def _theme() -> alt.theme.ThemeConfig:
+    text = {"labelFont": FONT, "titleFont": FONT, "labelColor": INK, "titleColor": MUTED}
+    axis = {
+        **text,
+        "labelFontSize": 11,
+        "titleFontSize": 11,
+        "titleFontWeight": "normal",
+        "titlePadding": 8,
+        "gridColor": GRID,
+        "domainColor": GREY,
+        "tickColor": GREY,
+        "labelOverlap": "greedy",
+    }
+    title = {
+        "font": FONT,
+        "subtitleFont": FONT,
+        "fontSize": 14,
+        "fontWeight": 600,
+        "color": INK,
+        "subtitleFontSize": 12,
+        "subtitleColor": MUTED,
+        "anchor": "start",
+        "offset": 10,
+        "subtitlePadding": 4,
+    }
+    config = {
+        "font": FONT,
+        "background": PAPER,
+        "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": 240},
+        "title": title,
+        "axis": axis,
+        "axisY": {"domain": False, "ticks": False, "labelPadding": 6},
+        "legend": {**text, "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "symbolSize": 90},
+        "header": {**text, "labelFontSize": 12, "titleFontSize": 11},
+        "bar": {"color": BLUE},
+        "line": {"color": BLUE, "strokeWidth": 2},
+        "area": {"color": SKY},
+        "point": {"color": BLUE, "filled": True, "size": 50},
+        "rule": {"color": MUTED},
+        "text": {"font": FONT, "color": INK, "fontSize": 11},
+        "range": {"category": list(CHANNELS), "heatmap": list(HEAT), "ramp": list(COOL)},
+    }
+    return alt.theme.ThemeConfig(config=config)
