@@ -1,0 +1,100 @@
+"""When two records of one invoice agree.
+
+What is absent on either side, a whole column or a single value, is not compared. Money is held in whole ten-thousandths
+of a yuan (Int64), so that decimals, floats and integers compare alike and no sum drifts. Days are Beijing days.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from audit_kit import identity
+from audit_kit.errors import RequestError
+
+MONEY = ("net", "tax", "gross")
+TAX_IDS = ("seller_tax_id", "buyer_tax_id")
+NAMES = ("seller_name", "buyer_name")
+FIELDS = ("issued_at", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name", "net", "tax", "gross", "status")
+"""The fields that are compared, in the order in which `differences` names them."""
+
+UNITS_PER_YUAN = 10_000
+_UNITS_SCALE = 4
+_BEIJING = "Asia/Shanghai"
+_NEEDED = ("issued_at", "gross")
+
+
+def require(frame: pl.DataFrame, side: str) -> None:
+    """Raise `RequestError` unless the frame has a number, a date and an amount."""
+    if not {"digital_number", "invoice_number"} & set(frame.columns):
+        raise RequestError(f"The {side} has no number column: name one digital_number or invoice_number.")
+    for name in _NEEDED:
+        if name not in frame.columns:
+            raise RequestError(f"The {side} has no column {name}; found {', '.join(frame.columns)}.")
+
+
+def common_fields(ledger: pl.DataFrame, platform: pl.DataFrame) -> tuple[str, ...]:
+    """Return the fields that both sides fill at least once, in the order of `FIELDS`."""
+    return tuple(name for name in FIELDS if _filled(ledger, name) and _filled(platform, name))
+
+
+def plain(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """Return a field cheaply normalised: money in units, dates as days, texts as they stand, unknown status null."""
+    if name in MONEY:
+        return units(frame, name)
+    if name == "issued_at":
+        return day(frame)
+    text = pl.col(name).cast(pl.String)
+    if name == "status":
+        return pl.when(text != "unknown").then(text).alias(name)
+    return text
+
+
+def folded(name: str) -> pl.Expr:
+    """Return a plain field folded as it is compared: cleaned tax ids and names, the rest as it is."""
+    if name in TAX_IDS:
+        return identity.fold_tax_id(pl.col(name)).alias(name)
+    if name in NAMES:
+        return identity.fold_name(pl.col(name)).alias(name)
+    return pl.col(name)
+
+
+def differs(name: str, other: str, *, tolerance: int) -> pl.Expr:
+    """Say whether two folded values differ; null where either is absent. `tolerance` is in money units."""
+    ours, theirs = pl.col(name), pl.col(other)
+    if name in MONEY:
+        return (ours - theirs).abs() > tolerance
+    return ours != theirs
+
+
+def tolerance_units(yuan: float) -> int:
+    """Return a tolerance in yuan as money units."""
+    return round(yuan * UNITS_PER_YUAN)
+
+
+def units(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """Return an amount in yuan as whole ten-thousandths (Int64)."""
+    dtype, amount = frame.schema[name], pl.col(name)
+    if isinstance(dtype, pl.Decimal) and (dtype.scale or 0) <= _UNITS_SCALE:
+        cents = amount.to_physical().cast(pl.Int64)
+        return (cents * 10 ** (_UNITS_SCALE - (dtype.scale or 0))).alias(name)
+    if dtype.is_integer():
+        return (amount.cast(pl.Int64) * UNITS_PER_YUAN).alias(name)
+    if dtype.is_float():
+        finite = pl.when(amount.is_finite()).then(amount.cast(pl.Float64))
+        return (finite * UNITS_PER_YUAN).round().cast(pl.Int64, strict=False).alias(name)
+    exact = amount.cast(pl.Decimal(38, _UNITS_SCALE), strict=False)
+    return exact.to_physical().cast(pl.Int64, strict=False).alias(name)
+
+
+def day(frame: pl.DataFrame) -> pl.Expr:
+    """Return the Beijing day of `issued_at`, whatever its type."""
+    dtype, time = frame.schema["issued_at"], pl.col("issued_at")
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone:
+        return time.dt.convert_time_zone(_BEIJING).dt.date()
+    if dtype == pl.String:
+        return time.str.slice(0, 10).str.replace_all("/", "-", literal=True).str.to_date("%Y-%m-%d", strict=False)
+    return time.cast(pl.Date)
+
+
+def _filled(frame: pl.DataFrame, name: str) -> bool:
+    return name in frame.columns and frame[name].null_count() < frame.height
