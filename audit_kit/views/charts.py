@@ -48,16 +48,16 @@ def outcome_bar(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
         return nothing(words("overview.outcomes"), words("unit.no_rows"))
     present = [word for word in schema.OUTCOMES if word in totals["outcome"].to_list()]
     order = pl.DataFrame({"outcome": present, "place": range(len(present))})
-    labels = words.terms("outcome", present)
+    labels = words.terms("outcomes", present)
     frame = bounded(totals).join(order, on="outcome")
     frame = frame.with_columns(
         (pl.col(column) / pl.col(column).sum().over("side")).fill_nan(0).alias(f"{column}_share")
         for column in ("rows", "yuan")
     )
-    frame = labelled(labelled(frame, "outcome", labels), "side", words.terms("side", SIDES))
+    frame = labelled(labelled(frame, "outcome", labels), "side", words.terms("sides", SIDES))
     chosen = by_legend("outcome", "chosen_outcome")
     base = alt.Chart(frame).encode(
-        alt.Y("side:N", title=None, sort=list(words.terms("side", SIDES).values())), order=alt.Order("place:Q")
+        alt.Y("side:N", title=None, sort=list(words.terms("sides", SIDES).values())), order=alt.Order("place:Q")
     )
     colour = alt.Color("outcome:N", title=words("head.outcome"), scale=theme.scale(theme.OUTCOMES, labels))
     halves = [
@@ -116,7 +116,7 @@ def day_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     if frame.is_empty():
         return nothing(words("overview.days"), words("unit.no_rows"))
     present = [word for word in schema.OUTCOMES if word in frame["outcome"].to_list()]
-    labels = words.terms("outcome", present)
+    labels = words.terms("outcomes", present)
     order = pl.DataFrame({"outcome": present, "place": range(len(present))})
     data = labelled(bounded(frame).join(order, on="outcome"), "outcome", labels)
     brush = alt.selection_interval(encodings=["x"], name="brushed_days")
@@ -168,7 +168,7 @@ def cause_bars(totals: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> Cha
     if totals.is_empty():
         return nothing(words("overview.causes"), words("overview.causes_none"))
     severities = [word for word in schema.SEVERITIES if word in totals["severity"].to_list()]
-    labels = words.terms("severity", severities)
+    labels = words.terms("severities", severities)
     named = {cause: words.cause(cause) for cause in totals["cause"].unique().to_list()}
     first = totals.group_by("cause").agg(pl.col("yuan", "rows").sum()).sort("yuan", "rows", descending=True)
     order = [named[cause] for cause in first["cause"].head(most)]
@@ -213,8 +213,8 @@ def change_bars(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
     words = Words(lang)
     if totals.is_empty():
         return nothing(words("overview.changes"), words("overview.changes_none"))
-    changes = words.terms("change", tuple(theme.CHANGES))
-    severities = words.terms("severity", schema.SEVERITIES)
+    changes = words.terms("changes", tuple(theme.CHANGES))
+    severities = words.terms("severities", schema.SEVERITIES)
     data = labelled(labelled(bounded(totals), "change", changes), "severity", severities)
     chosen = by_legend("change", "chosen_change")
     bars = (

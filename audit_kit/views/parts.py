@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import altair as alt
 import polars as pl
@@ -12,7 +11,11 @@ import polars as pl
 from audit_kit.errors import RequestError
 from audit_kit.views import theme
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 MOST_ROWS = 5000
+OTHER = "其他"
 Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart
 
 

@@ -53,6 +53,10 @@ COOL = ("#f3f6f9", "#c5dbeb", "#8ebadb", "#4f8fbf", "#1e4e79")
 BATCH = "AUDIT_KIT_BATCH"
 _IN_A_LAB = "JPY_SESSION_NAME"
 _RENDERER = "audit_kit"
+_CONTROLS = (
+    "<style>.vega-bindings{margin:2px 0 0 8px}.vega-bind{font-size:12px;color:#46536a}"
+    ".vega-bind-name{font-weight:600}.vega-bind label{margin-right:8px}</style>"
+)
 _PLACE = {"audit_kit": "the spec goes here"}
 
 
@@ -88,7 +92,8 @@ def _safe_html(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:  # noqa
     """Render a chart as HTML in which no text of the engagement can end the script it stands in."""
     bundle: dict[str, Any] = html_renderer(dict(_PLACE), **metadata)
     text = json.dumps(spec, ensure_ascii=False).replace("<", "\\u003c").replace("\u2028", "\\u2028")
-    return {**bundle, "text/html": bundle["text/html"].replace(json.dumps(_PLACE), text)}
+    page = bundle["text/html"].replace("display: flex;", "display: block;").replace(json.dumps(_PLACE), text)
+    return {**bundle, "text/html": _CONTROLS + page}
 
 
 def _number_locale(_lang: str) -> dict[str, Any]:

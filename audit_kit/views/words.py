@@ -7,10 +7,13 @@ that holds text from the engagement is escaped where it becomes HTML, never here
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from audit_kit import resources
 from audit_kit.errors import RequestError
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 LANGUAGES = ("zh", "en")
 MINUTES_AN_HOUR = 60
@@ -35,9 +38,12 @@ class Words:
         return text.format(**fields) if fields else text
 
     def term(self, vocabulary: str, word: str | None) -> str:
-        """Return the label of a word of a vocabulary (outcome, severity, …); an unknown word stands for itself."""
+        """Return the label of a word of a vocabulary (outcomes, severities, …); an unknown word stands for itself."""
         if word is None:
             return self("unit.nothing")
+        known = resources.load("vocabularies").get(vocabulary, {}).get(word)
+        if isinstance(known, dict):
+            return str(known[self.lang])
         pair = resources.load("labels").get(vocabulary, {}).get(word)
         return str(pair[LANGUAGES.index(self.lang)]) if pair else word
 
@@ -94,9 +100,10 @@ class Words:
 def _wording(cause: str) -> dict[str, dict[str, str]]:
     for name in ("causes", "backup_causes"):
         try:
-            found = resources.load(name).get(cause)
+            wording = resources.load(name)
         except FileNotFoundError:
             continue
+        found = wording.get("causes", wording).get(cause)
         if found:
             return dict(found)
     return {}

@@ -1,0 +1,214 @@
+"""Charts of the backups: planned slots and gaps, the recovery point through the month, which invoices would come back.
+
+Each chart takes a tidy frame of aggregates; the function above it prepares that frame from a BackupAudit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import polars as pl
+
+from audit_kit.views import theme
+from audit_kit.views.parts import Chart, bounded, by_legend, faded, labelled, nothing, title, together
+from audit_kit.views.words import Words
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from audit_kit.rules.backups import BackupAudit
+
+MOST_SEGMENTS = 4000
+MOST_POINTS = 1500
+SERIES = ("listed", "restorable", "verified")
+COVERAGE = ("covered", "unverified", "uncovered")
+
+
+def segments(audit: BackupAudit, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
+    """Return stretches of consecutive slots in one state, per job and kind.
+
+    Columns: `lane` (job · kind), `job`, `kind`, `state`, `starts`, `ends` (the next slot's due time), `slots`. Of more
+    than 4,000 the longest are kept, those that are not in order first.
+    """
+    slots = audit.slots.with_columns(pl.col("kind").cast(pl.String), pl.col("state").cast(pl.String))
+    if start is not None:
+        slots = slots.filter(pl.col("due") >= start)
+    if end is not None:
+        slots = slots.filter(pl.col("due") < end)
+    lane = ("job", "kind")
+    slots = slots.sort(*lane, "due").with_columns(
+        next_due=pl.col("due").shift(-1).over(lane), run=pl.col("state").rle_id().over(lane)
+    )
+    usual = (pl.col("next_due") - pl.col("due")).median().over(lane)
+    slots = slots.with_columns(
+        next_due=pl.coalesce("next_due", pl.col("due") + usual, pl.col("due").dt.offset_by("1h"))
+    )
+    found = slots.group_by(*lane, "run", maintain_order=True).agg(
+        state=pl.col("state").first(), starts=pl.col("due").min(), ends=pl.col("next_due").max(), slots=pl.len()
+    )
+    found = found.sort(pl.col("state") == "ok", "slots", descending=[False, True]).head(MOST_SEGMENTS)
+    found = found.with_columns(lane=pl.concat_str(pl.col("job").fill_null("–"), "kind", separator=" · "))
+    return found.select("lane", "job", "kind", "state", "starts", "ends", "slots").sort("lane", "starts")
+
+
+def recovery(audit: BackupAudit, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
+    """Return `at`, `series`, `hours` (how much would be lost): the worst of each stretch, at most 1,500 a series."""
+    points = audit.recovery_points.with_columns(pl.col("series").cast(pl.String))
+    if start is not None:
+        points = points.filter(pl.col("at") >= start)
+    if end is not None:
+        points = points.filter(pl.col("at") < end)
+    moments = points["at"].n_unique()
+    every = max(1, -(-moments // MOST_POINTS))
+    return (
+        points.sort("series", "at")
+        .with_columns(place=pl.int_range(pl.len()).over("series") // every)
+        .group_by("series", "place", maintain_order=True)
+        .agg(at=pl.col("at").max(), hours=pl.col("minutes").max() / 60)
+        .select("at", "series", "hours")
+    )
+
+
+def timeline(lanes: pl.DataFrame, points: pl.DataFrame, *, target_minutes: float | None, lang: str = "zh") -> Chart:
+    """Draw the slots by state above the recovery point through time; brushing the lower panel zooms the upper.
+
+    `lanes` are from segments, `points` from recovery.
+    """
+    words = Words(lang)
+    if lanes.is_empty() and points.is_empty():
+        return nothing(words("backup.timeline"), words("backup.timeline_none"))
+    brush = alt.selection_interval(encodings=["x"], name="backup_time")
+    panels: list[Chart] = [_lanes(lanes, brush, words, linked=not points.is_empty())]
+    panels.append(_recovery(points, brush, target_minutes, words))
+    heading = title(words("backup.timeline"), words("backup.timeline_how"))
+    return together(*panels, heading=heading, way="below", spacing=18).resolve_scale(color="independent")
+
+
+def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: bool) -> alt.Chart:
+    if lanes.is_empty():
+        return nothing("", words("backup.slots_none"), width=690, height=60)
+    states = [state for state in theme.SLOTS if state in lanes["state"].to_list()]
+    labels = words.terms("slots", states)
+    data = labelled(bounded(lanes), "state", labels)
+    time = alt.X(
+        "starts:T",
+        title=None,
+        axis=alt.Axis(format="%-m-%-d", grid=False),
+        **({"scale": alt.Scale(domain=brush)} if linked else {}),
+    )
+    chosen = by_legend("state", "slot_state")
+    return (
+        alt.Chart(data, width=690, height=alt.Step(30))
+        .mark_bar(size=18, clip=True)
+        .encode(
+            time,
+            alt.X2("ends:T"),
+            alt.Y("lane:N", title=None, axis=alt.Axis(labelLimit=160)),
+            color=alt.Color("state:N", title=words("head.state"), scale=theme.scale(theme.SLOTS, labels)),
+            opacity=faded(chosen, low=0.1),
+            tooltip=[
+                alt.Tooltip("lane:N", title=words("head.job")),
+                alt.Tooltip("state:N", title=words("head.state")),
+                alt.Tooltip("starts:T", title=words("head.from"), format="%Y-%m-%d %H:%M"),
+                alt.Tooltip("ends:T", title=words("head.to"), format="%Y-%m-%d %H:%M"),
+                alt.Tooltip("slots:Q", title=words("head.slots"), format=","),
+            ],
+        )
+        .add_params(chosen)
+    )
+
+
+def _recovery(points: pl.DataFrame, brush: alt.Parameter, target: float | None, words: Words) -> Chart:
+    if points.is_empty():
+        return nothing(words("backup.recovery"), words("backup.recovery_none"), width=690, height=80)
+    labels = words.terms("series", SERIES)
+    data = labelled(bounded(points), "series", labels)
+    chosen = by_legend("series", "recovery_series")
+    colour = alt.Color("series:N", title=words("head.series"), scale=theme.scale(theme.SERIES, labels))
+    lines = (
+        alt.Chart(data, width=690, height=190, title=alt.TitleParams(words("backup.recovery"), fontSize=12))
+        .mark_line(interpolate="step-after", strokeWidth=1.6)
+        .encode(
+            alt.X("at:T", title=None, axis=alt.Axis(format="%-m-%-d")),
+            alt.Y("hours:Q", title=words("head.would_lose"), scale=alt.Scale(type="symlog", constant=4)),
+            color=colour,
+            strokeDash=alt.StrokeDash(
+                "series:N",
+                scale=alt.Scale(domain=list(labels.values()), range=[[1, 0], [1, 0], [5, 3]]),
+                legend=None,
+            ),
+            opacity=faded(chosen),
+            tooltip=[
+                alt.Tooltip("at:T", title=words("head.at"), format="%Y-%m-%d %H:%M"),
+                alt.Tooltip("series:N", title=words("head.series")),
+                alt.Tooltip("hours:Q", title=words("head.would_lose"), format=",.1f"),
+            ],
+        )
+        .add_params(brush, chosen)
+    )
+    if target is None:
+        return lines
+    goal = pl.DataFrame({"hours": [target / 60], "text": [words("sync.target")]})
+    rule = alt.Chart(goal).mark_rule(strokeDash=[5, 4], color=theme.RED).encode(alt.Y("hours:Q"))
+    text = (
+        alt.Chart(goal)
+        .mark_text(align="left", dx=4, dy=-7, color=theme.RED)
+        .encode(alt.Y("hours:Q"), x=alt.value(0), text="text:N")
+    )
+    return lines + rule + text
+
+
+def coverage(audit: BackupAudit) -> pl.DataFrame:
+    """Return `month`, `role`, `state` (covered, unverified, uncovered), `rows`: the last 24 months, roles by size."""
+    wide = audit.coverage.with_columns(pl.col("month").cast(pl.String), pl.col("role").cast(pl.String).fill_null("–"))
+    months = wide["month"].unique().sort().tail(24).to_list()
+    long = wide.filter(pl.col("month").is_in(months)).unpivot(
+        on=list(COVERAGE), index=["month", "role"], variable_name="state", value_name="rows"
+    )
+    return long.group_by("month", "role", "state").agg(pl.col("rows").sum()).sort("month", "role", "state")
+
+
+def coverage_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
+    """Draw which files of which month and role would come back; click a role, or a state in the legend."""
+    words = Words(lang)
+    if frame.is_empty() or not frame["rows"].sum():
+        return nothing(words("backup.coverage"), words("backup.coverage_none"))
+    labels = words.terms("coverage", COVERAGE)
+    order = pl.DataFrame({"state": list(COVERAGE), "place": range(len(COVERAGE))})
+    data = labelled(bounded(frame.join(order, on="state")), "state", labels)
+    roles = alt.selection_point(fields=["role"], name="coverage_role")
+    chosen = by_legend("state", "coverage_state")
+    colour = alt.Color("state:N", title=words("head.state"), scale=theme.scale(theme.COVERAGE, labels))
+    tips = [
+        alt.Tooltip("state:N", title=words("head.state")),
+        alt.Tooltip("sum(rows):Q", title=words("head.files"), format=","),
+    ]
+    left = (
+        alt.Chart(data, width=400, height=200)
+        .transform_filter(roles)
+        .mark_bar()
+        .encode(
+            alt.X("month:O", title=words("head.month"), axis=alt.Axis(labelAngle=0)),
+            alt.Y("sum(rows):Q", title=words("head.files"), axis=alt.Axis(format="~s")),
+            color=colour,
+            order="place:Q",
+            opacity=faded(chosen),
+            tooltip=[alt.Tooltip("month:O", title=words("head.month")), *tips],
+        )
+    )
+    right = (
+        alt.Chart(data, width=250, height=200)
+        .mark_bar()
+        .encode(
+            alt.X("sum(rows):Q", stack="normalize", title=words("head.share"), axis=alt.Axis(format="%", tickCount=4)),
+            alt.Y("role:N", title=words("head.role")),
+            color=colour,
+            order="place:Q",
+            opacity=faded(roles, low=0.3),
+            tooltip=[alt.Tooltip("role:N", title=words("head.role")), *tips],
+        )
+        .add_params(roles)
+    )
+    heading = title(words("backup.coverage"), words("backup.coverage_how"))
+    return together(left, right, heading=heading, shared=(chosen,), spacing=28)
