@@ -230,7 +230,13 @@ def _facts(frame: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     clean = "clean" if "clean" in frame.columns else "key"
     return frame.select(
         "net", "tax", "gross", "status", *spoiling.PARTIES, clean=pl.col(clean), day=pl.col("issued") // stream.DAY
-    ).with_columns(known["fate"], known["late"], known["key"], dirty=known["fate"] == "number_damaged")
+    ).with_columns(
+        known["fate"],
+        known["late"],
+        known["key"],
+        dirty=known["fate"] == "number_damaged",
+        stated=known.select(pl.when(pl.col("fate") == "precision_lost").then("key")).to_series(),
+    )
 
 
 def _vouchers(book: pl.DataFrame) -> pl.Series:

@@ -47,7 +47,7 @@ class Book:
 def ledger(draft: Draft) -> pl.DataFrame:
     """Return the ledger's rows in booking order, with `i` (true invoice), `clean` (the key once cleaned) and `copy`.
 
-    `cents_*` columns hold money; `raw` keeps the true number of one whose digits Excel lost.
+    Money is whole fen, `issued` is in seconds.
     """
     base = draft.base
     frame = base.select(
@@ -118,10 +118,15 @@ def _invalidate(book: Book) -> None:
 
 
 def _lose_precision(book: Book) -> None:
-    """The number was stored as a number: its last digits are gone, and no well-formed one is left."""
+    """The number was stored as a number: fifteen digits are left of twenty, in scientific notation."""
     rows = book.rows("precision_lost")
-    nothing = [None] * len(rows)
-    book.patch(rows, invoice_number=nothing, clean=nothing)
+    stated = [scientific(key) for key in book.texts(rows, "clean")]
+    book.patch(rows, invoice_number=stated, clean=[None] * len(rows))
+
+
+def scientific(key: str) -> str:
+    """Return a 20-digit number as a spreadsheet keeps and shows it."""
+    return f"{key[0]}.{key[1:15]}E+{len(key) - 1}"
 
 
 def _damage(book: Book) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 COMPARED = ("gross", "net", "tax", "day", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name", "status")
+KEPT_DIGITS, LOST_DIGITS = 15, 5  # of a 20-digit number in a numeric cell
 TRUTH = {
     "ledger_row": pl.UInt32(),
     "platform_row": pl.UInt32(),
@@ -37,12 +38,12 @@ BY_FIELD = {
 def outcomes(ledger: pl.DataFrame, platform: pl.DataFrame) -> pl.DataFrame:
     """Return `ledger_row`, `platform_row`, `outcome`, `differs` (first field) for every ledger row.
 
-    Both frames have `clean` (key or null), `dirty` (ledger: the number had to be cleaned) and the compared fields;
-    money is whole fen. Platform keys are unique.
+    Both frames have `clean` (key or null), `dirty` (the number had to be cleaned), `stated` (the true number, where
+    only its first digits are left) and the compared fields; money is whole fen. Platform keys are unique.
     """
     right = platform.select(pl.col("clean"), *(pl.col(name).alias(f"p_{name}") for name in COMPARED))
     pairs = (
-        ledger.select("clean", "dirty", *COMPARED)
+        ledger.select("clean", "dirty", "stated", *COMPARED)
         .with_row_index("ledger_row")
         .join(right.with_row_index("platform_row"), on="clean", how="left", maintain_order="left")
         .with_columns(differs=_first_difference(), same_gross=(pl.col("gross") - pl.col("p_gross")).abs() <= 1)
@@ -53,7 +54,7 @@ def outcomes(ledger: pl.DataFrame, platform: pl.DataFrame) -> pl.DataFrame:
     taken = claimed["platform_row"].unique().implode()
     typed = _candidates(rest, platform.with_row_index("platform_row").filter(~pl.col("platform_row").is_in(taken)))
     left = rest.join(typed, on="ledger_row", how="anti", maintain_order="left")
-    others = _leftovers(left, claimed)
+    others = _leftovers(left, pl.concat([claimed, typed]))
     return pl.concat([claimed, typed, others]).sort("ledger_row")
 
 
@@ -87,26 +88,38 @@ def _claims(hit: pl.DataFrame) -> pl.DataFrame:
 
 
 def _candidates(rest: pl.DataFrame, unclaimed: pl.DataFrame) -> pl.DataFrame:
-    """Return ledger rows with a number one edit away at the same amount and day: mistyped if unique on both sides."""
-    left = rest.filter(pl.col("clean").is_not_null()).select("ledger_row", "clean", "gross", "day")
+    """Link numbers one edit apart, or equal in the digits that are left, at the same amount and day.
+
+    A pair is linked where it is unique on both sides; all others are ambiguous.
+    """
+    left = rest.select("ledger_row", "clean", "stated", "gross", "day")
     near = left.join(unclaimed.select("platform_row", "gross", "day", other="clean"), on=["gross", "day"])
-    near = near.filter(_one_edit(near["clean"], near["other"])).with_columns(
-        mine=pl.len().over("ledger_row"), theirs=pl.len().over("platform_row")
-    )
+    near = near.filter(_one_edit(near["clean"], near["other"]) | _same_start(near["stated"], near["other"]))
+    near = near.with_columns(mine=pl.len().over("ledger_row"), theirs=pl.len().over("platform_row"))
     single = (pl.col("mine") == 1) & (pl.col("theirs") == 1)
+    linked = pl.when(pl.col("stated").is_null()).then(pl.lit("mistyped")).otherwise(pl.lit("matched_cleaned"))
     return near.select(
         "ledger_row",
         platform_row=pl.when(single).then("platform_row"),
-        outcome=pl.when(single).then(pl.lit("mistyped")).otherwise(pl.lit("ambiguous")),
+        outcome=pl.when(single).then(linked).otherwise(pl.lit("ambiguous")),
         differs=pl.lit(None, dtype=pl.String),
     ).unique(maintain_order=True)
+
+
+def _same_start(stated: pl.Series, other: pl.Series) -> pl.Series:
+    """Return whether a number may be the one of which fifteen digits are left, cut off or rounded."""
+    digits, scale = KEPT_DIGITS, 10**LOST_DIGITS
+    left = stated.str.head(digits).cast(pl.Int64)
+    gap = (other.str.head(digits).cast(pl.Int64) - left) * scale + other.str.slice(digits).cast(pl.Int64, strict=False)
+    fits = (gap >= -scale // 2) & (gap < scale) & (other.str.len_chars() == digits + LOST_DIGITS)
+    return fits.fill_null(value=False)
 
 
 def _one_edit(left: pl.Series, right: pl.Series) -> pl.Series:
     """Return whether one digit is replaced or two neighbours are swapped."""
     found = np.zeros(len(left), dtype=bool)
     for at, (mine, theirs) in enumerate(zip(left, right, strict=True)):
-        if len(mine) == len(theirs):
+        if mine and len(mine) == len(theirs):
             apart = [place for place in range(len(mine)) if mine[place] != theirs[place]]
             found[at] = len(apart) == 1 or (
                 len(apart) == 2  # noqa: PLR2004  two neighbours
@@ -119,7 +132,7 @@ def _one_edit(left: pl.Series, right: pl.Series) -> pl.Series:
 
 def _leftovers(left: pl.DataFrame, claimed: pl.DataFrame) -> pl.DataFrame:
     """What is neither claimed nor mistyped: a conflict, a duplicate of a claimed one, or missing."""
-    owned = pl.col("platform_row").is_in(claimed["platform_row"].unique().implode())
+    owned = pl.col("platform_row").is_in(claimed["platform_row"].drop_nulls().unique().implode())
     again = pl.int_range(pl.len()).over("platform_row") > 0
     outcome = (
         pl.when(pl.col("platform_row").is_null())
@@ -152,6 +165,7 @@ def answer(ledger: pl.DataFrame, platform: pl.DataFrame) -> pl.DataFrame:
 
 
 EXPECTED = {
+    "precision_lost": "matched_cleaned",
     "number_damaged": "matched_cleaned",
     "number_mistyped": "mistyped",
     "ambiguous": "ambiguous",
