@@ -1,0 +1,316 @@
+"""Folders of e-invoices: every file becomes a row of `invoice_files`, or is set aside with its reason.
+
+Large folders are read by as many worker processes as there are processors. What a file says is judged alone in
+`einvoice_row`, against its neighbours here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import queue
+import subprocess
+import sys
+from bisect import bisect_right
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+from tqdm import tqdm
+
+from audit_kit import resources, schema
+from audit_kit.errors import SourceError
+from audit_kit.loaders import einvoice_row
+from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    Answer = dict[str, Any] | tuple[str, str]
+
+# What the files say beyond the canonical columns; texts, but for the two lists.
+MORE = {
+    "eiid": pl.String(),
+    "tax_rates": pl.String(),
+    "red_confirmation": pl.String(),
+    "booked": pl.String(),
+    "posted_at": pl.String(),
+    "usage": pl.String(),
+    "file_faults": pl.List(pl.String()),
+    "file_hints": pl.List(pl.String()),
+}
+CHUNK = 250
+FEW_FILES = 2_000
+# Numbers rise with time within digits 1-5, but not on the direct link (digit 5 = 7).
+DIRECT_LINK = "7"
+BACKWARDS = timedelta(days=1)
+
+
+def read_folder(folder: str | Path, *, root: Path | None = None, progress: bool = False) -> Reading:
+    """Return the e-invoices of a folder and all folders below it, one row a file; hidden files are left out.
+
+    Beside the canonical columns of `invoice_files` stand `eiid`, `tax_rates`, `red_confirmation`, the accounting
+    XBRL's `booked`, `posted_at` and `usage`, and the lists `file_faults` and `file_hints` (see `einvoice_row`).
+
+    Args:
+        folder: where they lie.
+        root: what `source_file` is relative to; null = the folder itself.
+        progress: show a bar on standard error; where that is no terminal, a line now and then.
+
+    Raises:
+        SourceError: no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise SourceError(f"{folder}: no such folder of e-invoices.")
+    return read_paths([Path(folder)], root=root or Path(folder), progress=progress)
+
+
+def read_paths(paths: Iterable[Path], *, root: Path, progress: bool = False) -> Reading:
+    """Return the e-invoices of several folders and files as one reading; see `read_folder`."""
+    readings = [_read(path, root, progress=progress) for path in paths]
+    rows = pl.concat([reading.rows for reading in readings]) if readings else _frame([])
+    return Reading(
+        table="invoice_files",
+        rows=_compared(rows),
+        set_aside=pl.concat([pl.DataFrame(schema=SET_ASIDE), *(reading.set_aside for reading in readings)]),
+        control=pl.DataFrame(schema=CONTROL),
+        files=pl.concat([pl.DataFrame(schema=FILES), *(reading.files for reading in readings)]),
+    )
+
+
+def _read(path: Path, root: Path, *, progress: bool) -> Reading:
+    """Read one folder, or one file."""
+    folder = path if path.is_dir() else path.parent
+    places = list(_walk(str(path), "")) if path.is_dir() else [(str(path), path.name)]
+    inside = str(folder.resolve())
+    links = {place for place, _ in places if Path(place).is_symlink() and not _stays(place, inside)}
+    files = [(place, name) for place, name in places if place not in links]
+    base = folder.relative_to(root).as_posix() + "/" if folder.is_relative_to(root) and folder != root else ""
+    rows: list[dict[str, Any]] = []
+    aside: list[tuple[str, str, str]] = [
+        (f"{base}{name}", resources.load("einvoices")["reasons"]["link"], "")
+        for place, name in places
+        if place in links
+    ]
+    for (_, name), answer in zip(files, _answers(files, progress=progress), strict=True):
+        if isinstance(answer, dict):
+            rows.append(answer | {"source_file": base + name})
+        else:
+            aside.append((base + name, *answer))
+    frame = _frame(rows)
+    return Reading(
+        table="invoice_files",
+        rows=frame,
+        set_aside=_set_aside(aside),
+        control=pl.DataFrame(schema=CONTROL),
+        files=_files(base.removesuffix("/") or path.name, frame, len(aside)),
+    )
+
+
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield place and relative name of every file that is not hidden, in order of their names."""
+    with os.scandir(folder) as entries:
+        listed = sorted(entries, key=lambda entry: entry.name)
+    for entry in listed:
+        if entry.name.startswith((".", "~$")):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, f"{prefix}{entry.name}/")
+        else:
+            yield entry.path, prefix + entry.name
+
+
+def _stays(place: str, folder: str) -> bool:
+    return Path(place).resolve().is_relative_to(folder)
+
+
+def _answers(files: list[tuple[str, str]], *, progress: bool) -> Iterator[Answer]:
+    """Yield each file's row, or its reason and value, in order."""
+    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+    workers = min(os.cpu_count() or 1, 8)
+    with _bar(len(files), shown=progress) as bar:
+        if len(files) < FEW_FILES or workers == 1:
+            for chunk in chunks:
+                yield from einvoice_row.read_many(chunk)
+                bar.update(len(chunk))
+            return
+        with _Workers(workers) as staff, ThreadPoolExecutor(workers) as pool:
+            for answers in pool.map(staff.ask, chunks):
+                yield from answers
+                bar.update(len(answers))
+
+
+def _bar(total: int, *, shown: bool) -> tqdm[None]:
+    """Return a bar on standard error; where that is no terminal it speaks seldom."""
+    terminal = sys.stderr.isatty()
+    bar: tqdm[None] = tqdm(
+        total=total, disable=not shown, unit="张", leave=not terminal, mininterval=0.2 if terminal else 15
+    )
+    return bar
+
+
+class _Workers:
+    """Processes of our own that read files, so that a hostile one cannot take this process with it.
+
+    Started as `python -m`, they need no import guard in the caller's script, and share no lock with polars.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+        for _ in range(number):
+            self._idle.put(self._start())
+
+    @staticmethod
+    def _start() -> subprocess.Popen[bytes]:
+        home = str(Path(__file__).parents[2])
+        path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+        return subprocess.Popen(  # noqa: S603 (our own module)
+            [sys.executable, "-m", einvoice_row.__name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+
+    def ask(self, files: list[tuple[str, str]]) -> list[Answer]:
+        """Return the answers to a chunk of files; a file that ends its reader is set aside."""
+        worker = self._idle.get()
+        try:
+            answers: list[Answer] = _ask(worker, files)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            worker.kill()
+            worker.wait()
+            self._idle.put(self._start())
+            if len(files) == 1:
+                return [(resources.load("einvoices")["reasons"]["crashed"], "")]
+            return [answer for file in files for answer in self.ask([file])]
+        self._idle.put(worker)
+        return answers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while not self._idle.empty():
+            worker = self._idle.get()
+            for pipe in (worker.stdin, worker.stdout):
+                if pipe is not None:
+                    pipe.close()
+            worker.wait()
+
+
+def _ask(worker: subprocess.Popen[bytes], files: list[tuple[str, str]]) -> list[Answer]:
+    if worker.stdin is None or worker.stdout is None:
+        raise EOFError
+    pickle.dump(files, worker.stdin)
+    worker.stdin.flush()
+    answers: list[Answer] = pickle.load(worker.stdout)  # noqa: S301 (our own worker writes it)
+    return answers
+
+
+def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Return the rows in canonical columns, then what is said beyond them."""
+    shape = schema.dtypes("invoice_files") | MORE
+    columns = {name: pl.Series(name, [row.get(name) for row in rows], dtype) for name, dtype in shape.items()}
+    frame = pl.DataFrame(columns)
+    return frame.with_columns(cleaning=pl.lit([], pl.List(pl.String())) if rows else pl.col("cleaning"))
+
+
+def _set_aside(aside: list[tuple[str, str, str]]) -> pl.DataFrame:
+    names = ("source_file", "reason", "value")
+    columns = {name: [row[at] for row in aside] for at, name in enumerate(names)}
+    return pl.DataFrame({name: columns.get(name, [None] * len(aside)) for name in SET_ASIDE}, schema=SET_ASIDE)
+
+
+def _files(name: str, rows: pl.DataFrame, set_aside: int) -> pl.DataFrame:
+    """Return the one record of a folder; its hash is over the names and hashes of the files kept."""
+    total = hashlib.sha256()
+    for path, sha256 in rows.select("path", "sha256").sort("path").iter_rows():
+        total.update(f"{sha256}  {path}\n".encode())
+    sums = {column: [rows[column].sum()] for column in ("net", "tax", "gross")}
+    record = {
+        "source_file": [name],
+        "table": ["invoice_files"],
+        "sha256": [total.hexdigest()],
+        "size": [rows["size"].sum()],
+        "rows_in": [rows.height + set_aside],
+        "rows_kept": [rows.height],
+        "rows_set_aside": [set_aside],
+        **sums,
+    }
+    return pl.DataFrame({name: record.get(name, [None]) for name in FILES}, schema=FILES)
+
+
+def _compared(rows: pl.DataFrame) -> pl.DataFrame:
+    """Add the faults that show only beside other files: copies_differ, and the hint out_of_order."""
+    number, day = pl.col("digital_number"), pl.col("issued_at").dt.date()
+    differ = number.is_not_null() & (
+        (pl.col("gross").drop_nulls().n_unique().over(number) > 1) | (day.drop_nulls().n_unique().over(number) > 1)
+    )
+    late = number.is_in(_out_of_order(rows))
+    return rows.with_columns(
+        file_faults=_with("file_faults", differ, "copies_differ"), file_hints=_with("file_hints", late, "out_of_order")
+    )
+
+
+def _with(column: str, condition: pl.Expr, word: str) -> pl.Expr:
+    more = pl.when(condition).then(pl.lit([word])).otherwise(pl.lit([], pl.List(pl.String())))
+    return pl.concat_list(pl.col(column), more)
+
+
+def _out_of_order(rows: pl.DataFrame) -> list[str]:
+    """Return the numbers whose date of issue lies more than a day off the order of their neighbours.
+
+    Numbers rise with time within digits 1-5. The fewest that break this are the odd ones: all but a longest rising
+    sequence, so that one forged date does not accuse its neighbours.
+    """
+    series = (
+        rows.select("digital_number", "issued_at")
+        .drop_nulls()
+        .filter(pl.col("digital_number").str.len_chars() == 20, pl.col("digital_number").str.slice(4, 1) != DIRECT_LINK)  # noqa: PLR2004 (digits)
+        .unique("digital_number", keep="first")
+        .sort("digital_number")
+        .group_by(pl.col("digital_number").str.head(5), maintain_order=True)
+        .agg(numbers="digital_number", times="issued_at")
+        if rows.height
+        else None
+    )
+    odd: list[str] = []
+    for numbers, times in series.select("numbers", "times").iter_rows() if series is not None else ():
+        odd += [numbers[at] for at in _breaks(times)]
+    return odd
+
+
+def _breaks(times: list[datetime]) -> list[int]:
+    """Return the positions outside a longest rising sequence that are more than a day off their neighbours in it."""
+    rising = _rising(times)
+    odd = []
+    for before, after in zip([None, *rising], [*rising, None], strict=True):
+        for at in range(0 if before is None else before + 1, len(times) if after is None else after):
+            too_early = before is not None and times[at] < times[before] - BACKWARDS
+            too_late = after is not None and times[at] > times[after] + BACKWARDS
+            if too_early or too_late:
+                odd.append(at)
+    return odd
+
+
+def _rising(times: list[datetime]) -> list[int]:
+    """Return the positions of a longest sequence that never goes back."""
+    ends: list[datetime] = []
+    at_end: list[int] = []
+    previous: list[int] = []
+    for at, time in enumerate(times):
+        place = bisect_right(ends, time)
+        previous.append(at_end[place - 1] if place else -1)
+        ends[place : place + 1] = [time]
+        at_end[place : place + 1] = [at]
+    chain, at = [], at_end[-1] if at_end else -1
+    while at >= 0:
+        chain.append(at)
+        at = previous[at]
+    return chain[::-1]
