@@ -67,7 +67,7 @@ def _attached(reader: Any) -> Fields | None:  # noqa: ANN401 (pypdf is an extra)
 
 
 def read_text(text: str) -> Fields:
-    """Return the fields of a printed invoice's text: the buyer stands before the seller, the largest sum is the total."""
+    """Return the fields of a printed text: the buyer stands before the seller, the largest sum is the total."""
     fields = Fields("pdf")
     number = NUMBER.search(text) or ANY_NUMBER.search(text)
     fields.add("number", number and number.group(1))

@@ -16,7 +16,7 @@ from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import polars as pl
 from tqdm import tqdm
@@ -144,10 +144,10 @@ def _answers(files: list[tuple[str, str]], *, progress: bool) -> Iterator[Answer
                 bar.update(len(answers))
 
 
-def _bar(total: int, *, shown: bool) -> tqdm[None]:
+def _bar(total: int, *, shown: bool) -> tqdm[NoReturn]:
     """Return a bar on standard error; where that is no terminal it speaks seldom."""
     terminal = sys.stderr.isatty()
-    bar: tqdm[None] = tqdm(
+    bar: tqdm[NoReturn] = tqdm(
         total=total, disable=not shown, unit="张", leave=not terminal, mininterval=0.2 if terminal else 15
     )
     return bar
