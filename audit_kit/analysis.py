@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from audit_kit import schema
 from audit_kit.errors import EngagementError, RequestError
-from audit_kit.loaders import databases, einvoices, tables
+from audit_kit.identity import with_key
 from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE
 from audit_kit.loaders.sources import digest
 from audit_kit.policy import Export
@@ -141,6 +141,8 @@ def read(source: str | Path | Mapping[str, str], *, table: str | None = None) ->
         source: where to read.
         table: which canonical table it is; null = told by its headers.
     """
+    from audit_kit.loaders import databases, einvoices, tables  # noqa: PLC0415 (an analysis may need none of them)
+
     if not isinstance(source, str | Path):
         return databases.read_database(source, table=table).rows
     path = Path(source)
@@ -228,7 +230,8 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
         matches,
         sync_log=engagement.table("sync_log"),
         taken_at=taken_at,
-        exports=engagement.table("exports"),
+        exports=_earlier_exports(engagement.table("exports"), taken_at),
+        notices=engagement.table("notices"),
     )
     stops = delays.stops(observations, engagement.table("notices"), taken_at=taken_at)
     curves = delays.survival(observations)
@@ -256,6 +259,7 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
         taxpayer_ids=engagement.taxpayer_ids,
         direction=engagement.direction,
         taken_at=taken_at,
+        history=pl.read_parquet(history) if history is not None and history.exists() else None,
     )
     return Analysis(
         engagement=engagement,
@@ -273,6 +277,12 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
         backup=backup,
         **{name: _all(readings, name, shape) for name, shape in READ.items()},
     )
+
+
+def _earlier_exports(exports: pl.DataFrame, taken_at: datetime) -> dict[datetime, pl.DataFrame] | None:
+    """Return successive exports by their times, each with `invoice_key`; null where there is only one."""
+    parts = exports.filter(pl.col("taken_at") < taken_at).partition_by("taken_at", as_dict=True)
+    return {time[0]: with_key(part) for time, part in parts.items()} or None
 
 
 def _all(readings: Mapping[str, Reading], name: str, shape: Mapping[str, pl.DataType]) -> pl.DataFrame:
