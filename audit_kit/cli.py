@@ -61,12 +61,13 @@ def _defect() -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from audit_kit.report import run_report, sample_engagement
+    from audit_kit.execution import sample
+    from audit_kit.report import run_report
 
     if options.sample == (options.engagement is not None):
         raise RequestError("Name the engagement's folder, or ask for --sample, one of the two.")
     result = run_report(
-        sample_engagement() if options.sample else options.engagement,
+        sample() if options.sample else options.engagement,
         month=options.month,
         out=options.out,
         lang=options.lang,

@@ -1,0 +1,186 @@
+"""What a report says of itself: its inputs, parameters and versions, its figures, and what changed since last month."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from decimal import Decimal
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit import schema
+from audit_kit.views import charts, masking
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from audit_kit.analysis import Analysis
+    from audit_kit.loaders.engagement import Engagement
+
+FILE = "manifest.json"
+FINDINGS = "findings.parquet"
+CHANGES = ("new", "open", "closed")
+ACUTE = ("critical", "high")
+PACKAGES = ("audit-kit", "polars", "altair", "papermill", "nbconvert", "dataframely")
+MOST_INPUTS = 2_000
+
+
+def findings(analysis: Analysis) -> pl.DataFrame:
+    """Return all findings of an analysis, the most severe and dearest first; see schema.Findings."""
+    together = pl.concat([analysis.findings, analysis.backup_findings], how="diagonal_relaxed")
+    order = pl.col("severity").cast(pl.Enum(schema.SEVERITIES)).to_physical()
+    return together.sort(order, pl.col("amount").abs(), "finding_id", descending=[False, True, False], nulls_last=True)
+
+
+def summary(analysis: Analysis, found: pl.DataFrame, changes: pl.DataFrame | None) -> dict[str, Any]:
+    """Return the figures of a month as plain values: outcomes on both sides, causes, severities, changes."""
+    totals = charts.outcome_totals(analysis)
+    chances = found.filter(pl.col("probability_late").is_not_null())["probability_late"]
+    severities = found["severity"].cast(pl.String).value_counts()
+    return {
+        "outcomes": totals.to_dicts(),
+        "ledger": _side(totals, "ledger"),
+        "platform": _side(totals, "platform"),
+        "missing": _side(totals.filter(pl.col("outcome") == "missing"), "ledger"),
+        "late_expected": float(chances.sum()) if chances.len() else None,
+        "severities": dict(severities.iter_rows()),
+        "causes": _causes(found),
+        "changes": None if changes is None else _changed(changes),
+        "control_disagrees": analysis.control.filter(~pl.col("agrees")).height,
+        "set_aside": analysis.set_aside.height,
+    }
+
+
+def changes(found: pl.DataFrame, previous: Path | None) -> pl.DataFrame | None:
+    """Return `change` (new, open, closed) beside the columns of findings; null without an earlier report."""
+    if previous is None or not (earlier := previous.parent / FINDINGS).is_file():
+        return None
+    before = pl.read_parquet(earlier)
+    known = pl.col("finding_id").is_in(before["finding_id"].implode())
+    now = found.with_columns(change=pl.when(known).then(pl.lit("open")).otherwise(pl.lit("new")))
+    gone = before.join(found, on="finding_id", how="anti").with_columns(change=pl.lit("closed"))
+    return pl.concat([now, gone], how="diagonal_relaxed")
+
+
+def previous(out: Path, month: str, engagement: Engagement) -> Path | None:
+    """Return the manifest of the latest earlier month of the same engagement in a folder of reports."""
+    for path in sorted(all_in(out), reverse=True):
+        if path.parent.name < month and belongs(read(path), engagement):
+            return path
+    return None
+
+
+def all_in(out: Path) -> list[Path]:
+    """Return the manifests of the months in a folder of reports."""
+    return list(out.glob(f"[12]???-??/{FILE}"))
+
+
+def belongs(manifest: dict[str, Any] | None, engagement: Engagement) -> bool:
+    """Tell whether a manifest is of this engagement: the same taxpayers, or where none is stated the same name."""
+    if manifest is None:
+        return False
+    theirs = manifest.get("engagement", {})
+    keys = ("taxpayer_ids" if engagement.taxpayer_ids else "name", "direction")
+    ours = [company(engagement, redact=redact) for redact in (False, True)]
+    return any(all(theirs.get(key) == mine[key] for key in keys) for mine in ours)
+
+
+def company(engagement: Engagement, *, redact: bool) -> dict[str, Any]:
+    """Return who is audited, masked where the report is to leave the house."""
+    names = pl.DataFrame(
+        {"seller_name": [engagement.name, engagement.taxpayer_name]}, schema={"seller_name": pl.String}
+    )
+    ids = pl.DataFrame({"tax_id": engagement.taxpayer_ids}, schema={"tax_id": pl.String})
+    name, taxpayer_name = masking.mask(names, redact=redact)["seller_name"]
+    return {
+        "name": name,
+        "taxpayer_name": taxpayer_name,
+        "taxpayer_ids": masking.mask(ids, redact=redact)["tax_id"].to_list(),
+        "direction": engagement.direction,
+    }
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return a manifest, or null where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def build(
+    analysis: Analysis,
+    *,
+    fingerprint: str,
+    parameters: dict[str, Any],
+    figures: dict[str, Any],
+    started_at: datetime,
+    previous_month: str | None,
+) -> dict[str, Any]:
+    """Return the manifest as plain values: not yet with the files it made."""
+    engagement = analysis.engagement
+    inputs = analysis.files.drop("columns", "unplaced", strict=False)
+    return {
+        "made_by": "audit-kit",
+        "month": parameters["month"],
+        "engagement": company(engagement, redact=parameters["redact"]),
+        "taken_at": analysis.taken_at,
+        "previous": previous_month,
+        "fingerprint": fingerprint,
+        "parameters": parameters,
+        "started_at": started_at,
+        "versions": versions(),
+        "inputs": inputs.head(MOST_INPUTS).to_dicts(),
+        "inputs_in_all": inputs.height,
+        "control": analysis.control.to_dicts(),
+        "summary": figures,
+    }
+
+
+def finished(manifest: dict[str, Any], *, at: datetime) -> dict[str, Any]:
+    """Return the manifest with the time it took."""
+    return {**manifest, "finished_at": at, "seconds": (at - manifest["started_at"]).total_seconds()}
+
+
+def write(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write manifest.json, with the size and SHA-256 of every file beside it."""
+    outputs = [
+        {"file": path.name, "size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in sorted(folder.iterdir())
+    ]
+    (folder / FILE).write_text(text({**manifest, "outputs": outputs}), encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Return what the figures were made with."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def text(manifest: dict[str, Any]) -> str:
+    """Return a manifest as JSON; amounts keep their cents as text."""
+    return json.dumps(manifest, ensure_ascii=False, indent=1, default=str) + "\n"
+
+
+def _side(totals: pl.DataFrame, side: str) -> dict[str, Any]:
+    of_side = totals.filter(pl.col("side") == side)
+    return {"rows": int(of_side["rows"].sum()), "yuan": of_side["yuan"].sum() or Decimal(0)}
+
+
+def _causes(found: pl.DataFrame) -> list[dict[str, Any]]:
+    severity = pl.col("severity").cast(pl.Enum(schema.SEVERITIES))
+    grouped = found.group_by("cause", pl.col("area").cast(pl.String), severity).agg(
+        rows=pl.len(), yuan=pl.col("amount").sum(), unknown=(pl.col("state") == "unknown").sum()
+    )
+    ordered = grouped.sort("severity", pl.col("yuan").abs(), "cause", descending=[False, True, False], nulls_last=True)
+    return ordered.with_columns(pl.col("severity").cast(pl.String)).to_dicts()
+
+
+def _changed(changes: pl.DataFrame) -> dict[str, Any]:
+    grouped = changes.group_by("change").agg(rows=pl.len(), yuan=pl.col("amount").sum())
+    nothing: dict[str, dict[str, Any]] = {word: {"rows": 0, "yuan": Decimal(0)} for word in CHANGES}
+    return nothing | {word: {"rows": rows, "yuan": yuan} for word, rows, yuan in grouped.iter_rows()}

@@ -1,0 +1,55 @@
+"""Progress on stderr: one bar where a person watches, plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Self
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Progress:
+    """So many steps, each with a name."""
+
+    def __init__(self, *, steps: int) -> None:
+        """Begin at none of `steps`."""
+        self.steps = steps
+        self.done = 0
+        self._began = time.monotonic()
+        shape = "{desc:<32} {bar:24} {n_fmt}/{total_fmt} {elapsed}"
+        self._bar = tqdm(total=steps, bar_format=shape, file=sys.stderr, leave=False) if sys.stderr.isatty() else None
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def doing(self, name: str) -> None:
+        """Say what is worked on."""
+        if self._bar is not None:
+            self._bar.set_description_str(name[:32])
+        else:
+            seconds = time.monotonic() - self._began
+            print(f"[{self.done}/{self.steps}] {seconds:4.0f} s  {name}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def step(self, name: str) -> None:
+        """Say that one more step is begun or done."""
+        self.reach(self.done + 1)
+        self.doing(name)
+
+    def reach(self, done: int) -> None:
+        """Move to so many steps done."""
+        self.done = min(done, self.steps)
+        if self._bar is not None:
+            self._bar.n = self.done
+            self._bar.refresh()

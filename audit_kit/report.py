@@ -1,0 +1,342 @@
+"""The month's report: the engagement worked up once, the notebooks run, everything published together or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import polars as pl
+
+from audit_kit import analysis as analyses
+from audit_kit import execution, front, manifest, publish, schema, workbook
+from audit_kit.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, ReportError, RequestError
+from audit_kit.loaders.engagement import open_engagement
+from audit_kit.progress import Progress
+from audit_kit.views import masking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from audit_kit.analysis import Analysis
+    from audit_kit.loaders.engagement import Engagement
+
+BEIJING = timedelta(hours=8)
+FAILED = "failed"
+HISTORY = "history.parquet"
+INDEX = "index.html"
+LANGUAGES = ("zh", "en")
+STEPS = ("reading", "matching", "delays", "backups", "diagnosis")
+TRAINING = "04_"
+WHY = "why.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportResult:
+    """A finished report: its folder, the exit code, its findings (see schema.Findings) and its figures."""
+
+    folder: Path
+    exit_code: int
+    findings: pl.DataFrame
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """A report as it was asked for."""
+
+    engagement: Path
+    month: str | None
+    out: Path
+    lang: str
+    pdf: bool
+    redact: bool
+    jobs: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Material:
+    """What the pages need of the analysis, so that its frames are let go before the notebooks run."""
+
+    month: str
+    manifest: dict[str, Any]
+    findings: pl.DataFrame
+    sheets: list[workbook.Sheet]
+    history: Path | None
+    previous: Path | None
+
+
+def run_report(
+    engagement: str | Path,
+    *,
+    month: str | None = None,
+    out: str | Path = "reports",
+    lang: str = "zh",
+    pdf: bool = False,
+    redact: bool = False,
+    fail_on: str | None = None,
+    jobs: int = 2,
+) -> ReportResult:
+    """Write the report of one month to `out/month`, replacing an earlier one only when the new one is whole.
+
+    Args:
+        engagement: the engagement's folder.
+        month: `YYYY-MM`; null = the latest in the ledger.
+        out: folder of the reports of this engagement; its index.html lists the months.
+        lang: `zh` or `en`.
+        pdf: also print each page; needs a Chromium.
+        redact: mask names and tax ids.
+        fail_on: the exit code is 1 if a finding is at least this severe.
+        jobs: notebooks run at the same time.
+
+    Raises:
+        RequestError, EngagementError, SourceError: what was asked for cannot be done.
+        ReportError: a notebook failed; it stands in `out/failed/month` with its failing cell.
+    """
+    _check(lang=lang, fail_on=fail_on, jobs=jobs, pdf=pdf)
+    request = _Request(
+        engagement=Path(engagement).resolve(),
+        month=month,
+        out=Path(out),
+        lang=lang,
+        pdf=pdf,
+        redact=redact,
+        jobs=jobs,
+        started_at=_now(),
+    )
+    notebooks = [path for path in execution.notebooks() if not path.name.startswith(TRAINING)]
+    with Progress(steps=len(STEPS) + len(notebooks) + 1) as progress:
+        opened = open_engagement(engagement)
+        _check_folder(opened, request.out)
+        with _staging(request.out) as stage:
+            material = _worked_up(request, opened, stage, progress)
+            del opened  # its frames are in the cache now, for the notebooks to read
+            _run_notebooks(request, material, notebooks, stage, progress)
+            _publish(request, material, stage)
+            folder = _move_in(stage / "report", request.out / material.month)
+        _publish_months(request)
+    return ReportResult(
+        folder=folder,
+        exit_code=EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE,
+        findings=material.findings,
+        summary=material.manifest["summary"],
+    )
+
+
+def _check(*, lang: str, fail_on: str | None, jobs: int, pdf: bool) -> None:
+    if lang not in LANGUAGES:
+        raise RequestError(f"{lang!r} is no language of the reports; they are {' and '.join(LANGUAGES)}.")
+    if fail_on is not None and fail_on not in schema.SEVERITIES:
+        raise RequestError(f"{fail_on!r} is no severity; they are {', '.join(schema.SEVERITIES)}.")
+    if jobs < 1:
+        raise RequestError(f"jobs is {jobs}; at least 1 notebook must run at a time.")
+    if pdf:
+        from audit_kit.printing import browser_path  # noqa: PLC0415  an extra, and looked for before the work begins
+
+        browser_path()
+
+
+def _check_folder(engagement: Engagement, out: Path) -> None:
+    """Refuse a folder that would mix the report with the sources, or with the reports of another engagement."""
+    for table in ("ledger", "platform"):
+        if not engagement.has(table):
+            raise EngagementError(f"{engagement.name}: no {table} is there; name it under [sources] in audit.toml.")
+    if engagement.settings.sources is None and out.resolve().is_relative_to(engagement.folder):
+        raise RequestError(
+            f"{out} is inside the engagement, where its files would be taken for sources: choose another --out."
+        )
+    for path in manifest.all_in(out):
+        found = manifest.read(path)
+        if found is not None and not manifest.belongs(found, engagement):
+            raise RequestError(f"{out} holds the reports of {found['engagement']['name']}: choose another --out.")
+
+
+def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress: Progress) -> _Material:
+    """Compute everything once; the cache then holds it for the notebooks."""
+    month = request.month
+    if month is None and (request.out / HISTORY).is_file():
+        month = _latest_month(engagement.table("ledger"))
+    history = _earlier_history(request.out / HISTORY, month, stage)
+    whole = analyses.analyse(engagement, lang=request.lang, history=history, progress=progress.step)
+    progress.reach(len(STEPS))
+    month = month or _latest_month(whole.ledger)
+    of_month = analyses.month(whole, month)
+    if of_month.ledger.is_empty():
+        raise RequestError(f"The ledger has no invoice of {month}; its months are {_months(whole.ledger)}.")
+    before = manifest.previous(request.out, month, engagement)
+    shown = _Masked(whole, redact=request.redact)
+    found = shown.rows(manifest.findings(of_month))
+    changes = manifest.changes(found, before)
+    about = manifest.build(
+        of_month,
+        fingerprint=hashlib.sha256(f"{engagement.fingerprint()} {month} {request.lang}".encode()).hexdigest(),
+        parameters={"month": month, "lang": request.lang, "redact": request.redact},
+        figures=manifest.summary(of_month, found, changes),
+        started_at=request.started_at,
+        previous_month=before.parent.name if before else None,
+    )
+    detailed = workbook.detailed(found, shown.rows(of_month.ledger), direction=engagement.direction)
+    return _Material(
+        month=month,
+        manifest=about,
+        findings=found,
+        sheets=workbook.report_sheets(
+            detailed, of_month.files, of_month.control, shown.rows(of_month.set_aside), lang=request.lang
+        ),
+        history=history,
+        previous=before,
+    )
+
+
+class _Masked:
+    """Names and tax ids of an engagement, masked where the report is to leave the house."""
+
+    def __init__(self, analysis: Analysis, *, redact: bool) -> None:
+        self.redact = redact
+        self.known: pl.Series | None = None
+        if redact:
+            columns = [
+                table[name].cast(pl.String).rename("name")
+                for table in (analysis.ledger, analysis.platform)
+                for name in ("seller_name", "buyer_name")
+            ]
+            self.known = pl.concat(columns).drop_nulls().unique()
+
+    def rows(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return a frame safe to show."""
+        return masking.mask(frame, redact=self.redact, known=self.known)
+
+
+def _run_notebooks(
+    request: _Request, material: _Material, notebooks: list[Path], stage: Path, progress: Progress
+) -> None:
+    values = {
+        "engagement": str(request.engagement),
+        "month": material.month,
+        "lang": request.lang,
+        "redact": request.redact,
+        "previous": str(material.previous.resolve()) if material.previous else "",
+        "history": str(material.history) if material.history else "",
+    }
+    folder = stage / "notebooks"
+    folder.mkdir()
+    progress.doing(", ".join(path.stem for path in notebooks))
+    try:
+        execution.run_all(
+            notebooks,
+            values,
+            lang=request.lang,
+            folder=folder,
+            jobs=request.jobs,
+            done=lambda path: progress.step(path.stem),
+        )
+    except execution.NotebookFailed as failure:
+        raise _kept(failure, request.out / FAILED / material.month) from None
+
+
+def _kept(failure: execution.NotebookFailed, folder: Path) -> Exception:
+    """Keep the failed notebook and say in one sentence what happened; a user's mistake stays a user's mistake."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if failure.path.is_file():
+        shutil.copy(failure.path, folder / failure.path.name)
+    words = f"{failure.path.name} stopped at cell {failure.cell}: {failure.message.rstrip('. ')}"
+    words = " ".join(f"{words}; the notebook up to there is in {folder}.".split())
+    (folder / WHY).write_text(f"{words}\n\n{failure.kind}\n", encoding="utf-8")
+    return (failure.user_error or ReportError)(words)
+
+
+def _publish(request: _Request, material: _Material, stage: Path) -> None:
+    """Write the pages, the workbook and the manifest into the stage."""
+    folder, lang, about = stage / "report", request.lang, material.manifest
+    folder.mkdir()
+    executed = {path.stem: nbformat.read(path, as_version=4) for path in sorted((stage / "notebooks").glob("*.ipynb"))}
+    answers = publish.wording(lang)["notebook"]
+    tabs = [
+        front.Tab(f"{stem}.html", publish.title_of(notebook, default=stem), answers.get(stem, ""))
+        for stem, notebook in executed.items()
+    ]
+    head = front.head(about, lang=lang)
+    for stem, notebook in executed.items():
+        page = publish.notebook_page(notebook, file=f"{stem}.html", lang=lang, head=head, tabs=tabs)
+        (folder / f"{stem}.html").write_text(page, encoding="utf-8")
+    material.findings.write_parquet(folder / manifest.FINDINGS)
+    workbook.write_workbook(folder / "findings.xlsx", material.sheets, lang=lang)
+    about = manifest.finished(about, at=_now())
+    (folder / INDEX).write_text(front.front_page(about, tabs, lang=lang, pdf=request.pdf), encoding="utf-8")
+    if request.pdf:
+        from audit_kit.printing import print_pages  # noqa: PLC0415  an extra
+
+        print_pages([folder / INDEX, *(folder / tab.file for tab in tabs)])
+    manifest.write(folder, about)
+
+
+def _publish_months(request: _Request) -> None:
+    """Bring the list of the months up to date; the months' own pages stay as they are."""
+    found = [manifest.read(path) for path in sorted(manifest.all_in(request.out), reverse=True)]
+    page = front.months_page([about for about in found if about is not None], lang=request.lang)
+    publish.write(request.out / INDEX, page)
+
+
+@contextmanager
+def _staging(out: Path) -> Iterator[Path]:
+    """Give a folder beside the reports; whatever is still in it at the end is removed."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".making-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder).resolve()
+
+
+def _move_in(new: Path, place: Path) -> Path:
+    """Put a finished report in its place in one step; an earlier one makes way and comes back if that fails."""
+    aside = new.parent / "earlier"
+    if place.exists():
+        place.rename(aside)
+    try:
+        new.rename(place)
+    except OSError:
+        if aside.exists():
+            aside.rename(place)
+        raise
+    shutil.rmtree(place.parent / FAILED / place.name, ignore_errors=True)
+    return place
+
+
+def _earlier_history(path: Path, month: str | None, stage: Path) -> Path | None:
+    """Return the delays of earlier months alone, so that a month made again is made from the same."""
+    if month is None or not path.is_file():
+        return None
+    earlier = pl.read_parquet(path).filter(pl.col("month") < month)
+    if earlier.is_empty():
+        return None
+    earlier.write_parquet(stage / HISTORY)
+    return stage / HISTORY
+
+
+def _latest_month(ledger: pl.DataFrame) -> str:
+    latest = ledger["issued_at"].max()
+    if not isinstance(latest, datetime):
+        raise RequestError("No row of the ledger has a date; name the month as --month 2025-05.")
+    return f"{latest:%Y-%m}"
+
+
+def _months(ledger: pl.DataFrame) -> str:
+    return ", ".join(sorted(ledger["issued_at"].drop_nulls().dt.strftime("%Y-%m").unique())) or "unknown"
+
+
+def _at_least(found: pl.DataFrame, severity: str | None) -> bool:
+    if severity is None:
+        return False
+    wanted = schema.SEVERITIES[: schema.SEVERITIES.index(severity) + 1]
+    return bool(found["severity"].cast(pl.String).is_in(wanted).any())
+
+
+def _now() -> datetime:
+    """Return the time in Beijing, without a zone, to the second."""
+    return (datetime.now(UTC) + BEIJING).replace(tzinfo=None, microsecond=0)
