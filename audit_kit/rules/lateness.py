@@ -1,0 +1,188 @@
+"""How likely a missing invoice is merely late: 1 − lost share / survival at its operational age, never 0 or 1."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from audit_kit.rules.survival import mixture, survival
+
+FEW = 50  # a channel with fewer invoices uses the curve of all channels
+HEAVY_TAIL = 0.1  # share of what is still missing at the longest age that would yet arrive
+PRIOR = 0.5  # Jeffreys' prior count: a share is never 0 or 1
+PLATEAU_STEP = 1.5  # ages are compared over spans that grow by this factor when a plateau is looked for
+POOLED = "*"
+
+LATENESS: dict[str, pl.DataType] = {
+    "channel": pl.String(),
+    "minutes": pl.Float64(),
+    "survival": pl.Float64(),
+    "plateau": pl.Float64(),
+    "invoices": pl.Float64(),
+    "method": pl.String(),
+    "certain": pl.Boolean(),
+}
+HISTORY: dict[str, pl.DataType] = {
+    "month": pl.String(),
+    "channel": pl.String(),
+    "minutes": pl.Float64(),
+    "survival": pl.Float64(),
+    "plateau": pl.Float64(),
+}
+
+
+def lateness(observations: pl.DataFrame, *, history: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return per channel the curve and lost share by which its missing invoices are judged.
+
+    Args:
+        observations: of all invoices that no other cause explains.
+        history: `month`, `channel`, `minutes`, `survival`, `plateau` of earlier months; the latest one is borrowed
+            where this export is too short to show how delays end.
+
+    Returns:
+        `channel`, `minutes`, `survival`, `plateau` (lost share), `invoices` (behind the curve), `method` (`km`,
+        `status`, `interval`, `mixture`, `history`; `pooled` before it where the channel has few invoices of its own),
+        `certain` (false: the tail is too heavy to tell late from lost). Channel `*` is for invoices of no channel here.
+    """
+    known = observations.filter(pl.col("minutes").is_not_null())
+    if known.is_empty():
+        return pl.DataFrame(schema=LATENESS)
+    everything = _judge(POOLED, known.with_columns(channel=pl.lit(POOLED)), history)
+    parts = [everything]
+    for (name,), part in known.group_by("channel", maintain_order=True):
+        if part.height >= FEW:
+            parts.append(_judge(str(name), part, history))
+        else:
+            method = pl.concat_str(pl.lit("pooled "), "method")
+            parts.append(everything.with_columns(channel=pl.lit(str(name)), method=method))
+    return pl.concat(parts).sort("channel", "minutes", maintain_order=True)
+
+
+def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the lateness curve of one channel."""
+    curve = survival(part)
+    minutes, alive = curve["minutes"].to_numpy(), curve["survival"].to_numpy()
+    method, certain = str(curve["method"][0]), True
+    lost = _plateau(part) if method == "status" else float(alive[-1])
+    if method == "km" and part["visible"].any() and not part["visible"].all():
+        fit = mixture(part)
+        reach = float(fit.alive(np.array([float(minutes[-1])]))[0])
+        if (reach - fit.lost) / max(reach, 1e-12) > HEAVY_TAIL:
+            borrowed = _borrow(channel, history)
+            if borrowed is not None:
+                return borrowed.with_columns(invoices=pl.lit(float(part.height))).select(*LATENESS)
+            method, certain, lost = "mixture", False, fit.lost
+            alive = fit.alive(minutes)
+    return pl.DataFrame(
+        {
+            "channel": channel,
+            "minutes": minutes,
+            "survival": np.maximum(alive, lost),
+            "plateau": lost,
+            "invoices": float(part["weight"].sum()),
+            "method": method,
+            "certain": certain,
+        },
+        schema=LATENESS,
+    )
+
+
+def _plateau(part: pl.DataFrame) -> float:
+    """Return the share missing among ages at which it no longer falls; from presence at one age each."""
+    rows = part.select("minutes", "weight", gone=~pl.col("visible")).sort("minutes", descending=True)
+    ages = rows["minutes"].to_numpy()
+    n = np.cumsum(rows["weight"].to_numpy())
+    missing = np.cumsum(rows["weight"].to_numpy() * rows["gone"].to_numpy())
+    best = max(FEW, 0.1 * n[-1])
+    start = int(min(np.searchsorted(n, best), len(n) - 1))
+    share = missing[start] / n[start]
+    age = ages[start]
+    while age > 1:
+        younger = age / PLATEAU_STEP
+        end = int(np.searchsorted(-ages, -younger, side="right")) - 1
+        added, lost = n[end] - n[start], missing[end] - missing[start]
+        pooled = missing[end] / n[end]
+        noise = np.sqrt(max(pooled * (1 - pooled), PRIOR / n[end]) * (1 / max(added, 1) + 1 / n[start]))
+        if added > 0 and lost / added - share > 1.64 * noise:  # noqa: PLR2004
+            break
+        start, age, share = end, younger, pooled
+    return float((missing[start] + PRIOR) / (n[start] + 2 * PRIOR))
+
+
+def _borrow(channel: str, history: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Return the latest month's curve of a channel, if there is one."""
+    if history is None:
+        return None
+    mine = history.filter(pl.col("channel") == channel)
+    mine = mine.filter(pl.col("month") == pl.col("month").max()).sort("minutes")
+    return None if mine.is_empty() else mine.with_columns(method=pl.lit("history"), certain=pl.lit(value=True))
+
+
+def at_age(rows: pl.DataFrame, table: pl.DataFrame, *, age: str = "age") -> pl.DataFrame:
+    """Return, row by row, what is known at an invoice's age.
+
+    Args:
+        rows: `channel` and the age in minutes.
+        table: as returned by `lateness`.
+        age: the column of the age.
+
+    Returns:
+        `survival`, `plateau`, `invoices`, `method`, `certain`; null without an age.
+    """
+    place = np.full(rows.height, -1, dtype=np.int64)
+    ages = rows[age].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    keyed = table.with_row_index("place")
+    spans = keyed.group_by("channel").agg(pl.col("place").min(), pl.len()).rows_by_key("channel")
+    for (name,), part in rows.select("channel").with_row_index("at").group_by("channel"):
+        if not spans:
+            break
+        first, size = spans.get(name, spans[POOLED])[0]
+        at = part["at"].to_numpy()
+        steps = np.searchsorted(table["minutes"].slice(first, size).to_numpy(), ages[at], side="right") - 1
+        place[at] = first + np.maximum(steps, 0)
+    place[np.isnan(ages)] = -1
+    found = pl.Series("place", place, dtype=pl.Int64)
+    return _gather(table.select("survival", "plateau", "invoices", "method", "certain"), found)
+
+
+def _gather(frame: pl.DataFrame, place: pl.Series) -> pl.DataFrame:
+    """Return the rows at these places; nulls where the place is below 0."""
+    places = place.to_frame().select(pl.when(pl.col("place") >= 0).then("place").cast(pl.UInt32))["place"]
+    return pl.DataFrame([frame[name].gather(places) for name in frame.columns])
+
+
+def chance(alive: pl.Expr, lost: pl.Expr, invoices: pl.Expr) -> pl.Expr:
+    """Return 1 − lost / survival, drawn in from 0 and 1 by what so many missing invoices can tell."""
+    missing = alive * invoices
+    return ((alive - lost).clip(0) * invoices + PRIOR) / (missing + 2 * PRIOR)
+
+
+def probability_late(
+    observations: pl.DataFrame, curves: pl.DataFrame | None = None, *, history: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Return `ledger_row`, `probability_late` of every missing invoice; null where no time is known.
+
+    Args:
+        observations: as returned by `observations`.
+        curves: as returned by `lateness`; made from the observations where not given.
+        history: earlier months' curves to borrow from.
+    """
+    table = curves if curves is not None and "plateau" in curves.columns else lateness(observations, history=history)
+    missing = observations.filter(~pl.col("visible"))
+    if table.is_empty():
+        return missing.select("ledger_row", probability_late=pl.lit(None, pl.Float64))
+    known = at_age(missing, table, age="minutes")
+    late = known.select(probability_late=chance(pl.col("survival"), pl.col("plateau"), pl.col("invoices")))
+    return missing.select("ledger_row").with_columns(late)
+
+
+def lost_interval(probabilities: pl.Series, *, confidence: float = 0.9) -> dict[str, float]:
+    """Return how many are really lost: `expected`, `lower`, `upper`, by the Poisson-binomial normal approximation."""
+    lost = 1 - probabilities.drop_nulls().to_numpy()
+    mean, deviation = float(lost.sum()), float(np.sqrt((lost * (1 - lost)).sum()))
+    z = {0.9: 1.6448536, 0.95: 1.959964, 0.99: 2.5758293}[confidence]
+    return {
+        "expected": mean,
+        "lower": max(0.0, mean - z * deviation),
+        "upper": min(float(len(lost)), mean + z * deviation),
+    }

@@ -1,0 +1,260 @@
+"""When the platform took nothing in: stops announced in notices, and stops that the arrivals themselves show.
+
+A stop has a channel, a start, an end (null = still open) and a share: 1 = nothing arrived, 0.6 = four in ten still
+did. An announced stop during which invoices arrived as usual is innocent and is not returned.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+ALL_CHANNELS = "全部"
+BIN_MINUTES = 10.0
+LONGEST_DELAY_BINS = 720  # delays beyond five days add nothing to what is expected within a stop
+SILENCE = 12.0  # arrivals expected, beyond the log of the number of gaps, before silence counts as a stop
+MEANINGFUL = 10.0  # arrivals expected before an announced stop can be judged at all
+PARTIAL_RATIO = 0.5  # a partial stop lets at most this share of the expected arrivals through
+PARTIAL_EVIDENCE = 25.0  # log likelihood ratio of a partial stop
+PARTIAL_BINS = (6, 12, 24, 36, 72, 144, 216, 288)
+MOST_STOPS_PER_DAY = 1 / 3  # more silences than this are the channel's own rhythm, not stops
+
+STOPS: dict[str, pl.DataType] = {
+    "channel": pl.String(),
+    "starts_at": pl.Datetime("us"),
+    "ends_at": pl.Datetime("us"),
+    "announced": pl.Boolean(),
+    "title": pl.String(),
+    "share": pl.Float64(),
+}
+
+
+class _Flow(NamedTuple):
+    """Arrivals of one channel against what its issues let expect; minutes since `origin`."""
+
+    origin: datetime
+    arrivals: Floats
+    edges: Floats
+    expected: Floats
+    spread: float
+
+    def due(self, minute: Floats | float) -> Floats:
+        """Return how many arrivals were expected up to a minute."""
+        result: Floats = np.interp(minute, self.edges, self.expected)
+        return result
+
+    def arrived(self, minute: Floats | float) -> Floats:
+        """Return how many arrivals there were up to a minute."""
+        result: Floats = np.searchsorted(self.arrivals, minute, side="right").astype(np.float64)
+        return result
+
+
+def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: datetime) -> pl.DataFrame:
+    """Return the stops of the platform per channel: `channel`, `starts_at`, `ends_at`, `announced`, `title`, `share`.
+
+    Args:
+        observations: `channel`, `issued_at`, `visible_at`, `visible`.
+        notices: the canonical table; a notice counts where arrivals fell below half of what was due in it, or where
+            so little was due that the data cannot tell.
+        taken_at: when the platform export was taken.
+    """
+    timed = observations.filter(pl.col("issued_at").is_not_null() & (pl.col("issued_at") <= taken_at))
+    flows = {
+        str(name[0]): _flow(part, taken_at)
+        for name, part in timed.group_by("channel", maintain_order=True)
+        if part["visible_at"].count() > 0 and name[0] is not None
+    }
+    pooled = _flow(timed, taken_at) if flows else None
+    rows: list[dict[str, object]] = []
+    for channel, flow in sorted(flows.items()):
+        found = _silences(flow, taken_at)
+        found += _partial(flow, found, taken_at)
+        rows += _with_notices(channel, flow, pooled, found, notices, taken_at)
+    if not flows:
+        rows = [
+            _row(notice["scope"] or ALL_CHANNELS, notice["starts_at"], notice["ends_at"], 1.0, notice["title"])
+            for notice in notices.filter(pl.col("starts_at") < taken_at).iter_rows(named=True)
+        ]
+    return pl.DataFrame(rows, schema=STOPS).sort("starts_at", "channel")
+
+
+def _row(
+    channel: str, start: datetime, end: datetime | None, share: float, title: str | None = None
+) -> dict[str, object]:
+    return {
+        "channel": channel,
+        "starts_at": start,
+        "ends_at": end,
+        "announced": title is not None,
+        "title": title,
+        "share": share,
+    }
+
+
+def _flow(observations: pl.DataFrame, taken_at: datetime) -> _Flow:
+    """Return arrivals, and the arrivals expected from the issues and the delays usually seen."""
+    origin = observations["issued_at"].min()
+    assert isinstance(origin, datetime)  # noqa: S101 - filtered to rows with a time
+    span = (taken_at - origin) / timedelta(minutes=1)
+    bins = max(1, int(np.ceil(span / BIN_MINUTES)))
+    issued = _minutes(observations["issued_at"], origin)
+    seen = observations.filter(pl.col("visible") & pl.col("visible_at").is_not_null())
+    arrivals = np.sort(_minutes(seen["visible_at"], origin))
+    delays = np.maximum(_minutes(seen["visible_at"], origin) - _minutes(seen["issued_at"], origin), 0)
+    shape = np.bincount(np.minimum(delays / BIN_MINUTES, LONGEST_DELAY_BINS).astype(np.int64))
+    counts = np.bincount(np.minimum(issued / BIN_MINUTES, bins - 1).astype(np.int64), minlength=bins)
+    due = np.convolve(counts, shape / max(1, shape.sum()))[:bins]
+    due *= len(arrivals) / max(due.sum(), 1e-9)
+    edges = np.arange(bins + 1) * BIN_MINUTES
+    edges[-1] = max(edges[-1], span)
+    came = np.histogram(arrivals, edges)[0]
+    busy = due > 1
+    spread = float(np.median((came[busy] - due[busy]) ** 2 / due[busy]) / 0.455) if busy.sum() > 50 else 1.0  # noqa: PLR2004
+    return _Flow(origin, arrivals, edges, np.concatenate([[0.0], np.cumsum(due)]), max(1.0, spread))
+
+
+def _minutes(times: pl.Series, origin: datetime) -> Floats:
+    spans: Floats = ((times - origin).dt.total_microseconds() / 60e6).to_numpy()
+    return spans
+
+
+def _silences(flow: _Flow, taken_at: datetime) -> list[dict[str, object]]:
+    """Return the stops in which nothing at all arrived although much was due."""
+    end = (taken_at - flow.origin) / timedelta(minutes=1)
+    marks = np.concatenate([flow.arrivals, [end]])
+    due = np.diff(flow.due(marks)) / flow.spread
+    needed = SILENCE + np.log(max(1, len(due)))
+    silent = np.flatnonzero(due > needed)
+    closed = silent[silent < len(due) - 1]
+    if len(closed) > max(3.0, end / 1440 * MOST_STOPS_PER_DAY):
+        usual = float(np.sort(due[closed])[-2])
+        closed = closed[:0]
+        silent = silent[(silent == len(due) - 1) & (due[silent] > 2 * usual)]
+    rows = []
+    for index in [*closed, *silent[silent == len(due) - 1]]:
+        start = flow.origin + timedelta(minutes=float(marks[index]))
+        still_open = index == len(due) - 1
+        rows.append(
+            _row("", start, None if still_open else flow.origin + timedelta(minutes=float(marks[index + 1])), 1.0)
+        )
+    return rows
+
+
+def _partial(flow: _Flow, found: list[dict[str, object]], taken_at: datetime) -> list[dict[str, object]]:
+    """Return the windows in which far fewer arrived than were due, by a likelihood-ratio scan."""
+    due = np.diff(flow.expected)
+    came = np.histogram(flow.arrivals, flow.edges)[0].astype(np.float64)
+    for stop in found:
+        start, end = _span(stop, flow.origin, taken_at)
+        covered = (flow.edges[1:] > start) & (flow.edges[:-1] < end)
+        due[covered] = came[covered] = 0.0
+    rows = []
+    for _ in range(6):
+        best = _emptiest(came, due)
+        if best is None or best[0] / flow.spread < PARTIAL_EVIDENCE:
+            break
+        _, first, last, ratio = best
+        end = None if last >= len(due) else flow.origin + timedelta(minutes=float(flow.edges[last]))
+        rows.append(_row("", flow.origin + timedelta(minutes=float(flow.edges[first])), end, 1 - ratio))
+        due[first:last] = came[first:last] = 0.0
+    return rows
+
+
+def _emptiest(came: Floats, due: Floats) -> tuple[float, int, int, float] | None:
+    """Return evidence, first bin, bin after the last, and arrivals per arrival due, of the emptiest window."""
+    best: tuple[float, int, int, float] | None = None
+    total_came, total_due = np.concatenate([[0.0], np.cumsum(came)]), np.concatenate([[0.0], np.cumsum(due)])
+    for width in PARTIAL_BINS:
+        if width >= len(came):
+            break
+        o = total_came[width:] - total_came[:-width]
+        e = np.maximum(total_due[width:] - total_due[:-width], 1e-9)
+        evidence = np.where(o < PARTIAL_RATIO * e, e - o + o * np.log(np.maximum(o, 1e-9) / e), 0.0)
+        at = int(evidence.argmax())
+        if evidence[at] > 0 and (best is None or evidence[at] > best[0]):
+            best = (float(evidence[at]), at, at + width, float(o[at] / e[at]))
+    return best
+
+
+def _span(stop: dict[str, object], origin: datetime, taken_at: datetime) -> tuple[float, float]:
+    start, end = stop["starts_at"], stop["ends_at"] or taken_at
+    assert isinstance(start, datetime)  # noqa: S101 - built above
+    assert isinstance(end, datetime)  # noqa: S101 - built above
+    return (start - origin) / timedelta(minutes=1), (min(end, taken_at) - origin) / timedelta(minutes=1)
+
+
+def _with_notices(
+    channel: str,
+    flow: _Flow,
+    pooled: _Flow | None,
+    found: list[dict[str, object]],
+    notices: pl.DataFrame,
+    taken_at: datetime,
+) -> list[dict[str, object]]:
+    """Return the stops of a channel: those found, named by the notice they overlap, and announced ones not found."""
+    rows = [stop | {"channel": channel} for stop in found]
+    applies = (
+        pl.col("scope").is_null()
+        | (pl.col("scope") == ALL_CHANNELS)
+        | pl.col("scope").str.contains(channel, literal=True)
+    )
+    for notice in notices.filter(applies & (pl.col("starts_at") < taken_at)).iter_rows(named=True):
+        start, end = _span(notice, flow.origin, taken_at)
+        named = False
+        for row in rows:
+            begin, stop = _span(row, flow.origin, taken_at)
+            if min(end, stop) - max(start, begin) > 0.5 * (stop - begin):
+                row |= {"announced": True, "title": notice["title"]}
+                named = True
+        share = _announced_share(flow, pooled, start, end)
+        if not named and share > 0:
+            rows.append(_row(channel, notice["starts_at"], notice["ends_at"], share, notice["title"] or ""))
+    return rows
+
+
+def _announced_share(flow: _Flow, pooled: _Flow | None, start: float, end: float) -> float:
+    """Return which share of arrivals an announced stop held up; 1 where too little was due to tell."""
+    for source in (flow, pooled):
+        if source is None:
+            continue
+        shift = (flow.origin - source.origin) / timedelta(minutes=1)
+        due = float(source.due(end + shift) - source.due(start + shift))
+        if due >= MEANINGFUL:
+            ratio = float(source.arrived(end + shift) - source.arrived(start + shift)) / due
+            return 1 - ratio if ratio < PARTIAL_RATIO else 0.0
+    return 1.0
+
+
+class StoodStill:
+    """How many minutes one channel stood still up to a moment, partial stops counted by their share."""
+
+    def __init__(self, mine: pl.DataFrame, *, taken_at: datetime) -> None:
+        """Take the stops of one channel, at least one; where two overlap, the fuller one counts."""
+        origin = mine["starts_at"].min()
+        assert isinstance(origin, datetime)  # noqa: S101 - at least one
+        self._origin = origin
+        starts = _minutes(mine["starts_at"], origin)
+        ends = _minutes(mine["ends_at"].fill_null(taken_at).clip(None, taken_at), origin)
+        self._marks = np.unique(np.concatenate([starts, ends]))
+        inside = (starts[:, None] <= self._marks[None, :-1]) & (ends[:, None] >= self._marks[None, 1:])
+        share = (inside * mine["share"].to_numpy()[:, None]).max(axis=0)
+        self._stood = np.concatenate([[0.0], np.cumsum(share * np.diff(self._marks))])
+
+    @property
+    def total(self) -> float:
+        """Minutes stood still up to the export."""
+        return float(self._stood[-1])
+
+    def until(self, moments: pl.Series) -> pl.Series:
+        """Return the minutes stood still up to each moment; null stays null."""
+        known = moments.fill_null(self._origin)
+        stood = pl.Series("stood", np.interp(_minutes(known, self._origin), self._marks, self._stood))
+        return stood.to_frame().select(pl.when(pl.lit(moments.is_not_null())).then("stood"))["stood"]

@@ -1,0 +1,330 @@
+"""Curves of the time to visibility: Kaplan–Meier, Turnbull, current status, reverse time, and a mixture with a lost share.
+
+Minutes are minutes of delay. Survival is the share not yet visible after that many minutes; what never comes down is
+the plateau, the share that is lost. Every curve starts at minute 0 with survival 1 and ends at the longest delay or
+age seen.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+CONFIDENCE_Z = 1.959963984540054  # 95 %, two-sided
+TURNBULL_POINTS = 1500  # more endpoints than this are rounded to a grid of this many
+TURNBULL_ROUNDS = 5000
+MIXTURE_BINS = 400
+MIXTURE_ROUNDS = 300
+
+CURVES: dict[str, pl.DataType] = {
+    "minutes": pl.Float64(),
+    "at_risk": pl.Float64(),
+    "events": pl.Float64(),
+    "survival": pl.Float64(),
+    "lower": pl.Float64(),
+    "upper": pl.Float64(),
+    "method": pl.String(),
+}
+
+
+def survival(observations: pl.DataFrame, *, by: str = "channel") -> pl.DataFrame:
+    """Return the share not yet visible after each delay, per stratum.
+
+    Args:
+        observations: `by`, `minutes` (delay of a visible invoice, age of one not yet visible), `visible`; optional
+            `weight` (how many invoices a row stands for) and `since` (the delay is known only to lie above it).
+        by: the column of the strata.
+
+    Returns:
+        `by`, `minutes`, `at_risk`, `events`, `survival`, `lower`, `upper` (95 %, log–log), `method` (`km` exact delays
+        and right-censored ages; `status` only present or absent at one age is known; `interval` between two exports),
+        sorted by stratum and minutes. Rows without minutes are left out.
+    """
+    known = observations.filter(pl.col("minutes").is_not_null() & pl.col(by).is_not_null())
+    if "weight" not in known.columns:
+        known = known.with_columns(weight=pl.lit(1.0))
+    if "since" not in known.columns:
+        known = known.with_columns(since=pl.lit(None, pl.Float64))
+    loose = known.filter(pl.col("since").is_not_null())[by].unique().to_list()
+    exact = kaplan_meier(known.filter(~pl.col(by).is_in(loose)), by=by)
+    parts = [exact] + [
+        _stratum(known.filter(pl.col(by) == name)).select(pl.lit(name).alias(by), pl.all()) for name in sorted(loose)
+    ]
+    return pl.concat(parts).sort(by, "minutes", maintain_order=True)
+
+
+def kaplan_meier(observations: pl.DataFrame, *, by: str) -> pl.DataFrame:
+    """Return the product-limit curve per stratum with Greenwood's variance on the log–log scale (columns: `survival`)."""
+    counts = (
+        observations.group_by(by, pl.col("minutes").cast(pl.Float64))
+        .agg(
+            leaving=pl.col("weight").sum().cast(pl.Float64),
+            events=pl.col("weight").filter(pl.col("visible")).sum().cast(pl.Float64),
+        )
+        .sort(by, "minutes")
+        .with_columns(at_risk=pl.col("leaving").cum_sum(reverse=True).over(by))
+    )
+    steps = counts.with_columns(
+        survival=(1 - pl.col("events") / pl.col("at_risk")).clip(0).cum_prod().over(by),
+        variance=pl.when(pl.col("at_risk") > pl.col("events"))
+        .then(pl.col("events") / (pl.col("at_risk") * (pl.col("at_risk") - pl.col("events"))))
+        .otherwise(0.0)
+        .cum_sum()
+        .over(by),
+        last=pl.col("minutes") == pl.col("minutes").max().over(by),
+    ).filter((pl.col("events") > 0) | pl.col("last"))
+    start = counts.group_by(by).agg(pl.col("at_risk").max()).filter(pl.col("at_risk") > 0)
+    start = start.select(
+        by,
+        *(pl.lit(value).alias(name) for name, value in (("minutes", 0.0), ("events", 0.0), ("survival", 1.0))),
+        "at_risk",
+        variance=pl.lit(0.0),
+    ).join(steps.filter(pl.col("minutes") == 0), on=[by, "minutes"], how="anti")
+    columns = [by, "minutes", "at_risk", "events", "survival", "variance"]
+    curve = pl.concat([steps.select(columns), start.select(columns)])
+    return _with_band(curve).select(by, *CURVES).sort(by, "minutes")
+
+
+def _with_band(curve: pl.DataFrame) -> pl.DataFrame:
+    """Add `lower`, `upper` from the survival and Greenwood's sum: log–log, so the band stays within 0 and 1."""
+    inner = (pl.col("survival") > 0) & (pl.col("survival") < 1)
+    log = pl.col("survival").log()
+    spread = CONFIDENCE_Z * pl.col("variance").sqrt() / log
+    return curve.with_columns(
+        lower=pl.when(inner).then(-((-log).log() - spread).exp()).otherwise(pl.col("survival").log()).exp(),
+        upper=pl.when(inner).then(-((-log).log() + spread).exp()).otherwise(pl.col("survival").log()).exp(),
+        method=pl.lit("km"),
+    )
+
+
+def quantiles(
+    curves: pl.DataFrame, shares: Sequence[float] = (0.5, 0.9, 0.95, 0.99), *, by: str = "channel"
+) -> pl.DataFrame:
+    """Return after how many minutes a share of the invoices is visible: `by`, `share`, `minutes`, `lower`, `upper`.
+
+    Null where the curve, or its band, never comes down that far within what was seen.
+    """
+
+    def first(column: str, share: float) -> pl.Expr:
+        reached = pl.col(column) <= 1 - share + 1e-12
+        return pl.col("minutes").filter(reached).min()
+
+    parts = [
+        curves.group_by(by)
+        .agg(minutes=first("survival", share), lower=first("lower", share), upper=first("upper", share))
+        .select(by, pl.lit(share).alias("share"), "minutes", "lower", "upper")
+        for share in shares
+    ]
+    return pl.concat(parts).sort(by, "share") if parts else pl.DataFrame()
+
+
+def _stratum(observations: pl.DataFrame) -> pl.DataFrame:
+    """Return the curve of one stratum in which delays are known only to lie in intervals (columns: CURVES)."""
+    visible = observations["visible"].to_numpy()
+    high = observations["minutes"].to_numpy()
+    since = observations["since"].fill_null(-1.0).to_numpy()
+    low = np.where(visible & (since >= 0), since, np.where(visible, high - 1e-9, high))
+    weight = observations["weight"].cast(pl.Float64).to_numpy()
+    if bool((low[visible] <= 0).all()):
+        return _current_status(high, visible, weight)
+    return _turnbull(low, np.where(visible, high, np.inf), weight)
+
+
+def _current_status(age: Floats, present: NDArray[np.bool_], weight: Floats) -> pl.DataFrame:
+    """Return the curve from presence at one age each: isotonic regression, by pooling adjacent violators."""
+    ages, where = np.unique(age, return_inverse=True)
+    total = np.bincount(where, weight)
+    seen = np.bincount(where, weight * present)
+    blocks: list[tuple[float, float, int]] = []
+    for n, k in zip(total, seen, strict=True):
+        block = (float(n), float(k), 1)
+        while blocks and blocks[-1][1] * block[0] >= block[1] * blocks[-1][0]:
+            last = blocks.pop()
+            block = (last[0] + block[0], last[1] + block[1], last[2] + block[2])
+        blocks.append(block)
+    starts = np.cumsum([0] + [size for _, _, size in blocks[:-1]])
+    n = np.array([n for n, _, _ in blocks])
+    missing = 1 - np.array([k for _, k, _ in blocks]) / n
+    lower, upper = wilson(missing * n, n)
+    return pl.DataFrame(
+        {
+            "minutes": ages[starts],
+            "at_risk": n,
+            "events": n * (1 - missing),
+            "survival": missing,
+            "lower": lower,
+            "upper": upper,
+            "method": ["status"] * len(n),
+        },
+        schema=CURVES,
+    )
+
+
+def wilson(hits: Floats, n: Floats, z: float = CONFIDENCE_Z) -> tuple[Floats, Floats]:
+    """Return the Wilson interval of a share; honest at 0 and 1 and for small numbers."""
+    share = hits / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)
+
+
+def _turnbull(low: Floats, high: Floats, weight: Floats) -> pl.DataFrame:
+    """Return Turnbull's self-consistent curve for delays known to lie in (low, high]; high = inf: not yet visible."""
+    ends = np.unique(np.concatenate([low, high[np.isfinite(high)]]))
+    if len(ends) > TURNBULL_POINTS:
+        ends = np.unique(np.quantile(ends, np.linspace(0, 1, TURNBULL_POINTS)))
+    # Cell j is (ends[j-1], ends[j]]; cell 0 is up to ends[0], the last one is beyond all that was seen.
+    first = np.searchsorted(ends, low, side="right")
+    last = np.where(np.isfinite(high), np.searchsorted(ends, np.where(np.isfinite(high), high, 0)), len(ends))
+    last = np.maximum(last, np.minimum(first, len(ends)))
+    pairs, where = np.unique(np.stack([np.minimum(first, last), last]), axis=1, return_inverse=True)
+    count = np.bincount(where.ravel(), weight)
+    cells = len(ends) + 1
+    mass = np.full(cells, 1 / cells)
+    for _ in range(TURNBULL_ROUNDS):
+        cumulative = np.concatenate([[0.0], np.cumsum(mass)])
+        share = count / np.maximum(cumulative[pairs[1] + 1] - cumulative[pairs[0]], 1e-300)
+        slope = np.bincount(pairs[0], share, cells + 1) - np.bincount(pairs[1] + 1, share, cells + 1)
+        fresh = mass * np.cumsum(slope)[:cells] / count.sum()
+        done = float(np.abs(fresh - mass).max()) < 1e-10  # noqa: PLR2004
+        mass = fresh
+        if done:
+            break
+    alive = np.clip(1 - np.cumsum(mass)[:-1], 0, 1)
+    lower, upper = wilson(alive * count.sum(), np.full(len(alive), count.sum()))
+    at_risk = count.sum() * np.concatenate([[1.0], alive[:-1]])
+    columns = {"minutes": ends, "at_risk": at_risk, "events": count.sum() * mass[:-1], "survival": alive}
+    curve = pl.DataFrame(columns | {"lower": lower, "upper": upper, "method": ["interval"] * len(ends)}, schema=CURVES)
+    if ends[0] > 0:
+        head = {
+            "minutes": 0.0,
+            "at_risk": float(count.sum()),
+            "events": 0.0,
+            "survival": 1.0,
+            "lower": 1.0,
+            "upper": 1.0,
+        }
+        curve = pl.concat([pl.DataFrame([head | {"method": "interval"}], schema=CURVES), curve])
+    return curve
+
+
+def reverse_time(delays: pl.DataFrame) -> pl.DataFrame:
+    """Return the curve of delays from platform rows alone, where what is not visible is not known at all.
+
+    Args:
+        delays: `minutes` (delay) and `room` (minutes from issue to the export: a longer delay could not be seen).
+
+    Returns:
+        `minutes`, `events`, `survival` among those that become visible within the longest room. The lost share cannot
+        be known from such data; only a ledger tells it.
+    """
+    counts = delays.group_by("minutes").agg(events=pl.len().cast(pl.Float64)).sort("minutes")
+    minutes = counts["minutes"].to_numpy()
+    events = counts["events"].to_numpy()
+    rooms = np.sort(delays["room"].to_numpy())
+    seen_by_then = np.cumsum(events)
+    too_short = np.searchsorted(rooms, minutes, side="left")
+    at_risk = np.maximum(seen_by_then - too_short, events)
+    factors = 1 - events / at_risk
+    factors[0] = 1.0
+    below = np.concatenate([np.cumprod(factors[::-1])[::-1][1:], [1.0]])
+    return counts.with_columns(survival=1 - pl.Series(below))
+
+
+class Mixture(NamedTuple):
+    """Two lognormal delays and a lost share: `lost`, and per part its share of the rest, its log mean and log spread."""
+
+    lost: float
+    shares: Floats
+    means: Floats
+    spreads: Floats
+
+    def alive(self, minutes: Floats) -> Floats:
+        """Return the share not visible after so many minutes."""
+        tail: Floats = self.shares @ _normal_tail(self._scaled(minutes))
+        return self.lost + (1 - self.lost) * tail
+
+    def _scaled(self, minutes: Floats) -> Floats:
+        logs = np.log(np.maximum(minutes, 0.5))
+        scaled: Floats = (logs[None, :] - self.means[:, None]) / self.spreads[:, None]
+        return scaled
+
+
+_erfc = np.frompyfunc(math.erfc, 1, 1)
+
+
+def _normal_tail(z: Floats) -> Floats:
+    tail: Floats = 0.5 * _erfc(z / math.sqrt(2)).astype(np.float64)
+    return tail
+
+
+def mixture(observations: pl.DataFrame) -> Mixture:
+    """Fit two lognormal delays and a lost share by expectation–maximisation to `minutes`, `visible`, `weight`.
+
+    It sees beyond the last age, which the product limit cannot; it is the fallback where delays are not over yet.
+    """
+    minutes, visible, weight = _binned(observations)
+    logs = np.log(np.maximum(minutes, 0.5))
+    fit = _first_guess(logs, visible, weight)
+    for _ in range(MIXTURE_ROUNDS):
+        fresh = _improve(fit, minutes, logs, visible, weight)
+        done = abs(fresh.lost - fit.lost) < 1e-7 and float(np.abs(fresh.means - fit.means).max()) < 1e-5  # noqa: PLR2004
+        fit = fresh
+        if done:
+            break
+    return fit
+
+
+def _binned(observations: pl.DataFrame) -> tuple[Floats, NDArray[np.bool_], Floats]:
+    """Return minutes, visible and weight, counted in bins of the log delay."""
+    log = pl.col("minutes").clip(0.5).log()
+    width = pl.max_horizontal((log.max() - log.min()) / MIXTURE_BINS, pl.lit(1e-6))
+    bins = (
+        observations.group_by(((log - log.min()) / width).round().alias("bin"), "visible")
+        .agg(minutes=(log * pl.col("weight")).sum() / pl.col("weight").sum(), weight=pl.col("weight").sum())
+        .sort("bin", "visible")
+    )
+    return np.exp(bins["minutes"].to_numpy()), bins["visible"].to_numpy(), bins["weight"].cast(pl.Float64).to_numpy()
+
+
+def _first_guess(logs: Floats, visible: NDArray[np.bool_], weight: Floats) -> Mixture:
+    seen, mass = logs[visible], weight[visible]
+    order = np.argsort(seen)
+    place = np.cumsum(mass[order]) / mass.sum()
+    low, high = np.interp([0.3, 0.85], place, seen[order])
+    spread = max(0.3, float(np.sqrt(np.average((seen - np.average(seen, weights=mass)) ** 2, weights=mass))))
+    lost = min(0.5, max(1e-4, 0.5 * float(weight[~visible].sum() / weight.sum())))
+    return Mixture(lost, np.array([0.6, 0.4]), np.array([low, high]), np.array([spread, spread]))
+
+
+def _improve(fit: Mixture, minutes: Floats, logs: Floats, visible: NDArray[np.bool_], weight: Floats) -> Mixture:
+    """Return the fit after one round of expectation and maximisation."""
+    z = fit._scaled(minutes)  # noqa: SLF001
+    bell = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+    tail = np.maximum(_normal_tail(z), 1e-300)
+    share = (1 - fit.lost) * fit.shares[:, None] * np.where(visible, bell / fit.spreads[:, None], tail)
+    total = share.sum(axis=0) + np.where(visible, 0.0, fit.lost)
+    part = weight * share / np.maximum(total, 1e-300)
+    hazard = bell / tail
+    mean = np.where(visible, logs, fit.means[:, None] + fit.spreads[:, None] * hazard)
+    square = np.where(
+        visible,
+        logs * logs,
+        fit.means[:, None] ** 2
+        + fit.spreads[:, None] ** 2
+        + fit.spreads[:, None] * (logs[None, :] + fit.means[:, None]) * hazard,
+    )
+    mass = np.maximum(part.sum(axis=1), 1e-12)
+    means = (part * mean).sum(axis=1) / mass
+    spreads = np.sqrt(np.maximum((part * square).sum(axis=1) / mass - means**2, 0.0025))
+    return Mixture(float(1 - mass.sum() / weight.sum()), mass / mass.sum(), means, spreads)
