@@ -362,7 +362,8 @@ def _load(entry: Path, engagement: Engagement, lang: str) -> Analysis | None:
 def _export(kept: dict[str, Any]) -> Export:
     times = ("period_start", "period_end", "later_taken_at")
     read = {name: datetime.fromisoformat(kept[name]) if kept[name] else None for name in times}
-    return Export(account=kept["account"], status_filter=tuple(kept["status_filter"]), **read)
+    filters, stated = tuple(kept["status_filter"]), bool(kept["period_stated"])
+    return Export(account=kept["account"], status_filter=filters, period_stated=stated, **read)
 
 
 def _prune(newest: Path) -> None:

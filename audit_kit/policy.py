@@ -11,13 +11,17 @@ from datetime import datetime
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """How the platform export was asked for; null = not said. The period ends before `period_end`."""
+    """How the platform export was asked for; null = not said. The period ends before `period_end`.
+
+    `period_stated` is false where the period's end was read off the platform's last date: what is newer may be late.
+    """
 
     account: str | None = None
     period_start: datetime | None = None
     period_end: datetime | None = None
     status_filter: tuple[str, ...] = ()
     later_taken_at: datetime | None = None
+    period_stated: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

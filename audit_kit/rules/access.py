@@ -28,7 +28,7 @@ def outside_export(case: Case) -> pl.DataFrame:
     reasons = [("after_taken", issued >= evidence.taken_at)]
     if export.period_start is not None:
         reasons.append(("before_period", issued < export.period_start))
-    if export.period_end is not None and getattr(export, "period_stated", True):
+    if export.period_end is not None and export.period_stated:
         reasons.append(("after_period", issued >= export.period_end))
     if export.status_filter:
         unlisted = ~pl.col("status").cast(pl.String).is_in(list(export.status_filter))
