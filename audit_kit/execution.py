@@ -114,7 +114,10 @@ def prepared(notebook: nbformat.NotebookNode, *, lang: str) -> nbformat.Notebook
 
 
 def run(path: Path, values: Mapping[str, Any], *, lang: str, folder: Path, seconds: int = CELL_SECONDS) -> Path:
-    """Run one notebook into `folder` and return the executed copy; raise `NotebookFailed` where it stopped."""
+    """Run one notebook into `folder` and return the executed copy; raise `NotebookFailed` where it stopped.
+
+    It runs where we stand, so that a relative path means there what it means here.
+    """
     notebook = nbformat.read(path, as_version=4)
     check(notebook, values, name=path.name)
     out = folder / path.name
@@ -164,7 +167,7 @@ def _papermill(path: Path, out: Path, values: Mapping[str, Any], *, seconds: int
             execution_timeout=seconds,
             kernel_manager_class=_OwnKernel,
             extra_arguments=["--log-level=50"],
-            resources={"metadata": {"path": str(path.parent)}},
+            resources={"metadata": {"path": str(Path.cwd())}},
         )
     except PapermillExecutionError as error:
         raise NotebookFailed(out, cell=error.cell_index + 1, kind=error.ename, message=error.evalue) from None

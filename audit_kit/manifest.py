@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import schema
-from audit_kit.views import charts, masking
+from audit_kit.views import charts, masking, provenance
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from audit_kit.loaders.engagement import Engagement
 
 FILE = "manifest.json"
-FINDINGS = "findings.parquet"
-CHANGES = ("new", "open", "closed")
+FINDINGS = provenance.FINDINGS
+CHANGES = provenance.CHANGES
 ACUTE = ("critical", "high")
 PACKAGES = ("audit-kit", "polars", "altair", "papermill", "nbconvert", "dataframely")
 MOST_INPUTS = 2_000
@@ -57,13 +57,9 @@ def summary(analysis: Analysis, found: pl.DataFrame, changes: pl.DataFrame | Non
 
 def changes(found: pl.DataFrame, previous: Path | None) -> pl.DataFrame | None:
     """Return `change` (new, open, closed) beside the columns of findings; null without an earlier report."""
-    if previous is None or not (earlier := previous.parent / FINDINGS).is_file():
+    if previous is None or not (previous.parent / FINDINGS).is_file():
         return None
-    before = pl.read_parquet(earlier)
-    known = pl.col("finding_id").is_in(before["finding_id"].implode())
-    now = found.with_columns(change=pl.when(known).then(pl.lit("open")).otherwise(pl.lit("new")))
-    gone = before.join(found, on="finding_id", how="anti").with_columns(change=pl.lit("closed"))
-    return pl.concat([now, gone], how="diagonal_relaxed")
+    return provenance.changes(found, str(previous))
 
 
 def previous(out: Path, month: str, engagement: Engagement) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from contextlib import contextmanager
@@ -176,7 +175,7 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
     changes = manifest.changes(found, before)
     about = manifest.build(
         of_month,
-        fingerprint=hashlib.sha256(f"{engagement.fingerprint()} {month} {request.lang}".encode()).hexdigest(),
+        fingerprint=engagement.fingerprint(),
         parameters={"month": month, "lang": request.lang, "redact": request.redact},
         figures=manifest.summary(of_month, found, changes),
         started_at=request.started_at,
@@ -218,12 +217,12 @@ def _run_notebooks(
     request: _Request, material: _Material, notebooks: list[Path], stage: Path, progress: Progress
 ) -> None:
     values = {
-        "engagement": str(request.engagement),
+        "engagement": _as_typed(request.engagement),
         "month": material.month,
         "lang": request.lang,
         "redact": request.redact,
-        "previous": str(material.previous.resolve()) if material.previous else "",
-        "history": str(material.history) if material.history else "",
+        "previous": _as_typed(material.previous) if material.previous else "",
+        "history": _as_typed(material.history) if material.history else "",
     }
     folder = stage / "notebooks"
     folder.mkdir()
@@ -317,6 +316,12 @@ def _earlier_history(path: Path, month: str | None, stage: Path) -> Path | None:
         return None
     earlier.write_parquet(stage / HISTORY)
     return stage / HISTORY
+
+
+def _as_typed(path: Path) -> str:
+    """Return a path as a page may show it: relative to where we stand, if it is below."""
+    whole, here = path.resolve(), Path.cwd()
+    return whole.relative_to(here).as_posix() if whole.is_relative_to(here) and whole != here else str(whole)
 
 
 def _latest_month(ledger: pl.DataFrame) -> str:

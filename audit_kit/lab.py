@@ -1,0 +1,143 @@
+"""JupyterLab on a person's own copies of the notebooks, with the engagement already set and no network needed."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+import platformdirs
+
+from audit_kit import execution
+from audit_kit.errors import RequestError
+from audit_kit.loaders.engagement import open_engagement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
+MADE = ".audit-kit.json"
+FIRST_PORT = 8888
+LOCALES = {"zh": "zh_CN", "en": "en"}
+TRANSLATION = "@jupyterlab/translation-extension:plugin"
+
+
+def run_lab(
+    engagement: Path | None,
+    *,
+    lang: str = "zh",
+    folder: Path | None = None,
+    port: int | None = None,
+    browser: bool = True,
+) -> int:
+    """Open JupyterLab and return its exit code once it is closed.
+
+    Args:
+        engagement: null = the sample.
+        lang: language of the notebooks' prose and of JupyterLab's menus.
+        folder: where the copies are kept; null = `audit-kit` among the user's documents.
+        port: null = the first free one from 8888.
+        browser: open it; else only print the address.
+    """
+    opened = open_engagement(engagement or execution.sample())
+    if port is not None and not _is_free(port):
+        raise RequestError(f"Port {port} is taken; name another, or none and a free one is found.")
+    place = folder or Path(platformdirs.user_documents_dir()) / "audit-kit" / opened.folder.name
+    kept = copy_notebooks(place, {"engagement": str(opened.folder), "lang": lang})
+    with tempfile.TemporaryDirectory(prefix="audit-kit-lab-") as settings:
+        write_settings(Path(settings), lang=lang)
+        command = _command(place, Path(settings), port=port or _free_port(), browser=browser)
+        print(f"{place}" + (f" ({', '.join(kept)}: yours, kept)" if kept else ""), file=sys.stderr)  # noqa: T201
+        environment = {**os.environ, ENGAGEMENT: str(opened.folder), "JUPYTER_PREFER_ENV_PATH": "1"}
+        with subprocess.Popen(command, env=environment) as lab:  # noqa: S603  our own Python, no shell
+            while True:
+                try:
+                    return lab.wait()
+                except KeyboardInterrupt:
+                    continue  # it asks for itself whether to stop
+
+
+def copy_notebooks(folder: Path, values: Mapping[str, object]) -> list[str]:
+    """Copy the notebooks with their parameters set; a copy that a person changed is kept, and its name returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / MADE
+    made: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    kept = []
+    for source in execution.notebooks():
+        copy = folder / source.name
+        if copy.is_file() and made.get(copy.name) != _digest(copy):
+            kept.append(copy.name)
+            continue
+        notebook = nbformat.read(source, as_version=4)
+        for cell in notebook.cells:
+            if execution.PARAMETERS in cell.metadata.get("tags", ()):
+                cell.source = with_values(cell.source, values)
+        nbformat.write(notebook, copy)
+        made[copy.name] = _digest(copy)
+    record.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    return kept
+
+
+def with_values(source: str, values: Mapping[str, object]) -> str:
+    """Return a parameters cell with other values; types and comments stay."""
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
+            continue
+        value, name = node.value, node.target.id
+        if name in values and value.lineno == value.end_lineno and value.end_col_offset is not None:
+            line = lines[value.lineno - 1].encode()
+            parts = line[: value.col_offset], repr(values[name]).encode(), line[value.end_col_offset :]
+            lines[value.lineno - 1] = b"".join(parts).decode()
+    return "\n".join(lines)
+
+
+def write_settings(folder: Path, *, lang: str) -> None:
+    """Write what JupyterLab is told: our settings, with the menus in the language asked for."""
+    text = files("audit_kit").joinpath("resources", "jupyterlab", "overrides.json").read_text(encoding="utf-8")
+    settings = json.loads(text)
+    settings[TRANSLATION] = {**settings.get(TRANSLATION, {}), "locale": LOCALES[lang]}
+    (folder / "overrides.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def _command(folder: Path, settings: Path, *, port: int, browser: bool) -> list[str]:
+    options = {
+        "ServerApp.root_dir": folder,
+        "ServerApp.port": port,
+        "LabApp.app_settings_dir": settings,
+        "LabApp.extension_manager": "readonly",
+        "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
+        "LabApp.news_url": "",
+    }
+    command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    if not browser:
+        command.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    return command
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as trial:
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    return next((port for port in range(FIRST_PORT, FIRST_PORT + 100) if _is_free(port)), FIRST_PORT)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
