@@ -1,0 +1,114 @@
+"""Invoice numbers that went through a number cell: they must never come out well-formed and wrong.
+
+A spreadsheet keeps 15 digits of a number, a binary float some 16 to 17. What remains of a longer number is written in
+scientific form, so that nobody takes it for a number, and the row is flagged `precision_lost`.
+"""
+
+from __future__ import annotations
+
+from math import exp, factorial
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from audit_kit.loaders.rows import NUMBER_COLUMNS
+
+if TYPE_CHECKING:
+    from audit_kit.loaders.grids import Grid
+    from audit_kit.loaders.headers import Placement
+
+EXACT_DIGITS = 15
+LOST = "precision_lost"
+SPACING = 2048  # binary floats of 19 or 20 digits lie this far apart, or farther
+CHANCE = 1e-6  # how unlikely honest numbers must be to be spaced so
+RARE = 1e-3  # the same for the marks that one honest number in 100,000 bears
+FEW = 1000
+_LONG = r"^[0-9]{16,}$"
+_SCIENTIFIC = r"(?i)^\s*[+]?[0-9](?:\.[0-9]+)?e\+?[0-9]{1,2}\s*$"
+
+
+def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with damaged identifiers in scientific form and `cleaning` naming the damage."""
+    names = [name for name in (*NUMBER_COLUMNS, "seller_tax_id", "buyer_tax_id") if name in frame.columns]
+    numbers = grid.numbers([placement.ours[name] for name in names if name in placement.ours])
+    flagged = pl.repeat(value=False, n=frame.height, dtype=pl.Boolean, eager=True)
+    for name in names:
+        text = frame[name]
+        lost = _lost(text, numbers.get(placement.ours[name]), data)
+        if name in NUMBER_COLUMNS:
+            lost |= from_text(text) if name != "invoice_code" else False
+        if not lost.any():
+            continue
+        rounded = frame.select(pl.when(lost).then(scientific(pl.col(name))).otherwise(name).alias(name)).to_series()
+        frame = frame.with_columns(rounded)
+        if name in NUMBER_COLUMNS:
+            flagged |= lost
+    if not flagged.any():
+        return frame
+    known = pl.col("cleaning") if "cleaning" in frame.columns else pl.lit([], pl.List(pl.String))
+    more = pl.when(pl.lit(flagged)).then(pl.lit([LOST], pl.List(pl.String))).otherwise(pl.lit([], pl.List(pl.String)))
+    both = pl.concat_list(known.fill_null([]), more).list.unique(maintain_order=True)
+    return frame.with_columns(cleaning=both)
+
+
+def _lost(text: pl.Series, numeric: pl.Series | None, data: pl.DataFrame) -> pl.Series:
+    """Return the cells stored as numbers with more digits than a number keeps, and texts in scientific form."""
+    lost = text.str.contains(_SCIENTIFIC).fill_null(value=False)
+    if numeric is not None:
+        stored = numeric.gather(data["position"])
+        lost |= stored & (text.str.len_bytes() > EXACT_DIGITS).fill_null(value=False)
+    return lost
+
+
+def scientific(text: pl.Expr) -> pl.Expr:
+    """Return digits as the 15 that can be trusted, in scientific form; other text as it stands."""
+    digits = text.str.strip_chars()
+    power = (digits.str.len_bytes() - 1).cast(pl.String)
+    form = pl.concat_str(
+        digits.str.slice(0, 1), pl.lit("."), digits.str.slice(1, EXACT_DIGITS - 1), pl.lit("E+"), power
+    )
+    return pl.when(digits.str.contains(_LONG)).then(form).otherwise(text)
+
+
+def from_text(text: pl.Series) -> pl.Series:
+    """Return the 20-digit texts that show the marks of a number cell.
+
+    The marks are a tail of five zeros, the float that is nearest to 15 digits and zeros, and the spacing of floats. A
+    number may bear one by honest chance, so it is taken for damage only where chance would hardly make so many.
+    """
+    whole = (text.str.len_bytes() == 20).fill_null(value=False)
+    count = int(whole.sum())
+    nothing = pl.repeat(value=False, n=len(text), dtype=pl.Boolean, eager=True)
+    if not count:
+        return nothing
+    rounded = whole & (text.str.slice(15, 5) == "00000").fill_null(value=False)
+    if count < FEW:  # the first of a made-up sequence ends in zeros too
+        rounded &= text.str.slice(5, 10) != "0000000000"
+    found = rounded if _unlikely(int(rounded.sum()), count / 10**5, RARE) else nothing
+    even = whole & (text.str.slice(19, 1).is_in(["0", "2", "4", "6", "8"])).fill_null(value=False)
+    number = pl.when(pl.lit(even)).then(pl.lit(text)).cast(pl.Int128, strict=False)
+    spaced = pl.select((number % pl.lit(SPACING, pl.Int128) == 0).fill_null(value=False)).to_series()
+    seen = int(spaced.sum())
+    if seen > 1 and _unlikely(seen, count / SPACING, CHANCE):
+        return found | spaced
+    if 0 < seen < FEW:
+        nearest = spaced & text.is_in([word for word in text.filter(spaced) if _is_nearest(word)])
+        nearest &= ~rounded
+        if _unlikely(int(nearest.sum()), count / 10**5, RARE):
+            found |= nearest
+    return found
+
+
+def _is_nearest(digits: str) -> bool:
+    """Tell whether a number is the binary float nearest to its own first 15 digits."""
+    start = digits[:EXACT_DIGITS]
+    near = (int(start) - 1, int(start), int(start) + 1)
+    return digits.isascii() and digits.isdigit() and any(int(float(head * 10**5)) == int(digits) for head in near)
+
+
+def _unlikely(seen: int, expected: float, chance: float) -> bool:
+    """Tell whether so many, or more, would hardly be chance (Poisson)."""
+    if not seen or seen <= expected:
+        return False
+    below = sum(exp(-expected) * expected**k / factorial(k) for k in range(min(seen, 60)))
+    return 1 - below < chance

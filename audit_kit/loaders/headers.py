@@ -1,0 +1,224 @@
+"""From the headers of a file to our columns: where they stand, what they mean, which table they make."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from rapidfuzz import fuzz, process
+
+from audit_kit import resources, schema
+from audit_kit.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import polars as pl
+
+SEARCHED_ROWS = 60
+INVOICE_TABLES = ("ledger", "platform", "substitute", "register", "invoice_files")
+OFFERED = 3
+ALIKE = 55.0  # of 100: below this two headers have nothing in common
+_UNITS = re.compile(r"[（(\[](?:元|人民币元?|rmb|cny|单位:?元|%|分钟|秒)[）)\]]")
+_NOISE = re.compile(r"[\s*:：_\-—]+")
+
+
+def fold(text: str) -> str:
+    """Return a header as headers are compared: half width, without spaces, `*`, units, case."""
+    return _NOISE.sub("", _UNITS.sub("", unicodedata.normalize("NFKC", text).casefold()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """A header row: `rows` of the grid it takes (two where a title stands over several columns), `names` by column."""
+
+    start: int
+    height: int
+    names: tuple[str | None, ...]
+
+    @property
+    def end(self) -> int:
+        """Position of the first row below."""
+        return self.start + self.height
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """What became of the columns: `ours` by position, `unplaced` names by position."""
+
+    table: str
+    ours: dict[str, int]
+    unplaced: dict[int, str]
+
+
+@cache
+def synonyms(table: str) -> dict[str, tuple[str, int]]:
+    """Return folded header → (our column, rank); the lowest rank is the likeliest source of a column."""
+    spec = resources.load("headers")
+    found: dict[str, tuple[str, int]] = {}
+    for name, header in schema.headers(table).items():
+        found[fold(name)] = found[fold(header)] = (name, 0)
+    sections = [spec.get(table, {})]
+    if table in INVOICE_TABLES:
+        sections.append(spec["invoices"])
+    for section in sections:
+        for name, theirs in section.items():
+            for rank, header in enumerate(theirs, start=1):
+                found.setdefault(fold(header), (name, rank))
+    return found
+
+
+def lookup(table: str, headings: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    """Return the synonyms of a table with the user's own before all others.
+
+    Raises:
+        SourceError: a heading of the user names no column of any table.
+    """
+    known = dict(synonyms(table))
+    for theirs, ours in headings.items():
+        if ours in schema.dtypes(table):
+            known[fold(theirs)] = (ours, -1)
+        elif not any(ours in schema.dtypes(other) for other in schema.INPUTS):
+            near = _alike(ours, {name for other in schema.INPUTS for name in schema.dtypes(other)})
+            raise SourceError(
+                f"[headers] “{theirs}” = “{ours}”：没有名为 {ours} 的列" + (f"，是否指 {near[0]}？" if near else "。")
+            )
+    return known
+
+
+def place(names: Sequence[str | None], table: str, headings: Mapping[str, str]) -> Placement:
+    """Give every column its place in a table; of several for one place the likeliest takes it."""
+    known = lookup(table, headings)
+    best: dict[str, tuple[int, int]] = {}
+    for position, name in enumerate(names):
+        if name is None or (hit := known.get(fold(name))) is None:
+            continue
+        ours, rank = hit
+        if ours not in best or rank < best[ours][0]:
+            best[ours] = (rank, position)
+    ours = {name: position for name, (_, position) in best.items() if name not in ("source_file", "source_row")}
+    taken = set(ours.values())
+    unplaced = {i: name for i, name in enumerate(names) if name is not None and i not in taken}
+    return Placement(table=table, ours=ours, unplaced=unplaced)
+
+
+def find_header(cells: pl.DataFrame, known: Mapping[str, object], *, least: int = 2) -> Header | None:
+    """Return the row, or two rows, near the top that hold most headers we know; none with fewer than `least`."""
+    head = [tuple(_text(cell) for cell in row) for row in cells.head(SEARCHED_ROWS).rows()]
+    best: tuple[int, Header] | None = None
+    for start, row in enumerate(head):
+        for height, names in _readings(row, head[start + 1] if start + 1 < len(head) else None):
+            score = sum(1 for name in set(names) if name is not None and fold(name) in known)
+            if score >= least and (best is None or score > best[0]):
+                best = (score, Header(start=start, height=height, names=names))
+    return best[1] if best else None
+
+
+def _text(cell: object) -> str | None:
+    text = str(cell).strip() if cell is not None else ""
+    return text or None
+
+
+def _readings(
+    row: tuple[str | None, ...], below: tuple[str | None, ...] | None
+) -> Iterable[tuple[int, tuple[str | None, ...]]]:
+    """Yield the ways to read a row as a header: alone, and as the upper of two where it spans columns."""
+    yield 1, row
+    if below is None or not any(row):
+        return
+    spanned: list[str | None] = []
+    for upper in row:
+        spanned.append(upper if upper is not None else (spanned[-1] if spanned else None))
+    joined: list[str | None] = []
+    for own, over, lower in zip(row, spanned, below, strict=True):
+        if lower is None:
+            joined.append(own)
+        elif own is None and over is None:
+            joined.append(lower)
+        else:
+            joined.append(f"{over or ''}{lower}")
+    yield 2, tuple(joined)
+    yield 2, tuple(lower if lower is not None else own for own, lower in zip(row, below, strict=True))
+
+
+@cache
+def all_headers() -> dict[str, tuple[str, int]]:
+    """Return the synonyms of every input together, to find a header before the table is known."""
+    together: dict[str, tuple[str, int]] = {}
+    for table in schema.INPUTS:
+        together |= synonyms(table)
+    return together
+
+
+def missing(placement: Placement) -> list[list[str]]:
+    """Return the groups of columns of which a table needs one and has none."""
+    groups: list[list[str]] = resources.load("headers")["required"].get(placement.table, [])
+    return [group for group in groups if not any(name in placement.ours for name in group)]
+
+
+def recognise(names: Sequence[str | None], headings: Mapping[str, str], *, labels: Iterable[str]) -> str | None:
+    """Return the table that headers make, helped by the names of file and sheet; none if no table is complete."""
+    signs = resources.load("headers")["signs"]
+    folded = {fold(name) for name in names if name is not None}
+    words = [label.casefold() for label in labels]
+    scores: dict[str, float] = {}
+    for table in schema.INPUTS:
+        placement = place(names, table, headings)
+        if missing(placement) or len(placement.ours) < 2:
+            continue
+        sign = signs.get(table, {})
+        scores[table] = (
+            len(placement.ours)
+            + 4 * len({fold(header) for header in sign.get("headers", ())} & folded)
+            + 6 * any(word in label for word in sign.get("names", ()) for label in words)
+            - 3 * (table in ("substitute", "register", "invoice_files"))
+        )
+    return max(scores, key=lambda table: scores[table]) if scores else None
+
+
+def explain(placement: Placement, *, file: str, sheet: str | None) -> SourceError:
+    """Return the error for a file that lacks columns: the likely ones, and the line to add to audit.toml."""
+    where = f"{file}（工作表 {sheet}）" if sheet else file
+    headers = schema.headers(placement.table)
+    lacking = missing(placement)
+    wanted = "、".join("或".join(f"{headers[name]}({name})" for name in group) for group in lacking)
+    offers = [
+        f'"{near[0]}" = "{name}"'
+        for group in lacking
+        for name in group
+        if (near := likely(name, placement.table, placement.unplaced.values()))
+    ]
+    tail = (
+        f"可在 audit.toml 的 [headers] 中加一行：{'；或 '.join(offers)}。"
+        if offers
+        else f'请在 audit.toml 的 [headers] 中写明，例如 "他们的列名" = "{lacking[0][0]}"。'
+    )
+    seen = "、".join(list(placement.unplaced.values())[:20]) or "无"
+    return SourceError(f"{where}：作为 {placement.table} 读取时找不到 {wanted}；未识别的列：{seen}。{tail}")
+
+
+def likely(name: str, table: str, candidates: Iterable[str]) -> list[str]:
+    """Return the headers of a file that most resemble one of our columns, the nearest first."""
+    pool = list(candidates)
+    wanted = [theirs for theirs, (ours, _) in synonyms(table).items() if ours == name]
+    scored = {header: max(fuzz.WRatio(fold(header), other) for other in wanted) for header in pool}
+    near = [header for header in sorted(scored, key=lambda header: -scored[header]) if scored[header] >= ALIKE]
+    return near[:OFFERED]
+
+
+def offers(placement: Placement) -> dict[str, str]:
+    """Return, for unplaced headers, the free column of ours that they most resemble."""
+    free = {theirs: ours for theirs, (ours, _) in synonyms(placement.table).items() if ours not in placement.ours}
+    found: dict[str, str] = {}
+    for header in placement.unplaced.values():
+        hit = process.extractOne(fold(header), free.keys(), scorer=fuzz.ratio, score_cutoff=70.0)
+        if hit is not None:
+            found[header] = free[hit[0]]
+    return found
+
+
+def _alike(word: str, pool: Iterable[str]) -> list[str]:
+    return [hit[0] for hit in process.extract(word, list(pool), limit=1, score_cutoff=ALIKE)]

@@ -1,0 +1,55 @@
+"""Line items: several rows make one invoice, whose own cells may stand on the first line only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from audit_kit.loaders.records import Records
+from audit_kit.loaders.rows import AT, MONEY_COLUMNS, NUMBER_COLUMNS, Body
+
+if TYPE_CHECKING:
+    from audit_kit.loaders.headers import Placement
+
+LINES = "明细行数"
+
+
+def filled(body: Body, placement: Placement) -> Body:
+    """Carry the cells of an invoice down to its further lines, which leave them empty."""
+    numbers = [str(placement.ours[name]) for name in NUMBER_COLUMNS if name in placement.ours]
+    carried = [str(at) for name, at in placement.ours.items() if name not in MONEY_COLUMNS]
+    if not numbers or body.data.is_empty():
+        return body
+    data = body.data.with_columns(
+        pl.when(pl.col(name).cast(pl.String).str.strip_chars() != "").then(name).alias(name) for name in carried
+    )
+    own = pl.any_horizontal(pl.col(name).is_not_null() for name in numbers)
+    if data.select(own.all()).item():
+        return body
+    data = data.with_columns(own.cum_sum().alias("invoice"))
+    heads = data.filter(own).select("invoice", *carried)
+    joined = data.join(heads, on="invoice", how="left", maintain_order="left", suffix=" of head")
+    further = pl.any_horizontal(pl.col(name).is_not_null() for name in numbers).not_()
+    data = joined.with_columns(
+        pl.when(further).then(pl.coalesce(name, f"{name} of head")).otherwise(name).alias(name) for name in carried
+    ).select(body.data.columns)
+    return Body(data=data.sort(AT), totals=body.totals, closing=body.closing)
+
+
+def gathered(records: Records, placement: Placement) -> Records:
+    """Return one row an invoice: sums of its lines, everything else from its first line, and the count of lines."""
+    kept = records.kept
+    numbers = [name for name in NUMBER_COLUMNS if name in placement.ours]
+    if not numbers or kept.is_empty():
+        return records
+    numbered = kept.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in numbers))
+    single = kept.filter(pl.all_horizontal(pl.col(name).is_null() for name in numbers))
+    sums = [pl.col(name).sum().alias(name) for name in MONEY_COLUMNS]
+    rest = [pl.col(name).first() for name in kept.columns if name not in (*numbers, *MONEY_COLUMNS)]
+    table = numbered.group_by(numbers, maintain_order=True).agg(*sums, *rest, pl.len().cast(pl.String).alias(LINES))
+    table = table.select(*kept.columns, LINES)
+    if single.height:
+        single = single.with_columns(pl.lit("1").alias(LINES))
+        table = pl.concat([table, single]).sort("source_row")
+    return Records(kept=table, aside=records.aside)

@@ -1,0 +1,150 @@
+"""Open any file by what it is, not by what it is called."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from lxml import html
+
+from audit_kit.errors import SourceError
+from audit_kit.loaders.grids import MAX_COLUMNS, Grid, numbered
+from audit_kit.loaders.texts import read_text, sniff_encoding
+from audit_kit.loaders.workbooks import OLE, read_workbook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MAX_TREE = 200 << 20  # bytes of a json or html file, which are read into memory as a whole
+
+
+def open_grids(path: Path) -> list[Grid]:
+    """Return what a file holds: one grid a sheet, one for a file without sheets.
+
+    Raises:
+        SourceError: no file, or one that no reader can use.
+    """
+    if path.is_dir():
+        raise SourceError(f"{path.name}：这是文件夹，此处需要一个文件。")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise SourceError(f"{path.name}：文件打不开或不存在，请检查路径和权限。") from error
+    return _reader(path, head)(path)
+
+
+def _reader(path: Path, head: bytes) -> Callable[[Path], list[Grid]]:
+    if head.startswith(b"PAR1"):
+        return _parquet
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06", OLE)) or head[:2] == b"\x09\x08":
+        if path.suffix.casefold() in (".ofd", ".docx", ".pptx"):
+            raise SourceError(f"{path.name}：不是表格文件；电子发票请放入 invoice_files 文件夹。")
+        return read_workbook
+    if head.startswith((b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"7z\xbc\xaf", b"Rar!", b"\x1f\x8b")):
+        raise SourceError(f"{path.name}：是 PDF、图片或压缩文件，不是表格；请导出为 xlsx 或 csv。")
+    encoding = sniff_encoding(head[: head.rfind(b"\n") + 1] or head)
+    start = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n").casefold()
+    if start.startswith(("[", "{")) and path.suffix.casefold() not in (".csv", ".tsv", ".txt"):
+        return _json
+    if start.startswith(("<html", "<!doctype html", "<table", "<meta", "<head", "<div", "<style")):
+        return _html
+    if start.startswith("<"):
+        raise SourceError(f"{path.name}：是 XML 文件，不是表格；请在 Excel 中另存为 xlsx。")
+    return lambda file: [read_text(file)]
+
+
+def _parquet(path: Path) -> list[Grid]:
+    try:
+        width = len(pl.read_parquet_schema(path))
+        if width > MAX_COLUMNS:
+            raise SourceError(f"{path.name}：有 {width} 列，超过 {MAX_COLUMNS} 列，不像发票表。")
+        cells = pl.read_parquet(path, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise SourceError(f"{path.name}：parquet 文件已损坏或不完整，请重新导出。") from error
+    return [framed(cells)]
+
+
+def framed(cells: pl.DataFrame, *, sheet: str | None = None, encoding: str | None = None) -> Grid:
+    """Return a typed frame as a grid; its rows count from 1."""
+    heads = tuple(cells.columns)
+    plain = cells.rename({name: str(index) for index, name in enumerate(heads)})
+    plain = plain.cast({pl.Categorical: pl.String, pl.Enum: pl.String})
+    return Grid(sheet=sheet, cells=plain, rows=numbered(plain.height), heads=heads, encoding=encoding)
+
+
+def _whole(path: Path) -> tuple[str, str]:
+    if path.stat().st_size > MAX_TREE:
+        raise SourceError(f"{path.name}：超过 {MAX_TREE >> 20} MB，请改为导出 csv 或 parquet。")
+    data = path.read_bytes()
+    encoding = sniff_encoding(data[: 1 << 20])
+    try:
+        return data.decode(encoding), encoding.replace("-sig", "")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path.name}：不是 {encoding} 文本，请用 UTF-8 重新导出。") from error
+
+
+def _json(path: Path) -> list[Grid]:
+    """Read a list of records, records by line, or an object that holds one list; numbers keep their digits."""
+    text, encoding = _whole(path)
+    try:
+        found = json.loads(text, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        found = _by_line(path, text)
+    if isinstance(found, dict):
+        lists = [value for value in found.values() if isinstance(value, list)]
+        found = lists[0] if len(lists) == 1 else [found]
+    records = [record for record in found if isinstance(record, dict)] if isinstance(found, list) else []
+    if not isinstance(found, list) or len(records) != len(found):
+        raise SourceError(f"{path.name}：JSON 中没有记录列表，应为 [{{…}}, …]。")
+    names = list(dict.fromkeys(name for record in records for name in record))
+    if len(names) > MAX_COLUMNS:
+        raise SourceError(f"{path.name}：有 {len(names)} 个字段，超过 {MAX_COLUMNS} 个，不像发票表。")
+    columns = {name: [_scalar(record.get(name)) for record in records] for name in names}
+    return [framed(pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String())), encoding=encoding)]
+
+
+def _by_line(path: Path, text: str) -> list[Any]:
+    try:
+        return [json.loads(line, parse_int=str, parse_float=str) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path.name}：不是完整的 JSON，请重新导出。") from error
+
+
+def _scalar(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "；".join(value)
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _html(path: Path) -> list[Grid]:
+    """Read the largest table of a page, which many systems offer as `.xls`."""
+    text, encoding = _whole(path)
+    page = html.document_fromstring(text.encode(), parser=html.HTMLParser(encoding="utf-8", no_network=True))
+    tables = [[_cells(row) for row in table.iter("tr")] for table in page.iter("table")]
+    rows = max(tables, key=len, default=[])
+    width = max((len(row) for row in rows), default=0)
+    if not width or width > MAX_COLUMNS:
+        raise SourceError(f"{path.name}：网页中没有可读的表格，请导出为 xlsx 或 csv。")
+    cells = pl.DataFrame(
+        {str(index): [row[index] if index < len(row) else None for row in rows] for index in range(width)},
+        schema={str(index): pl.String for index in range(width)},
+    )
+    return [Grid(sheet=None, cells=cells, rows=numbered(cells.height), encoding=encoding)]
+
+
+def _cells(row: html.HtmlElement) -> list[str | None]:
+    found: list[str | None] = []
+    for cell in row.iter("td", "th"):
+        span = cell.get("colspan", "1")
+        found += [cell.text_content().strip() or None]
+        found += [None] * (min(int(span), MAX_COLUMNS) - 1 if span.isdigit() else 0)
+    return found

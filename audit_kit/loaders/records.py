@@ -1,0 +1,278 @@
+"""From data rows to a canonical table: every column typed, every row that cannot be read set aside with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from audit_kit import identity, resources, schema
+from audit_kit.loaders import cells as read_cells
+from audit_kit.loaders import damage, redlinks
+from audit_kit.loaders.grids import ROW
+from audit_kit.loaders.headers import INVOICE_TABLES
+from audit_kit.loaders.reading import SET_ASIDE
+from audit_kit.loaders.rows import AT, NUMBER_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from audit_kit.loaders.grids import Grid
+    from audit_kit.loaders.headers import Header, Placement
+    from audit_kit.loaders.rows import Body
+
+IDENTIFIERS = (*NUMBER_COLUMNS, "seller_tax_id", "buyer_tax_id")
+ORIGINAL = "（原文）"
+_LONGEST_VALUE = 200
+_NO_TAX = r"^\s*(?:\*+|免税|不征税)\s*$"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """The rows of one sheet: `kept` as a canonical table with unplaced columns behind, `aside` as in Reading."""
+
+    kept: pl.DataFrame
+    aside: pl.DataFrame
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fault:
+    """Rows that cannot be used: which, why, and what stood there."""
+
+    mask: pl.Series
+    reason: str
+    values: pl.Series | None = None
+
+
+def build(
+    grid: Grid, header: Header | None, placement: Placement, body: Body, *, source: str, zone: str | None = None
+) -> Records:
+    """Return the canonical table of a sheet's data rows. `zone` is that of times without an offset."""
+    data = body.data
+    names = header.names if header is not None else grid.heads or ()
+    made, faults, extra = _typed(grid, placement, data, names, zone=zone)
+    frame = pl.DataFrame([data[ROW].alias("source_row").cast(pl.UInt32), *made.values()])
+    if placement.table in INVOICE_TABLES:
+        frame = _derived(frame, placement, grid, data)
+    faults = [*_field_faults(grid, data), *faults, *_lacking(frame, placement)]
+    frame = _canonical(frame, placement.table, source)
+    frame = _with_unplaced(frame, placement, data, extra)
+    bad, aside = _aside(faults, data, source)
+    closing = _closing(body, source)
+    return Records(kept=frame if bad is None else frame.filter(~bad), aside=pl.concat([aside, closing]))
+
+
+def _typed(
+    grid: Grid, placement: Placement, data: pl.DataFrame, names: tuple[str | None, ...], *, zone: str | None
+) -> tuple[dict[str, pl.Series], list[_Fault], dict[str, pl.Series]]:
+    """Return our columns, the faults found on the way, and source words that no vocabulary knows."""
+    dtypes = schema.dtypes(placement.table)
+    made: dict[str, pl.Series] = {}
+    faults: list[_Fault] = []
+    extra: dict[str, pl.Series] = {}
+    for name, position in placement.ours.items():
+        values = data[str(position)].alias(name)
+        theirs = names[position] or name
+        dtype = dtypes[name]
+        if isinstance(dtype, pl.Datetime):
+            read = read_cells.times(values, zone=zone, from_1904=grid.serials_from_1904)
+            if name == "issued_at" and read.date_only is not None:
+                made.setdefault("date_only", read.date_only.alias("date_only"))
+        elif isinstance(dtype, pl.Decimal):
+            read = read_cells.money(_without_exempt(values) if name == "tax" else values)
+        elif isinstance(dtype, pl.Enum | pl.Boolean):
+            read, unknown = _worded(values, dtype)
+            made[name] = read.values.alias(name)
+            if unknown is not None:
+                extra[f"{theirs}{ORIGINAL}"] = unknown
+            continue
+        elif dtype.is_numeric():
+            read = read_cells.figures(values, dtype)
+        else:
+            made[name] = _text(name, values, dtype).alias(name)
+            continue
+        made[name] = read.values.alias(name)
+        faults += _unreadable(read, theirs, values, money=isinstance(dtype, pl.Decimal))
+    return made, faults, extra
+
+
+def _without_exempt(values: pl.Series) -> pl.Series:
+    """Return taxes with the words for none (`***`, 免税) as zero."""
+    if values.dtype != pl.String:
+        return values
+    exempt = values.str.contains(_NO_TAX).fill_null(value=False)
+    return values.set(exempt, "0") if exempt.any() else values
+
+
+def _text(name: str, values: pl.Series, dtype: pl.DataType) -> pl.Series:
+    if isinstance(dtype, pl.List):
+        return read_cells.lists(values)
+    if name == "kind":
+        return read_cells.kinds(values)
+    if name == "channel":
+        return read_cells.channels(values)
+    if name in IDENTIFIERS:
+        text = read_cells.as_text(values)
+        return text.set(read_cells.stripped(text).is_null(), None)
+    return read_cells.texts(values)
+
+
+def _worded(values: pl.Series, dtype: pl.DataType) -> tuple[read_cells.Cells, pl.Series | None]:
+    """Read an enumeration or a flag; words not in its vocabulary are `unknown` where there is such a word, else null."""
+    if isinstance(dtype, pl.Enum):
+        read = read_cells.enumerated(values, _vocabulary(tuple(dtype.categories)), dtype)
+    else:
+        read = read_cells.flags(values)
+    if not read.unreadable.any():
+        return read, None
+    unknown = read_cells.as_text(values).set(~read.unreadable, None)
+    if isinstance(dtype, pl.Enum) and "unknown" in dtype.categories:
+        filled = read.values.cast(pl.String).set(read.unreadable, "unknown").cast(dtype)
+        read = read_cells.Cells(values=filled, unreadable=read.unreadable, reason=read.reason)
+    return read, unknown
+
+
+@cache
+def _vocabulary(categories: tuple[str, ...]) -> str:
+    """Return the name of the vocabulary that has exactly these words."""
+    return next(name for name, entries in resources.load("vocabularies").items() if tuple(entries) == categories)
+
+
+def _unreadable(read: read_cells.Cells, theirs: str, values: pl.Series, *, money: bool) -> list[_Fault]:
+    if not read.unreadable.any():
+        return []
+    text = read_cells.as_text(values)
+    if not money:
+        return [_Fault(mask=read.unreadable, reason=f"{theirs}：{read.reason}", values=text)]
+    distinct = text.filter(read.unreadable).unique().to_list()
+    by_reason: dict[str, list[str]] = {}
+    for word in distinct:
+        by_reason.setdefault(read_cells.money_reason(word), []).append(word)
+    return [
+        _Fault(mask=read.unreadable & text.is_in(words), reason=f"{theirs}：{reason}", values=text)
+        for reason, words in by_reason.items()
+    ]
+
+
+def _field_faults(grid: Grid, data: pl.DataFrame) -> list[_Fault]:
+    """Return the faults that the file's reader found: too few or too many fields, broken characters."""
+    reasons = dict.fromkeys(grid.faults.values())
+    return [
+        _Fault(mask=data[AT].is_in([at for at, why in grid.faults.items() if why == reason]), reason=reason)
+        for reason in reasons
+    ]
+
+
+def _lacking(frame: pl.DataFrame, placement: Placement) -> list[_Fault]:
+    """Return the rows without what a row of this table must have."""
+    headers = schema.headers(placement.table)
+    groups: list[list[str]] = resources.load("headers")["row"].get(placement.table, [])
+    faults = []
+    for group in groups:
+        present = [name for name in group if name in frame.columns]
+        empty = (
+            frame.select(pl.all_horizontal(pl.col(name).is_null() for name in present)).to_series()
+            if present
+            else pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
+        )
+        faults.append(_Fault(mask=empty, reason=f"缺少{'或'.join(headers[name] for name in group)}"))
+    return faults
+
+
+def _derived(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFrame) -> pl.DataFrame:
+    """Add what follows from other cells: sums, sign, channel hint, red link, damage to the numbers."""
+    frame = frame.with_columns(
+        pl.lit(None, read_cells.MONEY).alias(name) for name in ("net", "tax", "gross") if name not in frame.columns
+    )
+    frame = frame.with_columns(
+        gross=pl.coalesce("gross", (pl.col("net") + pl.col("tax")).cast(read_cells.MONEY)),
+        net=pl.coalesce("net", (pl.col("gross") - pl.col("tax")).cast(read_cells.MONEY)),
+    )
+    sign = pl.col("gross") >= 0
+    frame = frame.with_columns(positive=pl.coalesce("positive", sign) if "positive" in frame.columns else sign)
+    frame = damage.mark(frame, placement, grid, data)
+    if "remark" in frame.columns:
+        parsed = redlinks.red_of(frame["remark"])
+        frame = frame.with_columns(red_of=pl.coalesce("red_of", parsed) if "red_of" in frame.columns else parsed)
+    if "channel" not in frame.columns:
+        frame = frame.with_columns(channel=_channel_hint(frame))
+    return identity.with_key(frame).drop("invoice_key")
+
+
+def _channel_hint(frame: pl.DataFrame) -> pl.Expr:
+    """Read the channel from digit 5 of a whole 20-digit number: a hint, for sources that do not state it."""
+    digits: Mapping[str, str] = resources.load("vocabularies")["channel_digits"]
+    numbers = [pl.col(name) for name in ("digital_number", "invoice_number") if name in frame.columns]
+    if not numbers:
+        return pl.lit(None, pl.String)
+    whole = pl.coalesce(pl.when(number.str.len_bytes() == identity.DIGITAL).then(number) for number in numbers)
+    return whole.str.slice(4, 1).replace_strict(digits, default=None, return_dtype=pl.String)
+
+
+def _canonical(frame: pl.DataFrame, table: str, source: str) -> pl.DataFrame:
+    frame = frame.with_columns(source_file=pl.lit(source))
+    return frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
+        for name, dtype in schema.dtypes(table).items()
+    )
+
+
+def _with_unplaced(
+    frame: pl.DataFrame, placement: Placement, data: pl.DataFrame, extra: Mapping[str, pl.Series]
+) -> pl.DataFrame:
+    """Add the columns that have no place in the table, as text under their own names."""
+    columns = {name: data[str(position)] for position, name in placement.unplaced.items()} | dict(extra)
+    added: dict[str, pl.Series] = {}
+    for name, values in columns.items():
+        unique = name if name not in frame.columns else f"{name}{ORIGINAL}"
+        while unique in added:
+            unique += "_"
+        added[unique] = read_cells.as_text(values).alias(unique)
+    return frame.hstack(list(added.values())) if added else frame
+
+
+def _aside(faults: list[_Fault], data: pl.DataFrame, source: str) -> tuple[pl.Series | None, pl.DataFrame]:
+    """Return which rows are set aside, and each of them with all its reasons."""
+    found = [fault for fault in faults if fault.mask.any()]
+    if not found:
+        return None, pl.DataFrame(schema=SET_ASIDE)
+    bad = pl.repeat(value=False, n=data.height, dtype=pl.Boolean, eager=True)
+    pieces = []
+    for fault in found:
+        mask = fault.mask.fill_null(value=False)
+        values = fault.values if fault.values is not None else written(data)
+        pieces.append(
+            pl.DataFrame({"source_row": data[ROW], "value": values})
+            .filter(mask)
+            .with_columns(reason=pl.lit(fault.reason))
+        )
+        bad |= mask
+    aside = (
+        pl.concat(pieces)
+        .group_by("source_row", maintain_order=True)
+        .agg(pl.col("reason").str.join("；"), pl.col("value").drop_nulls().first())
+        .sort("source_row")
+    )
+    return bad, _set_aside(aside, source)
+
+
+def _closing(body: Body, source: str) -> pl.DataFrame:
+    rows = body.closing.select(source_row=ROW, reason=pl.lit("表尾说明，不是数据行"))
+    return _set_aside(rows.with_columns(written(body.closing).alias("value")), source)
+
+
+def _set_aside(rows: pl.DataFrame, source: str) -> pl.DataFrame:
+    return rows.select(
+        pl.lit(source).alias("source_file"),
+        pl.col("source_row").cast(pl.UInt32),
+        "reason",
+        pl.col("value").str.slice(0, _LONGEST_VALUE),
+    )
+
+
+def written(data: pl.DataFrame) -> pl.Series:
+    """Return every row as a person would read it, cells separated by ` | `."""
+    texts = [read_cells.as_text(data[name]).alias(name) for name in data.columns if name not in (AT, ROW)]
+    return pl.DataFrame(texts).select(pl.concat_str(pl.all(), separator=" | ", ignore_nulls=True)).to_series()

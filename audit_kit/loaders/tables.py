@@ -1,0 +1,334 @@
+"""Read any table an auditor gets: by headers and synonyms, nothing lost, nothing guessed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit import resources, schema
+from audit_kit.errors import RequestError, SourceError
+from audit_kit.loaders import control, headers, lines, records
+from audit_kit.loaders.headers import Header, Placement
+from audit_kit.loaders.opening import open_grids
+from audit_kit.loaders.reading import FILES, Reading
+from audit_kit.loaders.rows import is_listing, split
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from audit_kit.loaders.grids import Grid
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sheet:
+    """A grid whose columns have found their places."""
+
+    grid: Grid
+    header: Header | None
+    placement: Placement
+    listing: bool
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """The headers as they stand in the file, by column."""
+        return self.header.names if self.header is not None else self.grid.heads or ()
+
+
+def read(
+    path: Path | str,
+    *,
+    table: str | None = None,
+    headings: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    progress: bool = False,
+    tz: str | None = None,
+) -> Reading:
+    """Read one file (xlsx, xls, xlsb, ods, csv, tsv, parquet, json) or a folder of e-invoices.
+
+    Args:
+        path: the file; a folder only for `invoice_files`.
+        table: one of `schema.INPUTS`; recognised by the headers when left out.
+        headings: the user's own synonyms, their header → our column.
+        root: `source_file` is relative to this folder (default: the file's name).
+        progress: show a bar for folders.
+        tz: the zone of times that state none (default: Beijing).
+
+    Returns:
+        The kept rows in canonical columns, then columns without a place as text; the rows set aside with file, row,
+        reason and value; the file's totals against ours (yuan); how each sheet was read.
+
+    Raises:
+        RequestError: there is no such table.
+        SourceError: the file cannot be read at all, or lacks columns that the table needs.
+    """
+    path = Path(path)
+    if table is not None and table not in schema.INPUTS:
+        raise RequestError(f"没有名为 {table} 的表；可用的有 {', '.join(schema.INPUTS)}。")
+    if path.is_dir() and table in (None, "invoice_files"):
+        from audit_kit.loaders.einvoices import read_folder
+
+        return read_folder(path, root=root, progress=progress)
+    grids = open_grids(path)
+    return read_grids(grids, file=path.name, path=path, table=table, headings=headings or {}, root=root, tz=tz)
+
+
+def read_grids(
+    grids: Sequence[Grid],
+    *,
+    file: str,
+    path: Path | None,
+    table: str | None,
+    headings: Mapping[str, str],
+    root: Path | None = None,
+    tz: str | None = None,
+) -> Reading:
+    """Read what a file or a database gave, as `read` does."""
+    sheets = _place_all(grids, table, headings, file=file)
+    main, checks = _roles(sheets)
+    source = _relative(path, root) if path is not None else file
+    readings = [_read_sheet(sheet, source=source, tz=tz) for sheet in main]
+    whole = merge(readings, table=main[0].placement.table)
+    whole = _with_checks(whole, [_read_sheet(sheet, source=source, tz=tz) for sheet in checks])
+    digest, size = _fingerprint(path) if path is not None else (None, None)
+    files = whole.files.with_columns(
+        sha256=pl.lit(digest, pl.String), size=pl.lit(size, pl.UInt64), source_file=pl.lit(source)
+    )
+    return Reading(
+        table=whole.table, rows=whole.rows, set_aside=whole.set_aside, control=whole.control, files=files.select(*FILES)
+    )
+
+
+def recognise(path: Path | str, *, headings: Mapping[str, str] | None = None) -> list[str]:
+    """Return the tables that a file holds, by its headers and names; empty if none is recognised.
+
+    Raises:
+        SourceError: the file cannot be read at all.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return ["invoice_files"]
+    found = [_recognised(grid, headings or {}, file=path.name) for grid in open_grids(path)]
+    return list(dict.fromkeys(table for table in found if table is not None))
+
+
+def _recognised(grid: Grid, headings: Mapping[str, str], *, file: str) -> str | None:
+    known = {**headers.all_headers(), **{headers.fold(name): (ours, -1) for name, ours in headings.items()}}
+    header = None if grid.heads is not None else headers.find_header(grid.cells, known)
+    names = grid.heads if header is None else header.names
+    return headers.recognise(names, headings, labels=[file, grid.sheet or ""]) if names else None
+
+
+def _place_all(grids: Sequence[Grid], table: str | None, headings: Mapping[str, str], *, file: str) -> list[_Sheet]:
+    """Place the columns of every sheet that is the table asked for, or the table most of the sheets are."""
+    if not grids:
+        raise SourceError(f"{file}：工作簿是空的，请重新导出。")
+    wanted = table
+    if wanted is None:
+        found = [name for grid in grids if (name := _recognised(grid, headings, file=file)) is not None]
+        if not found:
+            raise _unrecognised(grids[0], headings, file=file)
+        wanted = max(dict.fromkeys(found), key=found.count)
+    sheets = [sheet for grid in grids if (sheet := _placed(grid, wanted, headings)) is not None]
+    complete = [sheet for sheet in sheets if not headers.missing(sheet.placement)]
+    if complete:
+        return complete
+    if not sheets:
+        raise _unrecognised(grids[0], headings, file=file, table=wanted)
+    best = max(sheets, key=lambda sheet: len(sheet.placement.ours))
+    raise headers.explain(best.placement, file=file, sheet=best.grid.sheet)
+
+
+def _placed(grid: Grid, table: str, headings: Mapping[str, str]) -> _Sheet | None:
+    header = None
+    if grid.heads is None:
+        header = headers.find_header(grid.cells, headers.lookup(table, headings), least=1)
+        if header is None:
+            return None
+    names = grid.heads if header is None else header.names
+    placement = headers.place(names or (), table, headings)
+    listing = table in headers.INVOICE_TABLES and is_listing(
+        names or (), grid.sheet, resources.load("headers")["lines"]
+    )
+    return _Sheet(grid=grid, header=header, placement=placement, listing=listing)
+
+
+def _unrecognised(grid: Grid, headings: Mapping[str, str], *, file: str, table: str | None = None) -> SourceError:
+    """Return the error for a file whose headers nobody knows."""
+    names: Iterable[str | None] = grid.heads or next(
+        (row for row in grid.cells.head(headers.SEARCHED_ROWS).rows() if sum(cell is not None for cell in row) > 1), ()
+    )
+    seen = [str(name) for name in names if name is not None]
+    placement = Placement(table=table or "ledger", ours={}, unplaced=dict(enumerate(seen)))
+    if table is None:
+        offered = headers.offers(placement)
+        lines_ = "；".join(f'"{theirs}" = "{ours}"' for theirs, ours in list(offered.items())[:3])
+        tail = f"可在 audit.toml 的 [headers] 中加：{lines_}。" if lines_ else "请用 table= 指明是哪一种表。"
+        return SourceError(f"{file}：认不出是哪一种表；看到的列：{'、'.join(seen[:20]) or '无'}。{tail}")
+    del headings
+    return headers.explain(placement, file=file, sheet=grid.sheet)
+
+
+def _roles(sheets: list[_Sheet]) -> tuple[list[_Sheet], list[_Sheet]]:
+    """Return the sheets to read, and the line items that are only a check on them."""
+    spec = resources.load("headers")["sheets"]["invoices"]
+    base = [sheet for sheet in sheets if any((sheet.grid.sheet or "").startswith(name) for name in spec)]
+    if base:
+        listings = resources.load("headers")["lines"]["sheets"]
+        checks = [
+            sheet
+            for sheet in sheets
+            if sheet not in base and any((sheet.grid.sheet or "").startswith(name) for name in listings)
+        ]
+        return base, checks
+    return sheets, []
+
+
+def _read_sheet(sheet: _Sheet, *, source: str, tz: str | None) -> Reading:
+    table = sheet.placement.table
+    anchors = ("issued_at",) if table in headers.INVOICE_TABLES and "issued_at" in sheet.placement.ours else ()
+    body = split(sheet.grid, sheet.header, sheet.placement, () if sheet.listing else anchors)
+    if sheet.listing:
+        body = lines.filled(body, sheet.placement)
+    built = records.build(sheet.grid, sheet.header, sheet.placement, body, source=source, zone=tz)
+    if sheet.listing:
+        built = lines.gathered(built, sheet.placement)
+    checks = control.check(built, body, source=source, sheet=sheet.grid.sheet, listing=sheet.listing)
+    return Reading(
+        table=table,
+        rows=built.kept,
+        set_aside=built.aside,
+        control=checks,
+        files=_file(sheet, built),
+    )
+
+
+def _file(sheet: _Sheet, built: records.Records) -> pl.DataFrame:
+    kept, aside = built.kept, built.aside
+    sums = {
+        name: kept[name].sum() if name in kept.columns and kept.height else None for name in ("net", "tax", "gross")
+    }
+    columns = [{"theirs": sheet.names[at], "ours": name} for name, at in sheet.placement.ours.items()]
+    return pl.DataFrame(
+        {
+            "source_file": [None],
+            "table": [sheet.placement.table],
+            "sheet": [sheet.grid.sheet],
+            "encoding": [sheet.grid.encoding],
+            "sha256": [None],
+            "size": [None],
+            "rows_in": [kept.height + aside.height],
+            "rows_kept": [kept.height],
+            "rows_set_aside": [aside.height],
+            **{name: [value] for name, value in sums.items()},
+            "columns": [columns],
+            "unplaced": [list(sheet.placement.unplaced.values())],
+        },
+        schema=FILES,
+    )
+
+
+def _with_checks(whole: Reading, checks: list[Reading]) -> Reading:
+    """Compare the invoices with the sums of their lines, read from another sheet of the file."""
+    if not checks:
+        return whole
+    against = pl.concat([control.against_lines(whole, check) for check in checks])
+    return Reading(
+        table=whole.table,
+        rows=whole.rows,
+        set_aside=whole.set_aside,
+        control=pl.concat([whole.control, against]),
+        files=whole.files,
+    )
+
+
+def merge(readings: Sequence[Reading], *, table: str) -> Reading:
+    """Return several readings of one table as one, in the order given."""
+    if not readings:
+        return Reading.nothing(table)
+    if len(readings) == 1:
+        return readings[0]
+    return Reading(
+        table=table,
+        rows=pl.concat([reading.rows for reading in readings], how="diagonal"),
+        set_aside=pl.concat([reading.set_aside for reading in readings]),
+        control=pl.concat([reading.control for reading in readings]),
+        files=pl.concat([reading.files for reading in readings]),
+    )
+
+
+def _relative(path: Path, root: Path | None) -> str:
+    if root is None:
+        return path.name
+    try:
+        return path.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError:
+        return path.name
+
+
+def _fingerprint(path: Path) -> tuple[str, int]:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest(), path.stat().st_size
+
+
+def inspect(paths: Iterable[Path | str], *, headings: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Return how files are read, one object a table: see the command `inspect` in tables.md.
+
+    Raises:
+        SourceError: a file that cannot be used at all.
+    """
+    found: list[dict[str, Any]] = []
+    for path in map(Path, paths):
+        tables = recognise(path, headings=headings)
+        for table in tables or [None]:
+            reading = read(path, table=table, headings=headings)
+            found += _inspected(reading)
+    return found
+
+
+def _inspected(reading: Reading) -> list[dict[str, Any]]:
+    """Describe a reading; sheets that make one table together are one object."""
+    files = reading.files
+    rows = reading.rows
+    columns = {pair["theirs"]: pair["ours"] for pairs in files["columns"].to_list() for pair in pairs or ()}
+    sums = {
+        name: rows[name].sum() if name in rows.columns and rows.height else None for name in ("net", "tax", "gross")
+    }
+    cleaning = (
+        rows.filter(pl.col("cleaning").list.len() > 0).select(pl.col("source_row").alias("row"), "cleaning").to_dicts()
+        if "cleaning" in rows.columns
+        else []
+    )
+    return [
+        {
+            "file": files["source_file"].first() if files.height else None,
+            "table": reading.table,
+            "sheet": "、".join(sheet for sheet in files["sheet"] if sheet) or None,
+            "rows": rows.height,
+            "columns": columns,
+            "set_aside": [
+                {"file": row["source_file"], "row": row["source_row"], "reason": row["reason"]}
+                for row in reading.set_aside.iter_rows(named=True)
+            ],
+            "totals": {name: None if value is None else str(value) for name, value in sums.items()},
+            "control": [
+                {
+                    "column": row["column"],
+                    "stated": str(row["stated"]),
+                    "computed": str(row["computed"]),
+                    "agrees": row["agrees"],
+                }
+                for row in reading.control.iter_rows(named=True)
+            ],
+            "cleaning": cleaning,
+            "encoding": files["encoding"].first() if files.height else None,
+        }
+    ]
