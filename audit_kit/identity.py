@@ -76,21 +76,19 @@ def stated_number(frame: pl.DataFrame) -> pl.Series:
     return frame.select(pl.coalesce(*stated, *whole).cast(pl.String).alias("stated"))["stated"]
 
 
-def paper_key(frame: pl.DataFrame) -> pl.Series:
-    """Return code and number, joined, of a paper 数电票 that carries all three numbers; null for every other row."""
-    nothing = pl.repeat(None, frame.height, dtype=pl.String, eager=True).alias("paper")
+def paper_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return `paper`, `invoice_key` of every paper 数电票: code and number joined, and the 20 digits it goes by."""
+    nothing = pl.DataFrame(schema={"paper": pl.String, "invoice_key": pl.String})
     if not set(NUMBER_COLUMNS) <= set(frame.columns):
         return nothing
-    full = pl.all_horizontal(pl.col(name).cast(pl.String).str.len_chars() > 0 for name in NUMBER_COLUMNS)
-    rows = frame.select(NUMBER_COLUMNS).with_row_index("at").filter(full)
+    full = pl.all_horizontal(pl.col(name).cast(pl.String).str.len_bytes() >= OLD_NUMBER for name in NUMBER_COLUMNS)
+    rows = frame.select(NUMBER_COLUMNS).filter(full)
     if rows.is_empty():
         return nothing
-    old = with_key(rows.drop("digital_number"))["invoice_key"]
-    digital = with_key(rows.select("digital_number"))["invoice_key"]
-    joined = digital.is_not_null() & old.str.len_chars().is_in(list(OLD_LENGTHS)) & (old != digital)
-    known = rows.select("at", paper=old).filter(joined)
-    places = pl.int_range(frame.height, dtype=known.schema["at"], eager=True).alias("at").to_frame()
-    return places.join(known, on="at", how="left", maintain_order="left")["paper"]
+    paper = with_key(rows.drop("digital_number"))["invoice_key"].alias("paper")
+    numbers = with_key(rows.select("digital_number")).select(paper, "invoice_key").drop_nulls()
+    old = pl.col("paper").str.len_chars().is_in(list(OLD_LENGTHS))
+    return numbers.filter(old & (pl.col("paper") != pl.col("invoice_key")))
 
 
 def judge(frame: pl.DataFrame) -> pl.DataFrame:

@@ -6,16 +6,27 @@ of a yuan (Int64), so that decimals, floats and integers compare alike and no su
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from audit_kit import identity
 from audit_kit.errors import RequestError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MONEY = ("net", "tax", "gross")
-TAX_IDS = ("seller_tax_id", "buyer_tax_id")
-NAMES = ("seller_name", "buyer_name")
 FIELDS = ("issued_at", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name", "net", "tax", "gross", "status")
 """The fields that are compared, in the order in which `differences` names them."""
+
+FOLDS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+    "seller_tax_id": identity.fold_tax_id,
+    "seller_name": identity.fold_name,
+    "buyer_tax_id": identity.fold_tax_id,
+    "buyer_name": identity.fold_name,
+}
+"""How texts are made comparable before they count as different."""
 
 UNITS_PER_YUAN = 10_000
 _UNITS_SCALE = 4
@@ -49,21 +60,43 @@ def plain(frame: pl.DataFrame, name: str) -> pl.Expr:
     return text
 
 
-def folded(name: str) -> pl.Expr:
-    """Return a plain field folded as it is compared: cleaned tax ids and names, the rest as it is."""
-    if name in TAX_IDS:
-        return identity.fold_tax_id(pl.col(name)).alias(name)
-    if name in NAMES:
-        return identity.fold_name(pl.col(name)).alias(name)
-    return pl.col(name)
+def values(frame: pl.DataFrame, fields: tuple[str, ...]) -> pl.DataFrame:
+    """Return the fields of a side, cheaply normalised: see `plain`."""
+    return frame.select(plain(frame, name) for name in fields)
 
 
-def differs(name: str, other: str, *, tolerance: int) -> pl.Expr:
-    """Say whether two folded values differ; null where either is absent. `tolerance` is in money units."""
-    ours, theirs = pl.col(name), pl.col(other)
-    if name in MONEY:
-        return (ours - theirs).abs() > tolerance
-    return ours != theirs
+def apart(ours: pl.DataFrame, theirs: pl.DataFrame, *, tolerance: int) -> pl.DataFrame:
+    """Compare two frames of plain values row by row.
+
+    Returns `differences` (list[str], names of the fields that differ) and `other_amount` (bool). `tolerance` is in
+    money units.
+    """
+    unlike = {name: _unlike(ours[name], theirs[name], tolerance=tolerance) for name in ours.columns}
+    table = pl.DataFrame(unlike)
+    words = [pl.when(name).then(pl.lit(name)) for name in unlike]
+    return table.select(
+        differences=pl.concat_list(words).list.drop_nulls(),
+        other_amount="gross" if "gross" in unlike else pl.repeat(value=False, n=pl.len()),
+    )
+
+
+def _unlike(ours: pl.Series, theirs: pl.Series, *, tolerance: int) -> pl.Series:
+    """Say where two columns of one field differ; where either is null they do not. Only unequal texts are folded."""
+    if ours.name in MONEY:
+        return ((ours - theirs).abs() > tolerance).fill_null(value=False)
+    unlike = (ours != theirs).fill_null(value=False)
+    if ours.name not in FOLDS or not unlike.any():
+        return unlike
+    at = unlike.arg_true()
+    folded = _folded(ours.gather(at)) != _folded(theirs.gather(at))
+    return unlike.scatter(at, folded.fill_null(value=False))
+
+
+def _folded(texts: pl.Series) -> pl.Series:
+    """Fold each distinct text once."""
+    distinct = texts.drop_nulls().unique()
+    folded = distinct.to_frame().select(FOLDS[texts.name](pl.col(texts.name)))[texts.name]
+    return texts.replace_strict(distinct, folded, default=None, return_dtype=pl.String)
 
 
 def tolerance_units(yuan: float) -> int:

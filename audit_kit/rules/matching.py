@@ -1,47 +1,66 @@
 """Reconcile a ledger with the platform's export: which invoice is where, and what differs.
 
-Every ledger row gets exactly one outcome. Numbers are tried first as they stand, then cleaned, then with one typing
-error; what is cheap and certain is settled first, on whole columns, and only what remains is looked at more closely.
-Nothing ambiguous is ever resolved. The order of the rows decides only between rows that are equal in everything else.
+Every ledger row gets exactly one outcome. What is cheap and certain is settled first, on whole columns; only what
+remains is cleaned and looked at more closely. Nothing ambiguous is ever resolved. The order of the rows decides only
+between rows that are equal in everything else.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from audit_kit import identity, schema
 from audit_kit.policy import MatchingPolicy
-from audit_kit.rules import comparison, neighbours
+from audit_kit.rules import assembly, bulk, comparison, neighbours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _DEFAULT = MatchingPolicy()
-_TEXTS = pl.List(pl.String)
-_ROWS = pl.List(pl.UInt32)
+_OUTCOME = pl.Enum(schema.OUTCOMES)
+_PAIR = ("ledger_row", "platform_row")
+_CLAIMED = {"key": pl.String, "platform_row": pl.UInt32}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side whole.
+
+    `numbers` are its number columns, `values` its compared fields (see `comparison.values`), `text` its numbers as they
+    stand, `whole` those that are tidy, as exact integers (else null).
+    """
+
+    numbers: pl.DataFrame
+    values: pl.DataFrame
+    text: pl.Series
+    whole: pl.Series
 
 
 @dataclass(frozen=True)
 class Case:
     """A reconciliation under way.
 
-    `ledger` and `platform` are both sides whole, `left` and `right` their open rows: `row` (position), `key`
-    (canonical), `own` (the row's own key), `cleaning`, `stated`, and the compared fields, folded. `claimed` are the
-    platform rows that a ledger row has: `key`, `platform_row`. `found` are the decided rows, in the columns of
-    `schema.Matches` without key and cleaning.
+    `left` and `right` are the open rows of ledger and platform, by `row`; once cleaned they have also `key`
+    (canonical), `own` (the row's own key), `cleaning` and `stated` (what is left of a number that lost precision).
+    `found` are the decided rows: `ledger_row`, `platform_row`, `outcome`. `differences` and `candidates` belong to some
+    of them, by `ledger_row`. `claimed` are the platform rows that a cleaned ledger row has: `key`, `platform_row`.
+    `looked_at` are the rows of both sides that were cleaned.
     """
 
-    ledger: pl.DataFrame
-    platform: pl.DataFrame
+    ledger: Side
+    platform: Side
+    tolerance: int
     left: pl.DataFrame
     right: pl.DataFrame
-    fields: tuple[str, ...]
-    tolerance: int
-    claimed: pl.DataFrame
     found: tuple[pl.DataFrame, ...] = ()
+    differences: tuple[pl.DataFrame, ...] = ()
+    candidates: tuple[pl.DataFrame, ...] = ()
+    claimed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_CLAIMED))
+    looked_at: tuple[pl.DataFrame, pl.DataFrame] | None = None
 
 
 def reconcile(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
@@ -56,28 +75,52 @@ def reconcile(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingP
     Raises:
         RequestError: a column that is needed is not there.
     """
-    comparison.require(ledger, "ledger")
-    comparison.require(platform, "platform")
     case = open_case(ledger, platform, policy=policy)
     for step in PASSES:
         case = step(case)
-    return _assembled(case)
+    return assembly.matches(case)
 
 
-def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy) -> Case:
-    """Prepare both sides, with every row open."""
+def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> Case:
+    """Return both sides with every row open."""
+    comparison.require(ledger, "ledger")
+    comparison.require(platform, "platform")
     fields = comparison.common_fields(ledger, platform)
-    left, right = _prepare(ledger, fields), _prepare(platform, fields)
-    left, right = _canonical(left, right)
     return Case(
-        ledger=left,
-        platform=right,
-        left=left,
-        right=right,
-        fields=fields,
+        ledger=_side(ledger, fields),
+        platform=_side(platform, fields),
         tolerance=comparison.tolerance_units(policy.amount_tolerance_yuan),
-        claimed=pl.DataFrame(schema={"key": pl.String, "platform_row": pl.UInt32}),
+        left=ledger.select(row=pl.int_range(pl.len(), dtype=pl.UInt32)),
+        right=platform.select(row=pl.int_range(pl.len(), dtype=pl.UInt32)),
     )
+
+
+def tidy_numbers(case: Case) -> Case:
+    """Settle the tidy numbers that each side holds once, unless the amounts differ: see `bulk`."""
+    settled = bulk.settle(
+        case.ledger.values,
+        case.platform.values,
+        (case.ledger.whole, case.platform.whole),
+        tolerance=case.tolerance,
+    )
+    case = _decided(case, settled.agreeing, "matched")
+    case = _decided(case, settled.differing.select(_PAIR), "conflict")
+    return replace(case, differences=(settled.differing.select("ledger_row", "differences"),))
+
+
+def clean_numbers(case: Case) -> Case:
+    """Clean the numbers of the open rows, and open again what a cleaned number turns out to be a duplicate of."""
+    papers = _papers(case)
+    left, right = _keyed(case.ledger, case.left, papers), _keyed(case.platform, case.right, papers)
+    news = pl.concat([_news(case.ledger, left), _news(case.platform, right), _used(case, papers)]).unique()
+    again = _reopened(case, news)
+    if not again.is_empty():
+        left = pl.concat([left, _keyed(case.ledger, again.select(row="ledger_row"), papers)])
+        right = pl.concat([right, _keyed(case.platform, again.select(row="platform_row"), papers)])
+        found = tuple(rows.join(again, on="ledger_row", how="anti") for rows in case.found)
+        notes = tuple(rows.join(again, on="ledger_row", how="anti") for rows in case.differences)
+        case = replace(case, found=found, differences=notes)
+    return replace(case, left=left, right=right, looked_at=(left, right))
 
 
 def same_number(case: Case) -> Case:
@@ -88,7 +131,10 @@ def same_number(case: Case) -> Case:
     duplicates that no ledger row claims.
     """
     heads = _best_pairs(case).filter(~pl.col("other_amount"))
-    return _settle(case, heads, duplicates=lambda rows: ~rows["other_amount"])
+    case = _linked(case, heads)
+    rivals = case.left.select("key", ledger_row="row").join(heads.select("key", "platform_row"), on="key")
+    rivals = _compared(case, rivals).filter(~pl.col("other_amount"))
+    return _further(_decided(case, rivals.select(_PAIR), "duplicate"))
 
 
 def typing_errors(case: Case) -> Case:
@@ -96,190 +142,163 @@ def typing_errors(case: Case) -> Case:
 
     Only a pair of which each is the other's only candidate is linked; all others are listed as ambiguous.
     """
-    near = neighbours.near_pairs(case.left, case.right).with_columns(stated=pl.lit(value=False))
-    lossy = neighbours.stated_pairs(case.left, case.right).with_columns(stated=pl.lit(value=True))
-    pairs = pl.concat([near, lossy]).unique(["left", "right"], keep="last")
-    alone = (pl.len().over("left") == 1) & (pl.len().over("right") == 1)
-    pairs = pairs.with_columns(alone=alone)
-    linked = _compared(case, pairs.filter("alone").select("left", "right", "stated"))
-    agrees = pl.col("differences").list.len() == 0
-    lost = pl.when(agrees).then(pl.lit("matched_cleaned")).otherwise(pl.lit("conflict"))
-    links = linked.select(
-        ledger_row="left",
-        platform_row="right",
-        candidates=pl.lit([], _ROWS),
-        outcome=pl.when("stated").then(lost).otherwise(pl.lit("mistyped")),
-        differences="differences",
-    )
-    unclear = pairs.filter(~pl.col("alone")).group_by("left").agg(candidates=pl.col("right").sort())
-    listed = unclear.select(
-        ledger_row="left",
-        platform_row=pl.lit(None, pl.UInt32),
-        candidates="candidates",
-        outcome=pl.lit("ambiguous"),
-        differences=pl.lit([], _TEXTS),
-    )
-    claimed = links.select(row="platform_row").join(case.right.select("row", "key"), on="row")
-    return _decided(case, pl.concat([links, listed]), claimed.select("key", platform_row="row"))
+    if not {"issued_at", "gross"} <= set(case.ledger.values.columns):
+        return case
+    left = case.left.with_columns(case.ledger.values.select("issued_at", "gross")[case.left["row"]])
+    right = case.right.with_columns(case.platform.values.select("issued_at", "gross")[case.right["row"]])
+    near = neighbours.near_pairs(left, right).with_columns(lost=pl.lit(value=False))
+    lossy = neighbours.stated_pairs(left, right).with_columns(lost=pl.lit(value=True))
+    pairs = pl.concat([near, lossy]).rename({"left": "ledger_row", "right": "platform_row"})
+    alone = (pl.len().over("ledger_row") == 1) & (pl.len().over("platform_row") == 1)
+    linked, unclear = pairs.filter(alone), pairs.filter(~alone)
+    listed = unclear.group_by("ledger_row").agg(candidates=pl.col("platform_row").unique().sort())
+    case = _decided(case, listed.select("ledger_row", pl.lit(None, pl.UInt32).alias("platform_row")), "ambiguous")
+    case = replace(case, candidates=(*case.candidates, listed))
+    keyed = linked.join(case.right.select("key", platform_row="row"), on="platform_row", how="left")
+    keyed = _compared(case, keyed).with_columns(cleaned=pl.lit(value=True))
+    case = _linked(case, keyed.filter("lost"))
+    return _linked(case, keyed.filter(~pl.col("lost")), outcome="mistyped")
 
 
 def other_amount(case: Case) -> Case:
     """Settle open rows that share a key with a platform row of another amount: no typing error explains them.
 
-    Where that platform row is already claimed they are its duplicates, else the best of them is a conflict.
+    Where a platform row of that key is claimed by now they are its duplicates, else the best of them is a conflict.
     """
-    duplicates = case.left.join(case.claimed.unique("key", keep="first", maintain_order=True), on="key")
-    further = case.right.join(case.claimed, on="key", how="semi")
-    case = _decided(
-        case,
-        pl.concat(
-            [
-                _rows(duplicates["row"], duplicates["platform_row"], "duplicate"),
-                _rows(None, further["row"], "duplicate"),
-            ]
-        ),
-    )
-    return _settle(case, _best_pairs(case), duplicates=lambda rows: rows["row"].is_not_null())
+    case = _doubles(case)
+    return _further(_doubles(_linked(case, _best_pairs(case))))
 
 
 def leftovers(case: Case) -> Case:
     """What is still open is missing from the platform, or not booked in the ledger."""
-    missing = _rows(case.left["row"], None, "missing")
-    unbooked = _rows(None, case.right["row"], "unbooked")
-    return _decided(case, pl.concat([missing, unbooked]))
+    nobody = pl.lit(None, pl.UInt32)
+    missing = case.left.select(ledger_row="row", platform_row=nobody)
+    unbooked = case.right.select(ledger_row=nobody, platform_row="row")
+    return _decided(_decided(case, missing, "missing"), unbooked, "unbooked")
 
 
 # Certain before likely: a number that agrees is settled before a typing error is considered, and a typing error before
 # a conflict of amounts, since a mistyped number can hit another invoice.
-PASSES: tuple[Callable[[Case], Case], ...] = (same_number, typing_errors, other_amount, leftovers)
+PASSES: tuple[Callable[[Case], Case], ...] = (
+    tidy_numbers,
+    clean_numbers,
+    same_number,
+    typing_errors,
+    other_amount,
+    leftovers,
+)
 
 
-def _assembled(case: Case) -> pl.DataFrame:
-    """Return the matches: ledger rows in order, then platform rows in order, with key and cleaning."""
-    found = pl.concat(case.found).sort("ledger_row", "platform_row", nulls_last=True)
-    found = found.join(
-        case.ledger.select("own", "cleaning", ledger_row="row"), on="ledger_row", how="left", maintain_order="left"
-    ).join(
-        case.platform.select("own", "cleaning", platform_row="row"),
-        on="platform_row",
-        how="left",
-        maintain_order="left",
-        suffix="|right",
-    )
-    booked = pl.col("ledger_row").is_not_null()
-    cleaning = [pl.col(name).fill_null(pl.lit([], _TEXTS)) for name in ("cleaning", "cleaning|right")]
-    return found.select(
-        "ledger_row",
-        "platform_row",
-        invoice_key=pl.when(booked).then("own").otherwise("own|right"),
-        candidates="candidates",
-        outcome=pl.col("outcome").cast(pl.Enum(schema.OUTCOMES)),
-        differences="differences",
-        cleaning=pl.concat_list(cleaning).list.unique(maintain_order=True),
-    )
+def _side(frame: pl.DataFrame, fields: tuple[str, ...]) -> Side:
+    numbers = frame.select(name for name in (*identity.NUMBER_COLUMNS, "cleaning") if name in frame.columns)
+    text = bulk.as_it_stands(numbers)
+    whole = bulk.as_integer(text)
+    if "cleaning" in numbers.columns:
+        touched = (numbers["cleaning"].list.len() > 0).fill_null(value=False)
+        whole = whole.zip_with(~touched, pl.Series([None], dtype=pl.UInt64)) if touched.any() else whole
+    return Side(numbers=numbers, values=comparison.values(frame, fields), text=text, whole=whole)
 
 
-def _prepare(frame: pl.DataFrame, fields: tuple[str, ...]) -> pl.DataFrame:
-    """Return the open rows of one side: keys, what is left of lost ones, and the compared fields, folded."""
-    needed = dict.fromkeys((*fields, "issued_at", "gross"))
-    values = frame.select(comparison.plain(frame, name) for name in needed)
-    values = values.select(comparison.folded(name) for name in needed)
-    keyed = identity.with_key(frame.select(name for name in (*identity.NUMBER_COLUMNS, "cleaning") if name in frame))
-    return values.select(
-        pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
-        keyed["invoice_key"].alias("own"),
-        keyed["cleaning"],
-        identity.stated_number(frame),
-        identity.paper_key(frame),
-        *needed,
+def _papers(case: Case) -> pl.DataFrame:
+    """Return `paper`, `invoice_key` of the paper 数电票 of both sides, where code and number mean one invoice only."""
+    known = pl.concat([identity.paper_numbers(side.numbers) for side in (case.ledger, case.platform)]).unique()
+    return known.filter(pl.len().over("paper") == 1)
+
+
+def _keyed(side: Side, rows: pl.DataFrame, papers: pl.DataFrame) -> pl.DataFrame:
+    """Return the open rows with their keys; a paper 数电票 booked by code and number goes by its 20 digits."""
+    numbers = side.numbers[rows["row"]]
+    keyed = identity.with_key(numbers)
+    own = keyed["invoice_key"].alias("own")
+    key = own.replace(papers["paper"], papers["invoice_key"]) if papers.height else own
+    return rows.select("row").with_columns(
+        key.alias("key"), own, keyed["cleaning"], identity.stated_number(numbers).alias("stated")
     )
 
 
-def _canonical(left: pl.DataFrame, right: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Add `key`: a paper 数电票 booked by code and number alone goes by the 20 digits of a row with all three."""
-    columns = [pl.col("paper"), pl.col("own")]
-    known = pl.concat([left.select(columns), right.select(columns)]).drop_nulls().unique()
-    known = known.filter(pl.len().over("paper") == 1)
-    if known.is_empty():
-        sides = (rows.with_columns(key="own").drop("paper") for rows in (left, right))
-    else:
-        key = pl.col("own").replace(known["paper"], known["own"])
-        sides = (rows.with_columns(key=key).drop("paper") for rows in (left, right))
-    first, second = sides
-    return first, second
+def _news(side: Side, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the keys (`key`) that cleaning brought to light: not the numbers as they stand."""
+    fresh = rows["key"].ne_missing(side.text[rows["row"]]) | side.whole[rows["row"]].is_null()
+    return rows.filter(fresh).select("key").drop_nulls()
+
+
+def _used(case: Case, papers: pl.DataFrame) -> pl.DataFrame:
+    """Return the keys of paper 数电票 that some settled row goes by as code and number."""
+    whole = papers.with_columns(bulk.as_integer(papers["paper"]).alias("whole"))
+    used = whole.join(case.ledger.whole.alias("whole").to_frame(), on="whole", how="semi")
+    return pl.concat([used.select(key="paper"), used.select(key="invoice_key")])
+
+
+def _reopened(case: Case, news: pl.DataFrame) -> pl.DataFrame:
+    """Return the settled pairs whose number one of the keys is."""
+    settled = (
+        pl.concat([rows.select(_PAIR) for rows in case.found])
+        if case.found
+        else pl.DataFrame(schema=dict.fromkeys(_PAIR, pl.UInt32))
+    )
+    keys = bulk.as_integer(news["key"]).drop_nulls()
+    if keys.is_empty() or settled.is_empty():
+        return settled.clear()
+    hit = case.ledger.whole.alias("whole").to_frame().with_row_index("ledger_row")
+    hit = hit.join(keys.alias("whole").to_frame(), on="whole", how="semi")
+    return settled.join(hit, on="ledger_row", how="semi")
 
 
 def _compared(case: Case, pairs: pl.DataFrame) -> pl.DataFrame:
-    """Add `other_amount` (bool), `differences` (list[str]) and `cleaned` (bool) to pairs of rows `left`, `right`."""
-    ours = case.left.select(pl.col("row").alias("left"), "cleaning", *case.fields)
-    theirs = case.right.select(pl.col("row").alias("right"), "cleaning", *case.fields)
-    both = pairs.join(ours, on="left", how="left", maintain_order="left")
-    both = both.join(theirs, on="right", how="left", maintain_order="left", suffix="|right")
-    apart = {
-        name: comparison.differs(name, f"{name}|right", tolerance=case.tolerance).fill_null(value=False)
-        for name in case.fields
-    }
-    words = [pl.when(unlike).then(pl.lit(name)) for name, unlike in apart.items()]
-    return both.select(
-        *pairs.columns,
-        other_amount=apart.get("gross", pl.lit(value=False)),
-        differences=pl.concat_list(words).list.drop_nulls() if words else pl.lit([], _TEXTS),
-        cleaned=(pl.col("cleaning").list.len() > 0) | (pl.col("cleaning|right").list.len() > 0),
-    )
+    """Add `differences` and `other_amount` to pairs of rows."""
+    ours, theirs = case.ledger.values[pairs["ledger_row"]], case.platform.values[pairs["platform_row"]]
+    return pl.concat([pairs, comparison.apart(ours, theirs, tolerance=case.tolerance)], how="horizontal")
 
 
 def _best_pairs(case: Case) -> pl.DataFrame:
-    """Return the best pair of every key that both sides have: right amount, then fewest differences, then first."""
-    pairs = case.left.select("key", left="row").join(case.right.select("key", right="row"), on="key")
-    compared = _compared(case, pairs).with_columns(apart=pl.col("differences").list.len())
-    ranked = compared.sort("key", "other_amount", "apart", "left", "right")
+    """Return the best open pair of every shared key: right amount, then fewest differences, then first."""
+    cleaned = pl.col("cleaning").list.len() > 0
+    ours = case.left.select("key", ledger_row="row", cleaned=cleaned)
+    theirs = case.right.select("key", platform_row="row", also=cleaned)
+    pairs = ours.join(theirs, on="key").with_columns(pl.col("cleaned") | pl.col("also"))
+    ranked = _compared(case, pairs).sort("key", "other_amount", pl.col("differences").list.len(), *_PAIR)
     return ranked.unique("key", keep="first", maintain_order=True)
 
 
-def _settle(case: Case, heads: pl.DataFrame, *, duplicates: Callable[[pl.DataFrame], pl.Series]) -> Case:
-    """Link the heads, and call duplicate the other rows of their keys (of the ledger, those that `duplicates` says)."""
+def _linked(case: Case, heads: pl.DataFrame, *, outcome: str | None = None) -> Case:
+    """Link pairs (`key`, `cleaned`, `differences`); without an outcome given, their differences say which it is."""
     agrees = pl.col("differences").list.len() == 0
-    clean = pl.when("cleaned").then(pl.lit("matched_cleaned")).otherwise(pl.lit("matched"))
-    links = heads.select(
-        ledger_row="left",
-        platform_row="right",
-        candidates=pl.lit([], _ROWS),
-        outcome=pl.when(agrees).then(clean).otherwise(pl.lit("conflict")),
-        differences="differences",
-    )
-    rivals = case.left.select("key", left="row").join(heads.select("key", "right", head="left"), on="key")
-    rivals = _compared(case, rivals.filter(pl.col("left") != pl.col("head")))
-    rivals = rivals.with_columns(row="left")
-    doubles = rivals.filter(duplicates(rivals))
-    further = case.right.join(heads.select("key", head="right"), on="key").filter(pl.col("row") != pl.col("head"))
-    found = [
-        links,
-        _rows(doubles["row"], doubles["right"], "duplicate"),
-        _rows(None, further["row"], "duplicate"),
-    ]
-    return _decided(case, pl.concat(found), heads.select("key", platform_row="right"))
+    parts = {"matched": agrees & ~pl.col("cleaned"), "matched_cleaned": agrees & pl.col("cleaned"), "conflict": ~agrees}
+    for word, chosen in ({outcome: pl.lit(value=True)} if outcome else parts).items():
+        case = _decided(case, heads.filter(chosen).select(_PAIR), word)
+    claimed = pl.concat([case.claimed, heads.select("key", "platform_row")])
+    notes = heads.filter(~agrees).select("ledger_row", "differences")
+    return replace(case, claimed=claimed, differences=(*case.differences, notes))
 
 
-def _rows(ledger_row: pl.Series | None, platform_row: pl.Series | None, outcome: str) -> pl.DataFrame:
-    """Return decided rows without candidates or differences; None = null throughout."""
-    given = {"ledger_row": ledger_row, "platform_row": platform_row}
-    size = max(len(rows) for rows in given.values() if rows is not None)
-    columns = {
-        name: pl.repeat(None, size, dtype=pl.UInt32, eager=True) if rows is None else rows
-        for name, rows in given.items()
-    }
-    return pl.DataFrame(columns).with_columns(
-        candidates=pl.lit([], _ROWS), outcome=pl.lit(outcome), differences=pl.lit([], _TEXTS)
-    )
+def _doubles(case: Case) -> Case:
+    """Call open ledger rows duplicates whose key is that of a claimed platform row."""
+    claimed = case.claimed.sort("platform_row").unique("key", keep="first")
+    doubles = case.left.select("key", ledger_row="row").join(claimed, on="key")
+    return _decided(case, doubles.select(_PAIR), "duplicate")
 
 
-def _decided(case: Case, found: pl.DataFrame, claimed: pl.DataFrame | None = None) -> Case:
+def _further(case: Case) -> Case:
+    """Call open platform rows duplicates, of no ledger row, whose key is that of a claimed one."""
+    further = case.right.join(case.claimed, on="key", how="semi")
+    return _decided(case, further.select(ledger_row=pl.lit(None, pl.UInt32), platform_row="row"), "duplicate")
+
+
+def _decided(case: Case, rows: pl.DataFrame, outcome: str) -> Case:
     """Return the case with rows decided: they are open no more."""
-    claimed = case.claimed if claimed is None else pl.concat([case.claimed, claimed])
+    found = rows.with_columns(outcome=pl.lit(outcome, dtype=_OUTCOME))
     return replace(
         case,
-        left=case.left.join(found, left_on="row", right_on="ledger_row", how="anti"),
-        right=case.right.join(found, left_on="row", right_on="platform_row", how="anti"),
+        left=_without(case.left, rows["ledger_row"], len(case.ledger.text)),
+        right=_without(case.right, rows["platform_row"], len(case.platform.text)),
         found=(*case.found, found),
-        claimed=claimed,
     )
+
+
+def _without(rows: pl.DataFrame, decided: pl.Series, height: int) -> pl.DataFrame:
+    """Return the open rows that are not decided."""
+    if decided.null_count() == len(decided):
+        return rows
+    still = np.ones(height, dtype=np.bool_)
+    still[decided.drop_nulls().to_numpy()] = False
+    return rows.filter(pl.Series(still[rows["row"].to_numpy()]))

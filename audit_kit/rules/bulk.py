@@ -1,0 +1,121 @@
+"""Settle at once, on whole columns, what needs no closer look: the tidy numbers that each side holds exactly once.
+
+A tidy number is an integer. 20 digits need 67 bits, but those that begin with 2 (数电票) fit into 64 once the 2 is
+taken off, and those that begin with 0 (old invoices), like code and number of 18 digits, fit above them: the join runs on
+exact integers, and no text has to be compared again. All fields of a row are held in one hash beside its number; only
+rows whose hashes differ are compared field by field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from audit_kit.identity import DIGITAL, NUMBER_COLUMNS, OLD_CODES, OLD_LENGTHS, OLD_NUMBER
+from audit_kit.rules import comparison
+
+TEN_19 = 10**19
+OLD_LOWEST = 10**17
+OLD_HIGHEST = 84 * 10**17
+_DIGITAL_PLACEHOLDER = 2222222222222222222
+_OLD_PLACEHOLDER = 111111111111111111
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Pairs by position: `ledger_row`, `platform_row`; where fields other than the amount differ, `differences` too."""
+
+    agreeing: pl.DataFrame
+    differing: pl.DataFrame
+
+
+def as_it_stands(frame: pl.DataFrame) -> pl.Series:
+    """Return the number of every row without any cleaning: 20 digits, or code and number joined; else null."""
+    present = [name for name in NUMBER_COLUMNS if name in frame.columns and frame[name].null_count() < frame.height]
+    digital, number, code = (
+        pl.col(name).cast(pl.String) if name in present else pl.lit(None, pl.String) for name in NUMBER_COLUMNS
+    )
+    text = number
+    if "invoice_code" in present:
+        old = (code.str.len_bytes() == min(OLD_CODES)) | code.str.contains("^[01]")
+        whole = pl.when(old & (number.str.len_bytes() == OLD_NUMBER)).then(code + number)
+        text = pl.when(code.is_null() | (code.str.len_bytes() == 0)).then(number).otherwise(whole)
+    if "digital_number" in present:
+        text = pl.coalesce(digital, text) if frame["digital_number"].null_count() else digital
+    return frame.select(
+        pl.repeat(None, pl.len()).cast(pl.String).alias("number") if not present else text.alias("number")
+    )["number"]
+
+
+def as_integer(number: pl.Series) -> pl.Series:
+    """Return each tidy number as a UInt64 of its own; null for a text that needs a closer look."""
+    table = pl.DataFrame({"value": number.cast(pl.Int128, strict=False), "number": number})
+    length = pl.col("number").str.len_bytes()
+    digital = (pl.col("value") - pl.lit(2 * TEN_19, pl.Int128)).cast(pl.UInt64, strict=False)
+    fits = (digital < TEN_19) & (digital != _DIGITAL_PLACEHOLDER) & (length == DIGITAL)
+    whole = table.select(pl.when(fits).then(digital).alias("whole"))["whole"]
+    if whole.null_count() == number.null_count():
+        return whole
+    value = pl.col("value")
+    old = value.is_between(OLD_LOWEST, OLD_HIGHEST, closed="left") & (value % _OLD_PLACEHOLDER != 0)
+    old &= (length == min(OLD_LENGTHS)) & (value < 10 * OLD_LOWEST) | (length == DIGITAL) & pl.col(
+        "number"
+    ).str.starts_with("0")
+    moved = pl.when(old).then((value + TEN_19).cast(pl.UInt64, strict=False))
+    return table.select(pl.coalesce(pl.lit(whole), moved).alias("whole"))["whole"]
+
+
+def settle(
+    ledger: pl.DataFrame, platform: pl.DataFrame, keys: tuple[pl.Series, pl.Series], *, tolerance: int
+) -> Settled:
+    """Pair the rows whose integer key each side holds once, unless their amounts differ.
+
+    Args:
+        ledger: the compared fields of the ledger, as `comparison.values` gives them.
+        platform: the same fields of the platform.
+        keys: the integer keys of both sides; null = nothing to settle.
+        tolerance: how far amounts may differ, in money units.
+    """
+    solid = [name for name in ledger.columns if not ledger[name].null_count() + platform[name].null_count()]
+    joined = _joined(ledger.select(solid), platform.select(solid), keys)
+    doubtful = _doubtful(joined, ledger.drop(solid), platform.drop(solid))
+    pairs = joined.select("ledger_row", "platform_row")
+    unlike = pairs.filter(doubtful)
+    found = comparison.apart(ledger[unlike["ledger_row"]], platform[unlike["platform_row"]], tolerance=tolerance)
+    unlike = pl.concat([unlike, found], how="horizontal")
+    same = pl.col("differences").list.len() == 0
+    return Settled(
+        agreeing=pl.concat([pairs.filter(~doubtful), unlike.filter(same).select("ledger_row", "platform_row")]),
+        differing=unlike.filter(~same & ~pl.col("other_amount")).drop("other_amount"),
+    )
+
+
+def _joined(ledger: pl.DataFrame, platform: pl.DataFrame, keys: tuple[pl.Series, pl.Series]) -> pl.DataFrame:
+    """Join the keys that each side holds once: `ledger_row`, `platform_row`, and a hash of the fields of either."""
+    left = pl.DataFrame({"key": keys[0], "ours": _prints(ledger, len(keys[0]))}).with_row_index("ledger_row")
+    right = pl.DataFrame({"key": keys[1], "theirs": _prints(platform, len(keys[1]))}).with_row_index("platform_row")
+    joined = left.lazy().join(right.lazy(), on="key").drop("key").collect(engine="streaming")
+    once = _once(joined["ledger_row"], left.height) & _once(joined["platform_row"], right.height)
+    return joined if once.all() else joined.filter(once)
+
+
+def _prints(fields: pl.DataFrame, height: int) -> pl.Series:
+    """Return one hash of all fields of each row; it means something within this process only."""
+    return fields.hash_rows() if fields.width else pl.repeat(0, height, dtype=pl.UInt64, eager=True)
+
+
+def _once(rows: pl.Series, height: int) -> pl.Series:
+    """Say of each row number whether it occurs only here."""
+    places = rows.to_numpy()
+    return pl.Series(np.bincount(places, minlength=height)[places] == 1)
+
+
+def _doubtful(joined: pl.DataFrame, ledger: pl.DataFrame, platform: pl.DataFrame) -> pl.Series:
+    """Say which pairs may differ: unequal hashes, or unequal values in fields that are not filled everywhere."""
+    doubtful = joined["ours"] != joined["theirs"]
+    for name in ledger.columns:
+        ours = ledger[name].gather(joined["ledger_row"])
+        doubtful |= (ours != platform[name].gather(joined["platform_row"])).fill_null(value=False)
+    return doubtful
