@@ -14,6 +14,7 @@ import subprocess
 import sys
 from bisect import bisect_right
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
@@ -182,7 +183,7 @@ class _Workers:
             answers: list[Answer] = _ask(worker, files)
         except (EOFError, OSError, pickle.UnpicklingError):
             worker.kill()
-            worker.wait()
+            _dismiss(worker)
             self._idle.put(self._start())
             if len(files) == 1:
                 return [(resources.load("einvoices")["reasons"]["crashed"], "")]
@@ -197,11 +198,15 @@ class _Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         while not self._idle.empty():
-            worker = self._idle.get()
-            for pipe in (worker.stdin, worker.stdout):
-                if pipe is not None:
-                    pipe.close()
-            worker.wait()
+            _dismiss(self._idle.get())
+
+
+def _dismiss(worker: subprocess.Popen[bytes]) -> None:
+    for pipe in (worker.stdin, worker.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+    worker.wait()
 
 
 def _ask(worker: subprocess.Popen[bytes], files: list[tuple[str, str]]) -> list[Answer]:

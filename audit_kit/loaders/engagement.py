@@ -177,13 +177,12 @@ class Engagement:
     def _read_backups(self) -> dict[str, Reading]:
         """Read the tools' own output, and beside it the canonical tables of checks and listings."""
         parts: dict[str, list[Reading]] = {table: [] for table in FROM_BACKUPS}
-        for entry in self.sources.get("backups", ()):
-            if entry.uri is not None:
-                parts["backups"].append(self._read_input("backups", entry))
-                continue
+        entries = self.sources.get("backups", ())
+        parts["backups"] += [self._read_input("backups", entry) for entry in entries if entry.uri is not None]
+        if zones := {path: entry.tz for entry in entries for path in entry.paths}:
             from audit_kit.loaders.backups import read_backups  # noqa: PLC0415 (only where there are backups)
 
-            for table, reading in read_backups(entry.paths, root=self.folder, tz=entry.tz).items():
+            for table, reading in read_backups(list(zones), root=self.folder, tz=zones, headings=self.headings).items():
                 parts[table].append(reading)
         for table in FROM_BACKUPS[1:]:
             own = joined(table, [self._read_input(table, entry) for entry in self.sources.get(table, ())])
@@ -268,7 +267,8 @@ def settle_export(stated: Export, operations: pl.DataFrame, platform: pl.DataFra
     if isinstance(first, datetime) and isinstance(last, datetime):
         start = start or first.replace(hour=0, minute=0, second=0, microsecond=0)
         end = end or _end_of(last)
-    return replace(stated, account=account, period_start=start, period_end=end)
+    known = stated.period_end is not None
+    return replace(stated, account=account, period_start=start, period_end=end, period_stated=known)
 
 
 def last_export(operations: pl.DataFrame) -> dict[str, Any] | None:
