@@ -42,7 +42,7 @@ class Dice:
         """Return positions in `weights`, each as often as its weight says."""
         edges = np.cumsum(np.asarray(weights, dtype=np.float64))
         places = np.searchsorted(edges, self.uniform(count) * edges[-1], side="right")
-        return np.minimum(places, len(edges) - 1).astype(np.int64)
+        return np.asarray(np.minimum(places, len(edges) - 1), dtype=np.int64)
 
     def sample(self, population: Integers, count: int) -> Integers:
         """Return `count` different members of `population` in rising order, all of them if there are fewer."""

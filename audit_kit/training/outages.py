@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
-from audit_kit import resources, schema
-from audit_kit.training import stream
+from audit_kit import resources
+from audit_kit.training import shaping, stream
 from audit_kit.training.stream import DAY, HOUR
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from audit_kit.training.dice import Dice, Floats, Integers
 
 EVERYWHERE = -1
@@ -92,21 +93,15 @@ def notices(windows: list[Window]) -> pl.DataFrame:
     names = [*stream.channels(), words["all"]]
     told = sorted((one for one in windows if one.announced), key=lambda one: one.start)
     titles = {"maintenance": words["maintenance"], "network": words["innocent"], "outage": words["outage"]}
-    frame = pl.DataFrame(
+    ends = [np.nan if one.open_at_export else one.end for one in told]
+    return shaping.listed(
+        "notices",
         {
             "starts_at": stream.times(np.array([one.start for one in told], dtype=np.int64)),
-            "ends_at": stream.times(
-                np.array([np.nan if one.open_at_export else one.end for one in told], dtype=np.float64)
-            ),
+            "ends_at": stream.times(np.array(ends, dtype=np.float64)),
             "kind": [one.kind for one in told],
             "scope": [names[one.channel] for one in told],
             "title": [titles[one.kind] for one in told],
             "source": [words["source"]] * len(told),
-        }
+        },
     )
-    return pl.concat([schema.empty("notices"), frame.cast(_types("notices", frame))], how="diagonal")
-
-
-def _types(table: str, frame: pl.DataFrame) -> dict[str, pl.DataType]:
-    """Return the canonical types of the columns that a frame has."""
-    return {name: dtype for name, dtype in schema.dtypes(table).items() if name in frame.columns}

@@ -1,4 +1,4 @@
-"""What else an auditor gets: the sync log, accounts, operations, confirmations, tickets, the substitute system."""
+"""What systems keep beside the invoices: the sync log, the accounts and what they may do, measurements."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from audit_kit import resources, schema
+from audit_kit import resources
+from audit_kit.training import shaping
 from audit_kit.training.dice import Dice
+from audit_kit.training.fates import ABSENT
 from audit_kit.training.stream import DAY, HOUR, channels, times
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from audit_kit.training.parties import Company
 
 BATCH = 50  # invoices in an upload batch
+HOSTS = ("kp-01", "kp-02")
+MEASURED_EVERY = 4 * HOUR
 
 
 @dataclass(frozen=True)
@@ -31,17 +35,6 @@ class Events:
     message: str | None = None
 
 
-def _table(table: str, columns: dict[str, Any]) -> pl.DataFrame:
-    """Return columns as a canonical table; `source_row` is where the row stands in a file with one header."""
-    types = schema.dtypes(table)
-    frame = pl.DataFrame(columns, schema={name: types[name] for name in columns}, strict=False)
-    frame = frame.with_columns(
-        source_file=pl.lit(f"{table}.csv"), source_row=pl.int_range(pl.len(), dtype=pl.UInt32) + 2
-    )
-    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in types.items() if name not in frame.columns]
-    return frame.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in types.items())
-
-
 def sync_log(draft: Draft) -> pl.DataFrame:
     """Return the events of every invoice: issued, uploaded, then received and visible where it got so far."""
     issued, fate = draft.column("issued"), draft.fate
@@ -52,7 +45,7 @@ def sync_log(draft: Draft) -> pl.DataFrame:
     failed = everyone[fate == "upload_failed"]
     uploaded = everyone[~np.isin(fate, ["not_issued", "upload_failed", "not_migrated_back", "only_in_backup"])]
     gone = ["outside_export", "no_permission"]
-    arrived = everyone[(draft.visible <= draft.taken) & (~_never(draft) | np.isin(fate, gone))]
+    arrived = everyone[(draft.visible <= draft.taken) & (~np.isin(fate, ABSENT) | np.isin(fate, gone))]
     stumbled = dice.sample(arrived, len(arrived) // 150)
     words = resources.load("simulation")["words"]
     seen = draft.visible[arrived].astype(np.int64)
@@ -66,12 +59,6 @@ def sync_log(draft: Draft) -> pl.DataFrame:
         Events(arrived, "visible", seen),
     ]
     return _log(draft, events)
-
-
-def _never(draft: Draft) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    from audit_kit.training.fates import ABSENT  # noqa: PLC0415
-
-    return np.isin(draft.fate, ABSENT)
 
 
 def _log(draft: Draft, events: list[Events]) -> pl.DataFrame:
@@ -93,7 +80,7 @@ def _log(draft: Draft, events: list[Events]) -> pl.DataFrame:
             "message": pl.Series([event.message for event in events], dtype=pl.String).gather(which),
         }
     )
-    return _table("sync_log", {name: frame[name] for name in frame.columns})
+    return shaping.listed("sync_log", {name: frame[name] for name in frame.columns})
 
 
 def _batches(draft: Draft) -> pl.Series:
@@ -130,10 +117,10 @@ def accounts(draft: Draft, owners: list[Company], start: int) -> pl.DataFrame:
         for at, (account, owner) in enumerate(used.iter_rows())
     ]
     names = ("account", "holder", "tax_id", "role", "grants", "status")
-    columns: dict[str, Any] = {name: [row[at] for row in rows] for at, name in enumerate(names)}
+    columns = shaping.transposed(rows, names)
     columns["valid_from"] = times(np.full(len(rows), start - 500 * DAY))
     columns["valid_to"] = times(np.array([np.nan if row[6] is None else row[6] for row in rows], dtype=np.float64))
-    return _table("accounts", columns)
+    return shaping.listed("accounts", columns)
 
 
 def exporter(owner: int) -> str:
@@ -141,114 +128,20 @@ def exporter(owner: int) -> str:
     return f"BS000{owner + 1}"
 
 
-def operations(draft: Draft, ledger: pl.DataFrame) -> pl.DataFrame:
-    """Return what people did: edits that were never synchronised, voids, red invoices, resends, logins, the export."""
-    words = resources.load("simulation")["words"]
-    base, fate = draft.base, draft.fate
-    issued, accounts_ = draft.column("issued"), base["account"]
-    by_i = dict(zip(ledger["i"], range(len(ledger)), strict=True))
-    rows: list[tuple[Any, ...]] = []
-    for i in np.flatnonzero(fate == "edited_not_synced"):
-        book = ledger.row(by_i[int(i)], named=True)
-        money = book["gross"] != base["gross"][int(i)]
-        before = f"{base['gross'][int(i)] / 100:.2f}" if money else base["buyer_name"][int(i)]
-        after = f"{book['gross'] / 100:.2f}" if money else book["buyer_name"]
-        field = words["gross"] if money else words["buyer"]
-        at = min(int(draft.visible[i]) + HOUR, draft.taken - 120)
-        rows.append((at, accounts_[int(i)], "edit", base["key"][int(i)], field, before, after, words["saved"]))
-    for cause, action, wait in (("voided", "void", 2 * HOUR), ("upload_failed", "resend", 26 * HOUR)):
-        result = words["success"] if action == "void" else words["failed"]
-        rows += [
-            (
-                min(int(issued[i]) + wait, draft.taken - 90),
-                accounts_[int(i)],
-                action,
-                base["key"][int(i)],
-                *_NONE,
-                result,
-            )
-            for i in np.flatnonzero(fate == cause)[:: 1 if action == "void" else 3]
-        ]
-    blue = draft.column("blue")
-    reds = np.flatnonzero(blue >= 0)
-    rows += [
-        (int(issued[i]), accounts_[int(i)], "red", base["key"][int(blue[i])], *_NONE, words["success"]) for i in reds
-    ]
-    for day in range(1 + (draft.taken - int(issued[0])) // DAY):
-        at = int(issued[0]) // DAY * DAY + day * DAY + 8 * HOUR + 1_800 + (day * 977) % 600
-        if at < draft.taken:
-            rows.append((at, exporter(0), "login", None, *_NONE, words["success"]))
-    rows.append((draft.taken, exporter(0), "export", None, *_NONE, words["success"]))
-    rows.sort(key=lambda row: (row[0], row[1], row[2], row[3] or ""))
-    names = ("account", "action", "invoice_number", "field", "before", "after", "result")
-    columns: dict[str, Any] = {"at": times(np.array([row[0] for row in rows], dtype=np.int64))}
-    columns |= {name: [row[at + 1] for row in rows] for at, name in enumerate(names)}
-    return _table("operations", columns)
-
-
-_NONE = (None, None, None)
-
-
-def confirmations(draft: Draft) -> pl.DataFrame:
-    """Return what other sources said of invoices that could not be found, and of a few that could."""
-    dice = Dice(draft.seed, "confirmations")
-    asked = {"lost": "agree", "late": "agree", "not_issued": "absent", "number_invalid": "absent", "": "agree"}
-    rows: list[tuple[Any, ...]] = []
-    late = ~(draft.visible <= draft.taken) & (draft.fate == "")
-    for cause, result in asked.items():
-        some = np.flatnonzero(late if cause == "late" else draft.fate == cause)
-        for at, i in enumerate(dice.sample(some, 6)):
-            source = schema.CONFIRMATION_SOURCES[at % 4]
-            word = "over_limit" if source == "national" and at % 8 == 4 else result  # noqa: PLR2004
-            when = draft.taken - 6 * HOUR + dice.one(5 * HOUR)
-            rows.append((draft.base["key"][int(i)], source, word, when, f"QR-{len(rows) + 1:04d}.pdf"))
-    names = ("invoice_number", "source", "result")
-    columns: dict[str, Any] = {name: [row[at] for row in rows] for at, name in enumerate(names)}
-    columns["at"] = times(np.array([row[3] for row in rows], dtype=np.int64))
-    columns["evidence"] = [row[4] for row in rows]
-    return _table("confirmations", columns)
-
-
-def tickets(draft: Draft) -> pl.DataFrame:
-    """Return tickets on missing invoices, some past their due time."""
-    dice = Dice(draft.seed, "tickets")
-    missing = np.flatnonzero(np.isin(draft.fate, ["lost", "upload_failed", "batch_lost", "outage"]))
-    chosen = dice.sample(missing, 12)
-    opened = np.minimum(draft.column("issued")[chosen] + 30 * HOUR, draft.taken - 2 * HOUR)
-    waits = np.array([24, 8, 24, 72])
-    place = np.arange(len(chosen))
-    states = np.array(["open", "waiting", "solved", "closed"])[place % 4]
-    return _table(
-        "tickets",
-        {
-            "ticket": [f"GD{at + 1:05d}" for at in place],
-            "invoice_number": draft.base["key"].gather(chosen),
-            "level": [schema.TICKET_LEVELS[at % 4] for at in place],
-            "opened_at": times(opened),
-            "updated_at": times(np.minimum(opened + 5 * HOUR, draft.taken)),
-            "due_at": times(opened + waits[place % 4] * HOUR),
-            "state": states.tolist(),
-            "outcome": [None] * len(chosen),
-        },
-    )
-
-
 def metrics(draft: Draft, start: int) -> pl.DataFrame:
-    """Return hourly measurements of two machines; during a real stop the queue and the processor rise."""
-    hours = np.arange(start, draft.taken, HOUR)
+    """Return measurements of two machines; the processors are busy during a real stop, one disk fills up."""
+    hours = np.arange(start, draft.taken, MEASURED_EVERY)
     dice = Dice(draft.seed, "metrics")
     busy = np.zeros(len(hours), dtype=bool)
     for window in draft.windows:
         busy |= window.real & (hours >= window.start - HOUR) & (hours < window.end)
-    parts = []
-    for host in ("kp-01", "kp-02"):
-        for metric in ("cpu", "memory", "disk"):
-            grow = 0.55 + 0.3 * np.arange(len(hours)) / max(len(hours), 1) if metric == "disk" else 0.35
-            value = np.round(grow + 0.12 * dice.uniform(len(hours)) + (0.45 if metric == "cpu" else 0.0) * busy, 4)
-            parts.append(
-                pl.DataFrame({"at": times(hours), "value": value}).with_columns(
-                    host=pl.lit(host), metric=pl.lit(metric)
-                )
-            )
+    level = {"cpu": 0.35 + 0.45 * busy, "memory": 0.35 + 0.0 * busy, "disk": 0.55 + 0.3 * np.linspace(0, 1, len(hours))}
+    parts = [
+        pl.DataFrame(
+            {"at": times(hours), "value": np.round(level[metric] + 0.12 * dice.uniform(len(hours)), 4)}
+        ).select("at", "value", host=pl.lit(host), metric=pl.lit(metric))
+        for host in HOSTS
+        for metric in level
+    ]
     frame = pl.concat(parts).sort("at", maintain_order=True)
-    return _table("metrics", {name: frame[name] for name in frame.columns})
+    return shaping.listed("metrics", {name: frame[name] for name in frame.columns})

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from audit_kit.errors import RequestError
 from audit_kit.policy import Export
-from audit_kit.training import fates, outages, records, spoiling, stream, truth
+from audit_kit.training import archive, fates, followups, outages, records, spoiling, stream, truth, writing
 from audit_kit.training.dice import Dice
 
 if TYPE_CHECKING:
@@ -77,10 +78,12 @@ class World:
     operations: pl.DataFrame
     confirmations: pl.DataFrame
     substitute: pl.DataFrame
+    register: pl.DataFrame
     tickets: pl.DataFrame
     metrics: pl.DataFrame
     true_stops: pl.DataFrame
     truth: pl.DataFrame
+    archive: archive.Archive | None
     taxpayer_ids: tuple[str, ...]
     taxpayer_name: str
     direction: str
@@ -100,6 +103,7 @@ def world(
     open_outage_hours: float = 0.0,
     open_outage_announced: bool = True,
     direction: str = "issued",
+    backups: bool = True,
     hostile: bool = False,
 ) -> World:
     """Make an engagement of `invoices` in a month; `causes` maps a cause to its share of them, {} = nothing is wrong.
@@ -127,7 +131,7 @@ def world(
     if open_outage_hours > 0:
         draft.windows.append(_still_open(taken, open_outage_hours, announced=open_outage_announced))
     fates.allot(draft)
-    return _assemble(draft, owners, start=start, direction=direction)
+    return _assemble(draft, owners, start=start, direction=direction, backups=backups)
 
 
 def _period(month: str, days: int | None) -> tuple[int, int]:
@@ -164,7 +168,7 @@ def _still_open(taken: int, hours: float, *, announced: bool) -> outages.Window:
     )
 
 
-def _assemble(draft: fates.Draft, owners: list[Company], *, start: int, direction: str) -> World:
+def _assemble(draft: fates.Draft, owners: list[Company], *, start: int, direction: str, backups: bool) -> World:
     """Turn a draft into the tables an auditor gets, and the truth about them."""
     book = spoiling.ledger(draft)
     listed, cut = spoiling.platform(draft, draft.taken)
@@ -176,20 +180,24 @@ def _assemble(draft: fates.Draft, owners: list[Company], *, start: int, directio
     answer = truth.answer(_facts(book, facts), _facts(listed, facts))
     book = book.with_columns(voucher=_vouchers(book))
     return World(
-        ledger=_direct(spoiling.canonical(book, "ledger", "ledger.xlsx", 2), direction),
+        ledger=_direct(spoiling.canonical(book, "ledger", "ledger.xlsx"), direction),
         platform=_direct(_platform(listed, "platform.xlsx"), direction),
         later=_direct(_platform(later, "later.xlsx"), direction),
         control=_control(listed, cut),
         sync_log=records.sync_log(draft),
         accounts=records.accounts(draft, owners, start),
         notices=outages.notices(draft.windows),
-        operations=records.operations(draft, book),
-        confirmations=records.confirmations(draft),
+        operations=followups.operations(draft, book),
+        confirmations=followups.confirmations(draft),
         substitute=_direct(_substitute(draft, book), direction),
-        tickets=records.tickets(draft),
+        register=_direct(followups.register(draft, book), direction),
+        tickets=followups.tickets(draft),
         metrics=records.metrics(draft, start),
         true_stops=_true_stops(draft),
         truth=answer,
+        archive=archive.archive(draft, stream.EPOCH + timedelta(seconds=start), faulty=bool(draft.counts))
+        if backups
+        else None,
         taxpayer_ids=tuple(one.tax_id for one in owners[: 2 if "no_permission" in draft.counts else 1]),
         taxpayer_name=owners[0].name,
         direction=direction,
@@ -248,9 +256,13 @@ def _vouchers(book: pl.DataFrame) -> pl.Series:
 def _platform(listed: pl.DataFrame, source: str) -> pl.DataFrame:
     """Return platform rows in canonical form; the real export has neither channel, account nor time of arrival."""
     frame = listed.with_columns(
-        invoice_code=pl.col("code"), invoice_number=pl.col("number"), digital_number=pl.col("digital")
-    ).drop("channel", "account", "red_of")
-    return spoiling.canonical(frame, "platform", source, 2)
+        visible_at=stream.times(listed["visible"].to_numpy()),
+        invoice_code=pl.col("code"),
+        invoice_number=pl.col("number"),
+        digital_number=pl.col("digital"),
+    ).with_columns(account=pl.col("drawer"))
+    frame = frame.drop("channel", "red_of")
+    return spoiling.canonical(frame, "platform", source)
 
 
 def _direct(frame: pl.DataFrame, direction: str) -> pl.DataFrame:
@@ -289,7 +301,7 @@ def _substitute(draft: fates.Draft, book: pl.DataFrame) -> pl.DataFrame:
             brought.with_columns(migrated_at=stream.times(brought["issued"].to_numpy() + stream.DAY)),
         ]
     ).drop("serial", "voucher", strict=False)
-    return spoiling.canonical(frame, "substitute", "substitute.csv", 2)
+    return spoiling.canonical(frame, "substitute", "substitute.csv")
 
 
 def _true_stops(draft: fates.Draft) -> pl.DataFrame:
@@ -304,3 +316,48 @@ def _true_stops(draft: fates.Draft) -> pl.DataFrame:
             "announced": pl.Series([one.announced for one in real], dtype=pl.Boolean),
         }
     )
+
+
+def simulate(
+    folder: str | Path,
+    *,
+    invoices: int = 3000,
+    seed: int = 1,
+    month: str = "2025-05",
+    causes: Mapping[str, float] = DEFAULT,
+    format: str = "xlsx",  # noqa: A002  the word of the command line
+    backups: bool = True,
+    visible_at: bool = False,
+    **options: Any,  # noqa: ANN401  the other options of `world`
+) -> pl.DataFrame:
+    """Write an engagement into a new or empty folder and return the truth about it (see `World.truth`).
+
+    The truth goes beside the folder, not in it: FOLDER.truth.parquet; so does a later export, FOLDER.later.*.
+    `format` is xlsx, csv or parquet; `visible_at` adds 入库时间, which the real export has not, to the platform.
+
+    Raises:
+        RequestError: the folder holds something, or see `world`.
+    """
+    target = Path(folder)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise RequestError(f"{target} is not empty; name a new folder.")
+    if format not in writing.FORMATS:
+        raise RequestError(f"{format!r} is not a format; choose one of {', '.join(writing.FORMATS)}.")
+    if format == "xlsx" and invoices > writing.XLSX_ROWS:
+        raise RequestError(f"A workbook holds {writing.XLSX_ROWS:,} rows; use csv or parquet for more.")
+    made = world(invoices=invoices, seed=seed, month=month, causes=causes, backups=backups, **options)
+    target.mkdir(parents=True, exist_ok=True)
+    writing.write(made, target, file_format=format, visible_at=visible_at)
+    writing.write_later(made, target.parent / f"{target.name}.later.{format}", visible_at=visible_at)
+    made.truth.write_parquet(target.parent / f"{target.name}.truth.parquet")
+    return made.truth
+
+
+SAMPLE: Mapping[str, Any] = MappingProxyType({"invoices": 3000, "seed": 20250501, "month": "2025-05"})
+
+
+def write_sample(folder: str | Path) -> pl.DataFrame:
+    """Write the sample engagement (data/sample), nothing beside it, and return the truth about it."""
+    made = world(**SAMPLE)
+    writing.write(made, Path(folder), file_format="xlsx")
+    return made.truth

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from audit_kit import schema
+from audit_kit.training import shaping
 from audit_kit.training.dice import Dice
 from audit_kit.training.fates import ABSENT, Draft
 from audit_kit.training.stream import DAY, channels, times
@@ -236,17 +236,12 @@ def platform(draft: Draft, at: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     return frame.filter(~pl.col("cut")), frame.filter("cut")
 
 
-def canonical(frame: pl.DataFrame, table: str, source_file: str, first_row: int) -> pl.DataFrame:
-    """Return rows with the canonical columns and types of a table; fen become yuan, seconds become times."""
-    money = [(pl.col(name) / 100).alias(name) for name in ("net", "tax", "gross")]
+def canonical(frame: pl.DataFrame, table: str, source: str) -> pl.DataFrame:
+    """Return rows as a canonical table; fen become yuan, seconds become times."""
     frame = frame.with_columns(
-        *money,
+        *((pl.col(name) / 100).alias(name) for name in ("net", "tax", "gross")),
         issued_at=times(frame["issued"].to_numpy()),
         date_only=pl.lit(value=False),
         remark=pl.when(pl.col("remark") != "").then("remark"),
-        source_file=pl.lit(source_file),
-        source_row=pl.int_range(pl.len(), dtype=pl.UInt32) + first_row,
     )
-    types = schema.dtypes(table)
-    missing = [pl.lit(None, dtype=dtype).alias(name) for name, dtype in types.items() if name not in frame.columns]
-    return frame.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in types.items())
+    return shaping.shaped(frame, table, source=source)

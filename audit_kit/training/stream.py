@@ -198,7 +198,7 @@ def _numbers(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.DataF
     year = pl.Series(times(frame["issued"].to_numpy())).dt.strftime("%y")
     frame = frame.with_columns(
         digital=pl.when(digits != "").then(year + "11" + digits + pl.Series(sequence).cast(pl.String).str.zfill(15)),
-        code=pl.when(codes != "").then(codes.str.replace("{year}", pl.lit(year), literal=True)),
+        code=pl.when(codes != "").then(pl.lit(codes).str.replace("{year}", pl.lit(year), literal=True)),
         number=pl.when(codes != "").then(pl.Series(serial).cast(pl.String)),
     )
     return frame.with_columns(key=pl.coalesce("digital", pl.col("code") + pl.col("number")))
@@ -213,7 +213,8 @@ def _sequence(issued: Integers, dice: Dice, *, own: bool) -> Integers:
     jumps = np.floor(dice.uniform(len(issued)) * (1.0 + (0.02 if own else 8.0) * waits)).astype(np.int64)
     follow = dice.uniform(len(issued)) < (0.9 if own else 0.3)
     day_of_year = (issued[0] // DAY) % 365
-    return 100_000_000 + day_of_year * 2_000_000 + start + np.cumsum(np.where(follow, 1, 1 + jumps))
+    first = 100_000_000 + day_of_year * 2_000_000 + start
+    return np.asarray(first + np.cumsum(np.where(follow, 1, 1 + jumps)), dtype=np.int64)
 
 
 def _reversals(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.DataFrame:

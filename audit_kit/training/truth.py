@@ -109,10 +109,10 @@ def _candidates(rest: pl.DataFrame, unclaimed: pl.DataFrame) -> pl.DataFrame:
 def _same_start(stated: pl.Series, other: pl.Series) -> pl.Series:
     """Return whether a number may be the one of which fifteen digits are left, cut off or rounded."""
     digits, scale = KEPT_DIGITS, 10**LOST_DIGITS
-    left = stated.str.head(digits).cast(pl.Int64)
-    gap = (other.str.head(digits).cast(pl.Int64) - left) * scale + other.str.slice(digits).cast(pl.Int64, strict=False)
-    fits = (gap >= -scale // 2) & (gap < scale) & (other.str.len_chars() == digits + LOST_DIGITS)
-    return fits.fill_null(value=False)
+    start, rest = pl.col("other").str.head(digits).cast(pl.Int64), pl.col("other").str.slice(digits)
+    gap = (start - pl.col("stated").str.head(digits).cast(pl.Int64)) * scale + rest.cast(pl.Int64, strict=False)
+    fits = (gap >= -scale // 2) & (gap < scale) & (rest.str.len_chars() == LOST_DIGITS)
+    return pl.DataFrame({"stated": stated, "other": other}).select(fits.fill_null(value=False)).to_series()
 
 
 def _one_edit(left: pl.Series, right: pl.Series) -> pl.Series:
