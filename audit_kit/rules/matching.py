@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _DEFAULT = MatchingPolicy()
 _OUTCOME = pl.Enum(schema.OUTCOMES)
+_TAXPAYERS = ("seller_tax_id", "buyer_tax_id")
 _PAIR = ("ledger_row", "platform_row")
 _CLAIMED = {"key": pl.String, "platform_row": pl.UInt32}
 
@@ -140,7 +141,8 @@ def same_number(case: Case) -> Case:
 def typing_errors(case: Case) -> Case:
     """Link open rows whose numbers are one error apart, or lost their last digits, where day and amount agree.
 
-    Only a pair of which each is the other's only candidate is linked; all others are listed as ambiguous.
+    Only a pair of which each is the other's only candidate is linked; all others are listed as ambiguous. So is a pair
+    with another taxpayer on either side: a fee that recurs on consecutive numbers agrees in day and amount by chance.
     """
     if not {"issued_at", "gross"} <= set(case.ledger.values.columns):
         return case
@@ -149,13 +151,15 @@ def typing_errors(case: Case) -> Case:
     near = neighbours.near_pairs(left, right).with_columns(lost=pl.lit(value=False))
     lossy = neighbours.stated_pairs(left, right).with_columns(lost=pl.lit(value=True))
     pairs = pl.concat([near, lossy]).rename({"left": "ledger_row", "right": "platform_row"})
+    pairs = _compared(case, pairs)
     alone = (pl.len().over("ledger_row") == 1) & (pl.len().over("platform_row") == 1)
-    linked, unclear = pairs.filter(alone), pairs.filter(~alone)
+    strangers = pl.col("differences").list.set_intersection(list(_TAXPAYERS)).list.len() > 0
+    linked, unclear = pairs.filter(alone & ~strangers), pairs.filter(~alone | strangers)
     listed = unclear.group_by("ledger_row").agg(candidates=pl.col("platform_row").unique().sort())
     case = _decided(case, listed.select("ledger_row", pl.lit(None, pl.UInt32).alias("platform_row")), "ambiguous")
     case = replace(case, candidates=(*case.candidates, listed))
     keyed = linked.join(case.right.select("key", platform_row="row"), on="platform_row", how="left")
-    keyed = _compared(case, keyed).with_columns(cleaned=pl.lit(value=True))
+    keyed = keyed.with_columns(cleaned=pl.lit(value=True))
     case = _linked(case, keyed.filter("lost"))
     return _linked(case, keyed.filter(~pl.col("lost")), outcome="mistyped")
 
@@ -207,18 +211,24 @@ def _papers(case: Case) -> pl.DataFrame:
 
 def _keyed(side: Side, rows: pl.DataFrame, papers: pl.DataFrame) -> pl.DataFrame:
     """Return the open rows with their keys; a paper 数电票 booked by code and number goes by its 20 digits."""
-    numbers = side.numbers[rows["row"]]
-    keyed = identity.with_key(numbers)
-    own = keyed["invoice_key"].alias("own")
-    key = own.replace(papers["paper"], papers["invoice_key"]) if papers.height else own
-    return rows.select("row").with_columns(
-        key.alias("key"), own, keyed["cleaning"], identity.stated_number(numbers).alias("stated")
+    rows = rows.select("row")
+    tidy = side.whole[rows["row"]].is_not_null()
+    plain = rows.filter(tidy).with_columns(
+        own=side.text[rows["row"].filter(tidy)],
+        cleaning=pl.lit([], pl.List(pl.String)),
+        stated=pl.lit(None, pl.String),
     )
+    numbers = side.numbers[rows["row"].filter(~tidy)]
+    cleaned = identity.with_key(numbers).select(pl.col("invoice_key").alias("own"), "cleaning")
+    cleaned = pl.concat([rows.filter(~tidy), cleaned], how="horizontal").with_columns(identity.stated_number(numbers))
+    keyed = pl.concat([plain, cleaned])
+    key = keyed["own"].replace(papers["paper"], papers["invoice_key"]) if papers.height else keyed["own"]
+    return keyed.with_columns(key.alias("key"))
 
 
 def _news(side: Side, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the keys (`key`) that cleaning brought to light: not the numbers as they stand."""
-    fresh = rows["key"].ne_missing(side.text[rows["row"]]) | side.whole[rows["row"]].is_null()
+    fresh = side.whole[rows["row"]].is_null() | rows["key"].ne_missing(rows["own"])
     return rows.filter(fresh).select("key").drop_nulls()
 
 
