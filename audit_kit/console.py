@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
-from audit_kit.publish import wording
+from audit_kit.wording import wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

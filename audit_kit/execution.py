@@ -22,15 +22,16 @@ from traitlets import default
 
 from audit_kit import errors
 from audit_kit.errors import RequestError
+from audit_kit.wording import LANGUAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-LANGUAGES = ("zh", "en")
 PARAMETERS = "parameters"
 INTERACTIVE = "interactive"
 CELL_SECONDS = 900
 START_SECONDS = 120
+MARKS = 2  # cells that papermill puts before a failing one: a banner at the top, an anchor
 _TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
 
@@ -170,7 +171,7 @@ def _papermill(path: Path, out: Path, values: Mapping[str, Any], *, seconds: int
             resources={"metadata": {"path": str(Path.cwd())}},
         )
     except PapermillExecutionError as error:
-        raise NotebookFailed(out, cell=error.cell_index + 1, kind=error.ename, message=error.evalue) from None
+        raise NotebookFailed(out, cell=error.cell_index + MARKS + 1, kind=error.ename, message=error.evalue) from None
     except CellTimeoutError:
         raise _stopped(out, "CellTimeoutError", f"a cell ran for more than {seconds} seconds") from None
     except (DeadKernelError, RuntimeError) as error:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from audit_kit import schema
 from audit_kit.manifest import ACUTE, CHANGES
-from audit_kit.publish import render, wording
+from audit_kit.publish import render
 from audit_kit.views import theme
 from audit_kit.views.words import Words
+from audit_kit.wording import wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from audit_kit import resources
 from audit_kit.analysis import cache_folder
+from audit_kit.wording import wording
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-LANGUAGES = ("zh", "en")
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; style-src 'unsafe-inline' data:;"
     " img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
@@ -33,12 +32,6 @@ _DOOR = "window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = veg
 _HEADING = re.compile(r"<h([1-3])[^>]*\bid=\"([^\"]+)\"[^>]*>(.*?)</h\1>", re.DOTALL)
 _ANCHOR = re.compile(r"<a class=\"anchor-link\".*?</a>", re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
-
-
-def wording(lang: str) -> dict[str, dict[str, str]]:
-    """Return the words of resources/report.toml in one language."""
-    place = LANGUAGES.index(lang)
-    return {part: {key: pair[place] for key, pair in pairs.items()} for part, pairs in resources.load("report").items()}
 
 
 def render(template: str, *, lang: str, **context: Any) -> str:  # noqa: ANN401  each template has its own

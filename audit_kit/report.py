@@ -19,6 +19,7 @@ from audit_kit.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, ReportEr
 from audit_kit.loaders.engagement import open_engagement
 from audit_kit.progress import Progress
 from audit_kit.views import masking
+from audit_kit.wording import LANGUAGES, wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +31,6 @@ BEIJING = timedelta(hours=8)
 FAILED = "failed"
 HISTORY = "history.parquet"
 INDEX = "index.html"
-LANGUAGES = ("zh", "en")
 STEPS = ("reading", "matching", "delays", "backups", "diagnosis")
 TRAINING = "04_"
 WHY = "why.txt"
@@ -257,7 +257,7 @@ def _publish(request: _Request, material: _Material, stage: Path) -> None:
     folder, lang, about = stage / "report", request.lang, material.manifest
     folder.mkdir()
     executed = {path.stem: nbformat.read(path, as_version=4) for path in sorted((stage / "notebooks").glob("*.ipynb"))}
-    answers = publish.wording(lang)["notebook"]
+    answers = wording(lang)["notebook"]
     tabs = [
         front.Tab(f"{stem}.html", publish.title_of(notebook, default=stem), answers.get(stem, ""))
         for stem, notebook in executed.items()

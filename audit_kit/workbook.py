@@ -14,8 +14,8 @@ import xlsxwriter
 
 from audit_kit import schema
 from audit_kit.errors import RequestError
-from audit_kit.publish import wording
 from audit_kit.views.words import Words
+from audit_kit.wording import wording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

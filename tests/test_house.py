@@ -27,7 +27,8 @@ FLOORS = (
     ("rules",),
     ("analysis",),
     ("views", "training"),
-    ("report", "execution", "publish", "workbook", "manifest", "front", "printing", "progress", "lab", "console", "spark"),
+    ("report", "execution", "publish", "workbook", "manifest", "front", "printing", "progress", "wording"),
+    ("lab", "console", "spark"),
     ("cli", "__main__"),
 )
 ROOMS = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
