@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 MOST_SEGMENTS = 4000
 MOST_POINTS = 1500
 SERIES = ("listed", "restorable", "verified")
+_SEGMENTS = {
+    "lane": pl.String,
+    "job": pl.String,
+    "kind": pl.String,
+    "state": pl.String,
+    "starts": pl.Datetime("us"),
+    "ends": pl.Datetime("us"),
+    "slots": pl.UInt32,
+}
 COVERAGE = ("covered", "unverified", "uncovered")
 
 
@@ -36,6 +45,13 @@ def segments(audit: BackupAudit, *, start: datetime | None = None, end: datetime
         slots = slots.filter(pl.col("due") >= start)
     if end is not None:
         slots = slots.filter(pl.col("due") < end)
+    return stretches(slots)
+
+
+def stretches(slots: pl.DataFrame) -> pl.DataFrame:
+    """Return consecutive slots in one state as one stretch: see segments. `slots`: `job`, `kind`, `due`, `state`."""
+    if slots.is_empty():
+        return pl.DataFrame(schema=_SEGMENTS)
     lane = ("job", "kind")
     slots = slots.sort(*lane, "due").with_columns(
         next_due=pl.col("due").shift(-1).over(lane), run=pl.col("state").rle_id().over(lane)
@@ -83,6 +99,11 @@ def timeline(lanes: pl.DataFrame, points: pl.DataFrame, *, target_minutes: float
     panels.append(_recovery(points, brush, target_minutes, words))
     heading = title(words("backup.timeline"), words("backup.timeline_how"))
     return together(*panels, heading=heading, way="below", spacing=18).resolve_scale(color="independent")
+
+
+def slot_lanes(lanes: pl.DataFrame, *, lang: str = "zh") -> alt.Chart:
+    """Draw each job's slots by state, one lane a job and kind; `lanes` are from segments or stretches."""
+    return _lanes(lanes, alt.selection_interval(encodings=["x"], name="lanes_time"), Words(lang), linked=False)
 
 
 def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: bool) -> alt.Chart:

@@ -177,12 +177,14 @@ def _bands(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, wor
     return together(*panels, heading=alt.TitleParams(""), spacing=24)
 
 
-def cause_days(analysis: Analysis) -> pl.DataFrame:
-    """Return `cause`, `severity`, `day` (null = not within the last 35 days, or no row), `rows`, `yuan`."""
+def cause_days(analysis: Analysis, findings: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Return `cause`, `severity`, `day` (null = not within the last 35 days, or no row), `rows`, `yuan`.
+
+    `findings`: some of the analysis' own; null = all of them.
+    """
+    findings = analysis.findings if findings is None else findings
     issued = analysis.ledger.select(day=pl.col("issued_at").dt.date()).with_row_index("ledger_row")
-    joined = analysis.findings.select("cause", "severity", "ledger_row", "amount").join(
-        issued, on="ledger_row", how="left"
-    )
+    joined = findings.select("cause", "severity", "ledger_row", "amount").join(issued, on="ledger_row", how="left")
     last = joined["day"].max()
     if last is not None:
         recent = pl.col("day") >= pl.lit(last).dt.offset_by(f"-{MOST_DAYS - 1}d")

@@ -46,14 +46,18 @@ def curve_steps(analysis: Analysis) -> pl.DataFrame:
     Columns: `channel`, `minutes` (≥ 0.5), `visible`, `lower`, `upper` (95 %), `waiting` (invoices not yet visible whose
     age falls into this step; a censoring tick where > 0).
     """
-    curves = analysis.curves
+    return thinned(analysis.curves, analysis.observations)
+
+
+def thinned(curves: pl.DataFrame, observations: pl.DataFrame) -> pl.DataFrame:
+    """Return curves thinned for drawing, with the observations that still wait: see curve_steps."""
     if curves.is_empty():
         return pl.DataFrame(schema={name: pl.String if name == "channel" else pl.Float64 for name in _STEP_COLUMNS})
-    top = _largest_channels(analysis.observations)
+    top = _largest_channels(observations)
     grid = (pl.col("minutes").clip(0.5).log(2) * 10).round().cast(pl.Int32).alias("bin")
     steps = curves.filter(pl.col("channel").is_in(top)).with_columns(grid).sort("channel", "minutes")
     steps = steps.group_by("channel", "bin", maintain_order=True).last()
-    waiting = analysis.observations.filter(~pl.col("visible") & pl.col("minutes").is_not_null())
+    waiting = observations.filter(~pl.col("visible") & pl.col("minutes").is_not_null())
     waiting = waiting.with_columns(grid).group_by("channel", "bin").agg(waiting=pl.len(), age=pl.col("minutes").max())
     drawn = steps.join(waiting.select("channel", "bin", "waiting"), on=("channel", "bin"), how="left")
     alone = waiting.join(steps, on=("channel", "bin"), how="anti").filter(pl.col("channel").is_in(top))

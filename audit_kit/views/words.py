@@ -38,14 +38,16 @@ class Words:
         return text.format(**fields) if fields else text
 
     def term(self, vocabulary: str, word: str | None) -> str:
-        """Return the label of a word of a vocabulary (outcomes, severities, …); an unknown word stands for itself."""
+        """Return the label of a word of a vocabulary (outcome, severity, …); an unknown word stands for itself."""
         if word is None:
             return self("unit.nothing")
-        known = resources.load("vocabularies").get(vocabulary, {}).get(word)
-        if isinstance(known, dict):
-            return str(known[self.lang])
-        pair = resources.load("labels").get(vocabulary, {}).get(word)
-        return str(pair[LANGUAGES.index(self.lang)]) if pair else word
+        for section in (vocabulary, f"{vocabulary}s", f"{vocabulary[:-1]}ies"):
+            known = resources.load("vocabularies").get(section, {}).get(word)
+            if isinstance(known, dict):
+                return str(known[self.lang])
+            if pair := resources.load("labels").get(section, {}).get(word):
+                return str(pair[LANGUAGES.index(self.lang)])
+        return word
 
     def terms(self, vocabulary: str, words: list[str] | tuple[str, ...]) -> dict[str, str]:
         """Return word to label for several words."""

@@ -1,0 +1,154 @@
+"""What a notebook opens: an engagement worked up, one month of it, its findings, and what may be shown of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import itables
+import polars as pl
+
+import audit_kit
+from audit_kit.analysis import analyse
+from audit_kit.analysis import month as one_month
+from audit_kit.errors import RequestError
+from audit_kit.loaders.engagement import open_engagement
+from audit_kit.views import masking, provenance, theme
+from audit_kit.views.words import Words
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from audit_kit.analysis import Analysis
+
+ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
+BACKUP = "backup"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One month of an engagement, in one language, with personal data hidden as far as asked.
+
+    `analysis` holds the ledger's rows of the month and earlier ones still missing; `whole` all of them. Frames of an
+    analysis are not masked: whatever shows rows passes them through `safe`.
+    """
+
+    whole: Analysis
+    analysis: Analysis
+    month: str
+    lang: str
+    redact: bool
+    previous: str
+    parameters: dict[str, Any]
+
+    @property
+    def words(self) -> Words:
+        """The labels of the page's language."""
+        return Words(self.lang)
+
+    @property
+    def start(self) -> datetime | None:
+        """The first moment of the month; null without a month."""
+        return _bounds(self.month)[0]
+
+    @property
+    def end(self) -> datetime | None:
+        """The moment after the month; null without a month."""
+        return _bounds(self.month)[1]
+
+    @cached_property
+    def findings(self) -> pl.DataFrame:
+        """Findings of the sync, of what is missing and of the backups, together."""
+        return pl.concat([self.analysis.findings, self.analysis.backup_findings], how="diagonal_relaxed")
+
+    @cached_property
+    def compared(self) -> pl.DataFrame:
+        """Findings with `change` against the previous report: see provenance.changes."""
+        return provenance.changes(self.findings, self.previous)
+
+    def safe(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return rows that may be shown: identity cards hidden always, names and tax ids when redacted."""
+        return masking.mask(frame, redact=self.redact, known=self._names(frame) if self.redact else None)
+
+    def _names(self, frame: pl.DataFrame) -> pl.Series:
+        """Names that the free text of these rows may hold: of their own parties, and of the accounts' holders."""
+        found = [self.analysis.engagement.table("accounts")["holder"].rename("name")]
+        for table in ("ledger", "platform"):
+            row, whole = f"{table}_row", getattr(self.analysis, table)
+            if row not in frame.columns:
+                continue
+            rows = frame[row].drop_nulls()
+            rows = rows.filter(rows < whole.height)
+            found += [
+                whole[name].gather(rows).rename("name")
+                for name in ("seller_name", "buyer_name")
+                if name in whole.columns
+            ]
+        return pl.concat(found).drop_nulls()
+
+
+def open_page(
+    engagement: str,
+    *,
+    month: str = "",
+    lang: str = "zh",
+    redact: bool = False,
+    previous: str = "",
+    history: str = "",
+) -> Page:
+    """Open an engagement for a notebook: set up charts and tables, work it up (or take it from the cache).
+
+    Args:
+        engagement: its folder; empty = the one `audit-kit lab` was given, else the sample.
+        month: as 2025-05; empty = the latest in the ledger.
+        lang: `zh` or `en`.
+        redact: hide names and taxpayer ids.
+        previous: manifest.json of last month's report; empty = no comparison.
+        history: history.parquet beside the reports; empty = none.
+
+    Raises:
+        RequestError: a language, month or earlier report that is none.
+        EngagementError, SourceError: an engagement or source that cannot be used.
+    """
+    theme.setup(lang)
+    itables.init_notebook_mode(connected=False)
+    opened = open_engagement(engagement or os.environ.get(ENGAGEMENT) or sample())
+    whole = analyse(opened, lang=lang, history=Path(history) if history else None)
+    wanted = month or _latest(whole.ledger)
+    return Page(
+        whole=whole,
+        analysis=one_month(whole, wanted) if wanted else whole,
+        month=wanted,
+        lang=lang,
+        redact=redact,
+        previous=previous,
+        parameters={"engagement": opened.name, "month": wanted, "lang": lang, "redact": redact},
+    )
+
+
+def sample() -> Path:
+    """Return the folder of the sample engagement: inside the installed package, else in the checkout.
+
+    Raises:
+        RequestError: it is in neither.
+    """
+    package = Path(audit_kit.__file__).parent
+    for folder in (package / "sample", package.parent / "data" / "sample"):
+        if folder.is_dir():
+            return folder
+    raise RequestError("There is no sample engagement here; name a folder with an audit.toml.")
+
+
+def _latest(ledger: pl.DataFrame) -> str:
+    last = ledger["issued_at"].max()
+    return "" if last is None else f"{last:%Y-%m}"
+
+
+def _bounds(month: str) -> tuple[datetime | None, datetime | None]:
+    if not month:
+        return None, None
+    start = pl.Series([f"{month}-01"]).str.to_datetime("%Y-%m-%d", time_unit="us")
+    return start[0], start.dt.offset_by("1mo")[0]
