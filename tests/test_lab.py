@@ -105,7 +105,7 @@ def test_the_lab_opens_on_the_copies_with_our_settings(tmp_path: Path) -> None:
             os.killpg(server.pid, signal.SIGTERM)
     (language,) = [part["schema"] for part in settings["settings"] if part["id"] == lab.TRANSLATION]
     assert language["properties"]["locale"]["default"] == "zh_CN"
-    assert [entry["name"] for entry in contents["content"]] == [path.name for path in execution.notebooks()]
+    assert sorted(entry["name"] for entry in contents["content"]) == [path.name for path in execution.notebooks()]
 
 
 def answer(port: int, path: str) -> dict[str, list[dict[str, Any]]]:
