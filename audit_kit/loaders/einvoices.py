@@ -26,6 +26,7 @@ from audit_kit import resources, schema
 from audit_kit.errors import SourceError
 from audit_kit.loaders import einvoice_row
 from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE, Reading
+from audit_kit.loaders.redlinks import red_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -223,6 +224,7 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     shape = schema.dtypes("invoice_files") | MORE
     columns = {name: pl.Series(name, [row.get(name) for row in rows], dtype) for name, dtype in shape.items()}
     frame = pl.DataFrame(columns)
+    frame = frame.with_columns(red_of=pl.coalesce("red_of", red_of(frame["remark"])))
     return frame.with_columns(cleaning=pl.lit([], pl.List(pl.String())) if rows else pl.col("cleaning"))
 
 

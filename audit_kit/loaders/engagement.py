@@ -171,8 +171,10 @@ class Engagement:
                 readings.append(einvoices.read_paths(inner, root=self.folder))
         from audit_kit.loaders import tables  # noqa: PLC0415 (heavy, and only where a table is read)
 
-        readings += [tables.read(path, table=table, headings=self.headings, root=self.folder) for path in files]
-        return in_beijing(joined(table, readings), entry.tz)
+        readings += [
+            tables.read(path, table=table, headings=self.headings, root=self.folder, tz=entry.tz) for path in files
+        ]
+        return joined(table, readings)
 
     def _read_backups(self) -> dict[str, Reading]:
         """Read the tools' own output, and beside it the canonical tables of checks and listings."""

@@ -33,6 +33,8 @@ FREE: dict[str, tuple[str, ...]] = {
     "training": (),
     "training_log": (),
 }
+# What we find out ourselves is no key.
+DERIVED = ("period_stated",)
 SHARES = ("target_share", "late_threshold", "shrink_share")
 
 Kind = Callable[[str, Any], Any]
@@ -137,7 +139,7 @@ def _policy(section: dict[str, Any]) -> policy.Policy:
 
 def _record(record: type[Any], section: dict[str, Any], where: str) -> Any:  # noqa: ANN401 (any of the policies)
     """Read a section into a policy: keys are its fields, values of the fields' kinds."""
-    hints = get_type_hints(record)
+    hints = _keys(record)
     _known(section, tuple(hints), where)
     values = {
         name: (_NAMED.get(name) or _KINDS[str(hints[name])])(f"[{where}] {name}", value)
@@ -146,6 +148,11 @@ def _record(record: type[Any], section: dict[str, Any], where: str) -> Any:  # n
     if "first_reply_hours" in values:
         values["first_reply_hours"] = record().first_reply_hours | values["first_reply_hours"]
     return record(**values)
+
+
+def _keys(record: type[Any]) -> dict[str, Any]:
+    """Return the keys that a policy takes, with their kinds."""
+    return {name: kind for name, kind in get_type_hints(record).items() if name not in DERIVED}
 
 
 def _sources(section: dict[str, Any]) -> dict[str, tuple[Source, ...]]:
@@ -199,15 +206,18 @@ def _known(section: Mapping[str, Any], names: tuple[str, ...], where: str) -> No
 
 
 def _likely(key: str, names: tuple[str, ...]) -> str:
-    if close := difflib.get_close_matches(key, names, n=1, cutoff=0.5):
-        return f"; did you mean {close[0]}?"
     if home := next((where for where, keys in _HOMES.items() if key in keys and keys != names), None):
         return f"; it belongs to [{home}]."
+    if close := difflib.get_close_matches(key, names, n=1, cutoff=0.5):
+        return f"; did you mean {close[0]}?"
     return f"; known are {', '.join(names)}."
 
 
 def _refuse(where: str, key: str, value: object, reason: str) -> NoReturn:
-    place = f"[{where}] {key}" if where else f"[{key}]" if isinstance(value, dict) else key
+    if isinstance(value, dict):
+        place = f"[{where}.{key}]" if where else f"[{key}]"
+    else:
+        place = f"[{where}] {key}" if where else key
     shown = "" if isinstance(value, dict) else f" = {_shown(value)}"
     raise EngagementError(f"{FILE}: {place}{shown} {reason}" + ("" if reason[-1] in ".?" else "."))
 
@@ -330,7 +340,7 @@ _KINDS: dict[str, Kind] = {
 _NAMED: dict[str, Kind] = {"tz": _zone, "full": _cron, "incremental": _cron}
 _HOMES: dict[str, tuple[str, ...]] = {
     "engagement": ENGAGEMENT,
-    "export": tuple(get_type_hints(policy.Export)),
+    "export": tuple(_keys(policy.Export)),
     "sources": SOURCES,
     **{
         f"policy.{part.name}": tuple(get_type_hints(kind))

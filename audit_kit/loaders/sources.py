@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit_kit import resources, schema
-from audit_kit.errors import EngagementError
+from audit_kit.errors import EngagementError, SourceError
 from audit_kit.loaders.settings import FILE
 
 if TYPE_CHECKING:
@@ -115,7 +115,10 @@ def _tables_of(file: Path, relative: Path, headings: Mapping[str, str]) -> list[
         return [named]
     from audit_kit.loaders import tables  # noqa: PLC0415 (heavy, and only needed where no name tells)
 
-    return list(tables.recognise(file, headings=headings))
+    try:
+        return tables.recognise(file, headings=headings)
+    except SourceError:  # no table at all, and nobody said that it is one
+        return []
 
 
 def _in_bag(file: Path) -> bool:

@@ -1,0 +1,461 @@
+"""audit.toml and the folder around it: what is understood, what is refused, and that nothing leads out of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from audit_kit import policy, schema
+from audit_kit.errors import AuditError, EngagementError
+from audit_kit.loaders import sources, tables
+from audit_kit.loaders.engagement import open_engagement, settle_export
+from audit_kit.training.einvoice_files import Paper, xml
+
+HEAD = "数电发票号码,开票日期,销方识别号,购方识别号,金额,税额,价税合计,发票状态\n"
+FULL = """
+[engagement]
+name = "甲公司 2025 年审计"
+taxpayer_id = "91110108MA01ABCD2X"
+taxpayer_name = "北京甲科技有限公司"
+direction = "received"
+taken_at = 2025-06-01T09:30:00
+
+[export]
+account = "kpy01"
+period_start = 2025-05-01
+period_end = 2025-06-01T00:00:00+08:00
+status_filter = ["正常"]
+later_taken_at = 2025-06-08T09:30:00
+
+[sources]
+ledger = ["books/a.csv", "books/b.csv"]
+platform = "exports/*.csv"
+
+[headers]
+"票号" = "digital_number"
+
+[policy.sync]
+target_hours = 48
+
+[policy.backup]
+full = "0 3 * * *"
+incremental = ""
+rpo_minutes = 90
+paths = ["/srv/invoices"]
+
+[policy.metrics]
+cpu = 0.9
+
+[policy.response]
+first_reply_hours = { it = 4 }
+
+[plan]
+roles = [{ name = "负责人", deputy = "" }]
+
+[calendar]
+filing_deadlines = [2025-06-16]
+
+[[training_log]]
+date = 2025-03-01
+"""
+
+
+def line(number: int, day: int = 3) -> str:
+    parties = "91110108MA01ABCD2X,91110105MA00XYQW3Q"
+    return f"2511200000{number:010d},2025-05-{day:02d} 10:00:00,{parties},100.00,6.00,106.00,正常\n"
+
+
+def book(*numbers: int, **kwargs) -> str:
+    return HEAD + "".join(line(number, **kwargs) for number in numbers)
+
+
+def write(folder: Path, files: dict[str, str | bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def settings_of(folder: Path, toml: str):
+    return open_engagement(write(folder, {"audit.toml": toml, "ledger.csv": book(1)}))
+
+
+def refused(folder: Path, toml: str) -> str:
+    with pytest.raises(EngagementError) as caught:
+        settings_of(folder, toml)
+    return str(caught.value)
+
+
+def test_a_full_audit_toml_is_understood(tmp_path):
+    files = {"books/a.csv": book(1), "books/b.csv": book(2), "exports/x.csv": book(1, 2), "audit.toml": FULL}
+    engagement = open_engagement(write(tmp_path, files))
+    assert engagement.name == "甲公司 2025 年审计"
+    assert engagement.taxpayer_ids == ("91110108MA01ABCD2X",)
+    assert (engagement.taxpayer_name, engagement.direction) == ("北京甲科技有限公司", "received")
+    assert engagement.taken_at == datetime(2025, 6, 1, 9, 30)
+    assert engagement.export == policy.Export(
+        account="kpy01",
+        period_start=datetime(2025, 5, 1),
+        period_end=datetime(2025, 6, 1),
+        status_filter=("正常",),
+        later_taken_at=datetime(2025, 6, 8, 9, 30),
+    )
+    assert engagement.headings == {"票号": "digital_number"}
+    assert engagement.policy.sync == policy.SyncPolicy(target_hours=48)
+    assert (engagement.policy.backup.full, engagement.policy.backup.incremental) == ("0 3 * * *", None)
+    assert engagement.policy.backup.paths == ("/srv/invoices",)
+    assert engagement.policy.metrics == {"cpu": 0.9}
+    assert engagement.policy.response.first_reply_hours == {
+        "support": 24.0,
+        "it": 4.0,
+        "management": 24.0,
+        "tax_bureau": 72.0,
+    }
+    assert engagement.plan["roles"][0]["name"] == "负责人"
+    assert engagement.calendar["filing_deadlines"]
+    assert engagement.training["log"][0]["date"].year == 2025
+    assert engagement.table("ledger")["source_file"].to_list() == ["books/a.csv", "books/b.csv"]
+    assert engagement.table("platform").height == 2
+
+
+def test_a_folder_without_audit_toml_is_an_engagement_too(tmp_path):
+    folder = write(
+        tmp_path / "甲公司",
+        {
+            "企业台账.csv": book(1, 2),
+            "全量发票查询导出结果.csv": book(1),
+            "同步日志.csv": "发票号码,事件,时间\n25112000000000000001,入库,2025-05-03 11:00:00\n",
+            "电子原件/a.xml": b"<EInvoice/>",
+            "notes.docx": b"PK",
+        },
+    )
+    engagement = open_engagement(folder)
+    assert engagement.name == "甲公司"
+    assert {table for table in schema.INPUTS if engagement.has(table)} == {
+        "ledger",
+        "platform",
+        "sync_log",
+        "invoice_files",
+    }
+    assert engagement.unused == ("notes.docx",)
+    assert engagement.table("ledger").height == 2
+    assert engagement.table("sync_log")["event"].to_list() == ["visible"]
+    assert engagement.reading("invoice_files").set_aside.height == 1
+    assert engagement.table("accounts").equals(schema.empty("accounts"))
+
+
+def test_files_whose_names_tell_nothing_are_told_by_their_headers(tmp_path):
+    files = {
+        "a.csv": "账号,角色,权限,状态,有效期起,有效期止\nkpy01,开票员,发票业务,正常,2025-01-01,\n",
+        "b.csv": "开始时间,结束时间,类型,范围,标题\n2025-05-01 00:00:00,,维护,全部,升级\n",
+        "ledger.csv": book(1),
+    }
+    engagement = open_engagement(write(tmp_path, files))
+    assert engagement.has("accounts")
+    assert engagement.has("notices")
+
+
+@pytest.mark.parametrize(
+    ("toml", "parts"),
+    [
+        ("[sources]\nledgr = 'a.csv'", ["audit.toml", "[sources]", "ledgr", "'a.csv'", "ledger"]),
+        ("[policy.sync]\ntarget_hour = 24", ["[policy.sync]", "target_hour = 24", "target_hours"]),
+        ("[policy.backups]\nfull = '0 2 * * *'", ["policy.backups", "backup"]),
+        ("[engagment]\nname = 'x'", ["engagment", "engagement"]),
+        ("[export]\ntaken_at = 2025-06-01T09:00:00", ["[export] taken_at", "[engagement]"]),
+        ("taken_at = 2025-06-01", ["taken_at", "[engagement]"]),
+        ("[engagement]\ndirection = 'out'", ["direction", "'out'", "issued, received"]),
+        ("[engagement]\ntaken_at = 'yesterday'", ["taken_at", "'yesterday'", "2025-06-01T09:30:00"]),
+        ("[engagement]\ntaxpayer_id = 91110108", ["taxpayer_id", "91110108", "list of texts"]),
+        ("[engagement]\nname = ''", ["name", "text"]),
+        ("[policy.sync]\ntarget_share = 99", ["target_share = 99", "between 0 and 1"]),
+        ("[policy.sync]\ntarget_hours = -1", ["target_hours = -1", "0 or more"]),
+        ("[policy.sync]\ntarget_hours = true", ["target_hours = True", "number"]),
+        ("[policy.backup]\nfull = 'every day'", ["'every day'", "cron"]),
+        ("[policy.backup]\ntz = 'Beijing'", ["'Beijing'", "Asia/Shanghai"]),
+        ("[policy.backup]\ncopies = 1.5", ["copies = 1.5", "whole number"]),
+        ("[policy.backup]\nencrypted = 'yes'", ["encrypted = 'yes'", "true or false"]),
+        ("[policy.metrics]\ncpus = 0.9", ["cpus = 0.9", "cpu"]),
+        ("[policy.response]\nfirst_reply_hours = 4", ["first_reply_hours", "section"]),
+        ("[policy.response.first_reply_hours]\nItt = 4", ["Itt = 4", "it"]),
+        ("[policy]\nsync = 3", ["sync = 3", "[policy.sync]"]),
+        ("[headers]\n'票号' = 'invoice_nummer'", ["票号", "'invoice_nummer'", "invoice_number"]),
+        ("[sources]\nledger = 5", ["ledger = 5", "path"]),
+        ("[sources]\nledger = {path = 'a.csv', zone = 'UTC'}", ["zone = 'UTC'", "known are path"]),
+        ("[sources]\nledger = {uri = 'sqlite:///x'}", ["ledger", "query"]),
+        ("[sources]\nledger = {path = 'a.csv', tz = 'Mars'}", ["tz = 'Mars'", "time zone"]),
+        ("[export]\nperiod_start = 2025-06-01\nperiod_end = 2025-05-01", ["period_end", "later than period_start"]),
+        ("[plan]\nrole = []", ["role", "roles"]),
+        ("[engagement\nname = 1", ["audit.toml cannot be read", "line 1"]),
+        ("engagement = 3", ["engagement = 3", "[engagement]"]),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_file_key_value_and_the_likely_right_key(tmp_path, toml, parts):
+    sentence = refused(tmp_path, toml)
+    assert [part for part in parts if part not in sentence] == []
+    assert "\n" not in sentence.strip()
+    assert len(sentence) < 400
+
+
+def test_the_text_of_a_time_and_an_offset_are_beijing_time(tmp_path):
+    assert settings_of(tmp_path, "[engagement]\ntaken_at = 2025-06-01T01:30:00Z").taken_at == datetime(
+        2025, 6, 1, 9, 30
+    )
+    assert settings_of(tmp_path, "[engagement]\ntaken_at = '2025-06-01 09:30'").taken_at == datetime(2025, 6, 1, 9, 30)
+
+
+def test_a_byte_order_mark_before_audit_toml_is_no_mistake(tmp_path):
+    assert settings_of(tmp_path, "\ufeff[engagement]\nname = '甲'").name == "甲"
+
+
+def test_an_empty_folder_and_a_missing_one_are_said(tmp_path):
+    with pytest.raises(EngagementError, match="neither an audit"):
+        open_engagement(tmp_path)
+    with pytest.raises(EngagementError, match="no such folder"):
+        open_engagement(tmp_path / "nowhere")
+
+
+def test_audit_toml_itself_may_be_named(tmp_path):
+    write(tmp_path, {"audit.toml": "[engagement]\nname = '甲'\n", "ledger.csv": book(1)})
+    assert open_engagement(tmp_path / "audit.toml").name == "甲"
+
+
+@pytest.mark.parametrize("path", ["../out.csv", "in/../../out.csv", "link.csv", "linked/*.csv", "linked/out.csv"])
+def test_a_relative_path_never_leads_out(tmp_path, path):
+    folder = tmp_path / "engagement"
+    write(tmp_path, {"out.csv": book(1), "outside/out.csv": book(1)})
+    write(folder, {"audit.toml": f"[sources]\nledger = '{path}'\n", "in/a.csv": book(1)})
+    (folder / "link.csv").symlink_to(tmp_path / "out.csv")
+    (folder / "linked").symlink_to(tmp_path / "outside")
+    with pytest.raises(EngagementError, match="leads out of the engagement"):
+        open_engagement(folder)
+
+
+def test_an_absolute_path_is_the_users_own_word(tmp_path):
+    outside = write(tmp_path / "books", {"ledger 2025.csv": book(1)})
+    folder = write(tmp_path / "engagement", {"audit.toml": f"[sources]\nledger = '{outside}/*.csv'\n"})
+    ledger = open_engagement(folder).table("ledger")
+    assert ledger["source_file"].to_list() == ["ledger 2025.csv"]
+
+
+def test_links_that_lead_out_are_not_recognised(tmp_path):
+    write(tmp_path, {"secret/ledger.csv": book(1)})
+    folder = write(tmp_path / "engagement", {"platform.csv": book(1)})
+    (folder / "ledger.csv").symlink_to(tmp_path / "secret" / "ledger.csv")
+    (folder / "ledger").symlink_to(tmp_path / "secret")
+    assert not open_engagement(folder).has("ledger")
+
+
+def test_a_source_that_is_not_there_is_said_when_the_engagement_is_opened(tmp_path):
+    write(tmp_path, {"audit.toml": "[sources]\nledger = 'books/*.csv'\n"})
+    with pytest.raises(EngagementError, match=re.escape('[sources] ledger = "books/*.csv" names no file')):
+        open_engagement(tmp_path)
+
+
+def test_a_folder_as_a_source_means_its_files(tmp_path):
+    files = {"audit.toml": "[sources]\nledger = 'books'\n", "books/1.csv": book(1), "books/x/2.csv": book(2)}
+    files |= {"books/.hidden.csv": "x", "books/~$1.xlsx": "x"}
+    assert open_engagement(write(tmp_path, files)).table("ledger").height == 2
+
+
+def test_a_sources_times_are_read_in_its_zone(tmp_path):
+    log = "发票号码,事件,时间\n25112000000000000001,入库,2025-05-03 03:00:00\n"
+    files = {"audit.toml": "[sources]\nsync_log = {path = 'log.csv', tz = 'UTC'}\n", "log.csv": log}
+    assert open_engagement(write(tmp_path, files)).table("sync_log")["at"].to_list() == [datetime(2025, 5, 3, 11)]
+
+
+def test_a_database_is_a_source(tmp_path):
+    with sqlite3.connect(tmp_path / "books.db") as database:
+        database.execute("create table l (发票号码 text, 开票日期 text, 金额 text, 税额 text, 价税合计 text)")
+        database.execute(
+            "insert into l values ('25112000000000000001', '2025-05-03 10:00:00', '100.00', '6.00', '106.00')"
+        )
+    database.close()
+    toml = "[sources.ledger]\nuri = 'sqlite://HERE/books.db'\nquery = 'select * from l'\n".replace(
+        "HERE", str(tmp_path)
+    )
+    engagement = open_engagement(write(tmp_path, {"audit.toml": toml}))
+    assert engagement.table("ledger")["gross"].to_list() == [Decimal("106.00")]
+    assert len(engagement.fingerprint()) == 64
+
+
+def test_successive_exports_give_the_newest_and_their_history(tmp_path):
+    toml = (
+        "[sources]\nledger = 'ledger.csv'\nplatform = ["
+        "{path = 'p2.csv', taken_at = 2025-05-10T08:00:00}, {path = 'p1.csv', taken_at = 2025-05-05T08:00:00}]\n"
+    )
+    files = {
+        "audit.toml": toml,
+        "ledger.csv": book(1, 2, 3),
+        "p1.csv": HEAD + line(1, day=1) + line(2, day=3),
+        "p2.csv": HEAD + line(2, day=3) + line(3, day=4),
+    }
+    engagement = open_engagement(write(tmp_path, files))
+    assert engagement.taken_at == datetime(2025, 5, 10, 8)
+    # 1 lies outside the newest export's dates, so the older one still speaks for it; 2 comes from the newest alone.
+    assert engagement.table("platform").select("digital_number", "source_file").rows() == [
+        ("25112000000000000001", "p1.csv"),
+        ("25112000000000000002", "p2.csv"),
+        ("25112000000000000003", "p2.csv"),
+    ]
+    history = engagement.table("exports")
+    assert history.group_by("taken_at", maintain_order=True).len().rows() == [
+        (datetime(2025, 5, 5, 8), 2),
+        (datetime(2025, 5, 10, 8), 2),
+    ]
+    assert engagement.reading("platform").files["rows_in"].sum() == 4
+
+
+def test_sources_are_read_when_asked_for_and_once(tmp_path, monkeypatch):
+    asked = []
+    real = tables.read
+    monkeypatch.setattr(tables, "read", lambda path, **kwargs: asked.append(path.name) or real(path, **kwargs))
+    toml = "[sources]\nledger = 'ledger.csv'\nplatform = 'platform.csv'\n"
+    engagement = open_engagement(write(tmp_path, {"audit.toml": toml, "ledger.csv": book(1), "platform.csv": book(1)}))
+    assert asked == []
+    engagement.table("ledger")
+    engagement.reading("ledger")
+    assert asked == ["ledger.csv"]
+
+
+def test_nothing_is_written_into_the_engagement(tmp_path):
+    write(tmp_path, {"ledger.csv": book(1, 2), "platform.csv": book(1)})
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    tmp_path.chmod(0o555)
+    engagement = open_engagement(tmp_path)
+    for table in schema.INPUTS:
+        engagement.reading(table)
+    engagement.fingerprint()
+    tmp_path.chmod(0o755)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def operations(*rows: tuple[str, str, str]) -> pl.DataFrame:
+    frame = pl.DataFrame(
+        [(datetime.fromisoformat(at), account, action) for at, account, action in rows],
+        schema={"at": pl.Datetime("us"), "account": pl.String, "action": schema.dtypes("operations")["action"]},
+        orient="row",
+    )
+    return pl.concat([schema.empty("operations"), frame], how="diagonal")
+
+
+def listed(*times: str) -> pl.DataFrame:
+    frame = pl.DataFrame({"issued_at": [datetime.fromisoformat(time) for time in times]}).cast(pl.Datetime("us"))
+    return pl.concat([schema.empty("platform"), frame], how="diagonal")
+
+
+def test_the_last_export_gives_the_account_and_the_platform_the_period():
+    log = operations(
+        ("2025-06-01 09:00", "cw02", "export"),
+        ("2025-05-20 09:00", "kpy01", "export"),
+        ("2025-06-02 09:00", "kpy03", "login"),
+    )
+    found = settle_export(policy.Export(), log, listed("2025-05-02 08:00", "2025-05-30 23:10"))
+    assert (found.account, found.period_start, found.period_end, found.period_stated) == (
+        "cw02",
+        datetime(2025, 5, 2),
+        datetime(2025, 5, 31),
+        False,
+    )
+
+
+def test_what_was_stated_stands():
+    stated = policy.Export(account="kpy09", period_start=datetime(2025, 5, 1), status_filter=("正常",))
+    found = settle_export(stated, operations(("2025-06-01 09:00", "cw02", "export")), listed("2025-05-02 08:00"))
+    assert (found.account, found.period_start, found.period_end) == (
+        "kpy09",
+        datetime(2025, 5, 1),
+        datetime(2025, 5, 3),
+    )
+    assert found.status_filter == ("正常",)
+
+
+def test_nothing_known_of_the_export_stays_unknown():
+    found = settle_export(policy.Export(), schema.empty("operations"), schema.empty("platform"))
+    assert (found.account, found.period_start, found.period_end) == (None, None, None)
+
+
+def test_the_time_of_the_export_falls_back_on_what_the_sources_show(tmp_path):
+    log = "时间,账号,操作,发票号码,字段,原值,新值,结果\n2025-05-31 18:00:00,cw02,导出,,,,,成功\n"
+    write(tmp_path, {"ledger.csv": book(1), "platform.csv": book(1, day=4)})
+    assert open_engagement(tmp_path).taken_at == datetime(2025, 5, 5)
+    write(tmp_path, {"operations.csv": log})
+    engagement = open_engagement(tmp_path)
+    assert engagement.taken_at == datetime(2025, 5, 31, 18)
+    assert engagement.export.account == "cw02"
+
+
+def test_the_fingerprint_follows_content_settings_and_nothing_else(tmp_path):
+    one = write(tmp_path / "one", {"audit.toml": "[engagement]\nname = 'a'\n", "ledger.csv": book(1)})
+    two = write(tmp_path / "two", {"audit.toml": "# a comment\n[engagement]\nname = 'a'\n", "ledger.csv": book(1)})
+    os.utime(two / "ledger.csv", (0, 0))
+    first = open_engagement(one).fingerprint()
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    assert open_engagement(two).fingerprint() == first
+    write(two, {"ledger.csv": book(2)})
+    second = open_engagement(two).fingerprint()
+    write(two, {"audit.toml": "[engagement]\nname = 'a'\ndirection = 'received'\n"})
+    assert len({first, second, open_engagement(two).fingerprint()}) == 3
+
+
+def test_an_unchanged_file_is_hashed_once_a_process(tmp_path, monkeypatch):
+    file = write(tmp_path, {"a.csv": "x"}) / "a.csv"
+    first = sources.digest(file)
+    monkeypatch.setattr(sources.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+    assert sources.digest(file) == first
+
+
+def test_a_folder_of_invoices_beside_a_table_of_files(tmp_path):
+    paper = Paper(
+        number="25112000000000000001",
+        issued_at=datetime(2025, 5, 3, 10),
+        seller_tax_id="91110108MA01ABCD2X",
+        seller_name="甲",
+        buyer_tax_id="91110105MA00XYQW3Q",
+        buyer_name="乙",
+        net=Decimal(100),
+        tax=Decimal(6),
+        gross=Decimal(106),
+    )
+    files = {
+        "audit.toml": "[sources]\ninvoice_files = ['xml', 'list.csv']\n",
+        "xml/a.xml": xml(paper),
+        "list.csv": "path,invoice_number,role,size,mtime\nb.ofd,25112000000000000002,ofd,10,2025-05-03 10:00:00\n",
+    }
+    rows = open_engagement(write(tmp_path, files)).table("invoice_files")
+    assert rows.select("path", "role", "size").rows() == [
+        ("a.xml", "xml", len(files["xml/a.xml"])),
+        ("b.ofd", "ofd", 10),
+    ]
+
+
+def test_an_unknown_table_is_said(tmp_path):
+    engagement = settings_of(tmp_path, "[engagement]\nname = 'a'")
+    with pytest.raises(EngagementError, match="ledgers is no table"):
+        engagement.table("ledgers")
+
+
+def test_the_example_in_the_documentation_is_true(tmp_path):
+    page = Path(__file__).parents[2].joinpath("docs", "engagement.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    named = dict.fromkeys(re.findall(r'"([\w./-]+\.(?:csv|xlsx|json))"', example), "")
+    engagement_files = {name: book(1) if name.endswith("csv") else json.dumps([]) for name in named}
+    write(tmp_path, engagement_files | {"audit.toml": example, "电子原件/a.xml": "<x/>", "exports/p.csv": book(1)})
+    engagement = open_engagement(tmp_path)
+    assert engagement.table("ledger").height == 1
+    assert engagement.policy.sync.target_hours == 24
+    assert engagement.export.account == "cw02"
+
+
+def test_misuse_is_always_one_of_our_errors(tmp_path):
+    with pytest.raises(AuditError):
+        settings_of(tmp_path, "[sources]\nledger = '[' \n")
