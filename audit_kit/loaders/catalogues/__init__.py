@@ -1,0 +1,1 @@
+"""What backup tools say of themselves, one module a family of tools."""

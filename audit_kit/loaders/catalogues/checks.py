@@ -1,0 +1,174 @@
+"""The outcome of a check from its command, exit code and raw output, by the patterns of `checks.toml`.
+
+Tools differ: some end with code 0 and say `status: error`, some say nothing when all is well, some write JSON in one
+version and prose in the next. What the text says outweighs the exit code; silence where a tool should speak is
+`unknown`, never a pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit import resources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+LONGEST = 4 << 20
+MOST_DAMAGED = 1000
+WHOLE = 100.0
+SUBSET = "--read-data-subset"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command line proves at best: evidence level, how it compared, and whether its silence is success."""
+
+    tool: str
+    level: int | None = None
+    compared_by: str | None = None
+    silent: bool = False
+    scope_pct: float | None = None
+
+
+def read_checks(frame: pl.DataFrame, root: Path) -> pl.DataFrame:
+    """Return table backup_checks or restore_tests with `level` and `result` told from command, exit code and output.
+
+    A stated level or result stays, except that an `ok` gives way where the output shows errors. `errors`, `damaged`,
+    `scope_pct` and `compared_by` are filled in where they are null. The files named by `output` and `errors_output`
+    are relative to `root`.
+    """
+    if frame.is_empty():
+        return frame
+    rows = [row | _resolved(row, root) for row in frame.to_dicts()]
+    plain = {name: pl.String() if isinstance(dtype, pl.Enum) else dtype for name, dtype in frame.schema.items()}
+    return pl.DataFrame(rows, schema=plain, orient="row").cast(frame.schema)  # type: ignore[arg-type]
+
+
+def _resolved(row: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    command = understood(row.get("command"))
+    texts = [_text(root, row.get(name)) for name in ("output", "errors_output")]
+    text = "\n".join(part for part in texts if part)
+    read, damaged = outcome(command, text if any(part is not None for part in texts) else None, row.get("exit_code"))
+    stated = row.get("result")
+    result = read if stated in (None, "unknown") or (stated == "ok" and read == "error") else stated
+    if result == "ok" and (row.get("errors") or 0) > 0:
+        result = "error"
+    known: dict[str, Any] = {
+        "level": command.level if row.get("level") is None else row["level"],
+        "result": result,
+        "damaged": row.get("damaged") or damaged,
+        "errors": max(len(damaged), 1) if row.get("errors") is None and result == "error" else row.get("errors"),
+        "scope_pct": command.scope_pct if row.get("scope_pct") is None else row["scope_pct"],
+    }
+    if "compared_by" in row:
+        known["compared_by"] = row["compared_by"] or command.compared_by
+        if row.get("level") is None and known["level"] is None:
+            known["level"] = {"hash": 3, "open": 4}.get(known["compared_by"] or "")
+    if row.get("evidence_file") is None and (file := _file(root, row.get("output") or row.get("errors_output"))):
+        known["evidence_file"] = row.get("output") or row.get("errors_output")
+        known["evidence_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {name: value for name, value in known.items() if name in row}
+
+
+def _file(root: Path, name: str | None) -> Path | None:
+    """Return an output file that lies in the engagement; null = none, or outside."""
+    if not name:
+        return None
+    file = (root / name).resolve()
+    return file if file.is_file() and file.is_relative_to(root.resolve()) else None
+
+
+def _text(root: Path, name: str | None) -> str | None:
+    file = _file(root, name)
+    if file is None:
+        return None
+    with file.open("rb") as source:
+        return source.read(LONGEST).decode("utf-8", "replace")
+
+
+def understood(command: str | None) -> Command:
+    """Return what a command line proves, by the first entry of `[[commands]]` that fits."""
+    if not command:
+        return Command("")
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = command.split()
+    names = [word.replace("\\", "/").rpartition("/")[2].removesuffix(".exe") for word in words]
+    for entry in resources.load("checks")["commands"]:
+        if entry["tool"] not in names:
+            continue
+        after = names[names.index(entry["tool"]) + 1 :]
+        if all(_given(wanted, after) for wanted in entry["with"]):
+            return Command(
+                tool=resources.load("checks")["tools"].get(entry["tool"], "other"),
+                level=entry["level"],
+                compared_by=entry.get("compared_by"),
+                silent=entry.get("silent", False),
+                scope_pct=_scope(words),
+            )
+    return Command("other", level=1)
+
+
+def _given(wanted: str, words: Sequence[str]) -> bool:
+    """Tell whether an option is among the words, alone or with its value."""
+    return any(word == wanted or (wanted == SUBSET and word.startswith(f"{SUBSET}=")) for word in words)
+
+
+def _scope(words: Sequence[str]) -> float | None:
+    """Return how much of the data a partial check reads, in percent; null = all, or not said."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        option, _, value = word.partition("=")
+        if option != SUBSET:
+            continue
+        value = value or following
+        if hit := re.fullmatch(r"(\d+)/(\d+)", value):
+            return WHOLE / int(hit[2])
+        if hit := re.fullmatch(r"([\d.]+)%", value):
+            return float(hit[1])
+        return 0.0
+    return None
+
+
+def outcome(command: Command, text: str | None, exit_code: int | None) -> tuple[str, list[str]]:
+    """Return `ok`, `error` or `unknown`, and what is named as damaged.
+
+    Args:
+        command: what was run.
+        text: stdout and stderr; null = not kept.
+        exit_code: its exit code; null = not kept.
+    """
+    not_run, broken, sound, damaged = _patterns(command.tool if command.tool else "other")
+    said = text or ""
+    named = list(dict.fromkeys(hit[1] for pattern in damaged for hit in pattern.finditer(said)))[:MOST_DAMAGED]
+    if any(pattern.search(said) for pattern in not_run):
+        return "unknown", []
+    if any(pattern.search(said) for pattern in broken):
+        return "error", named
+    if any(pattern.search(said) for pattern in sound):
+        return "ok", []
+    if exit_code in resources.load("checks")["exit_codes"]["not_run"]:
+        return "unknown", []
+    if exit_code is None or (exit_code == 0 and text is not None and not said.strip() and not command.silent):
+        return "unknown", []
+    if exit_code == 0 and command.tool == "pgbackrest":
+        return "unknown", []
+    return ("ok", []) if exit_code == 0 else ("error", named)
+
+
+@cache
+def _patterns(tool: str) -> tuple[list[re.Pattern[str]], ...]:
+    outcomes = resources.load("checks")["outcomes"][tool]
+    return tuple(
+        [re.compile(pattern, re.IGNORECASE | re.MULTILINE) for pattern in outcomes[part]]
+        for part in ("not_run", "broken", "sound", "damaged")
+    )

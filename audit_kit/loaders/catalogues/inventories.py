@@ -1,0 +1,127 @@
+"""Inventories of object storage: a `manifest.json` with its `data/*.csv.gz`, as OSS, COS and S3 write them.
+
+Which columns there are, and in which order, stands in the manifest. Keys are URL-encoded. An ETag is no proof of
+content, so an inventory says only that an object is listed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+import polars as pl
+
+from audit_kit.errors import SourceError
+from audit_kit.loaders.catalogues.shape import Content, Found, Origin, backup, listed, moment, moments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SCANNED = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)(?:-(\d\d))?Z")
+COLUMNS = {"key": "key", "size": "size", "lastmodifieddate": "mtime", "etag": "hash", "encryptionstatus": "encryption"}
+UNENCRYPTED = ("", "not-sse", "none", "false")
+
+
+def is_inventory(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)
+    """Tell whether parsed JSON is the manifest of an inventory."""
+    return isinstance(content, dict) and "fileSchema" in content and "files" in content
+
+
+def read_inventory(content: Mapping[str, Any], origin: Origin) -> Found:
+    """Return the objects of an inventory as one copy, made when the storage was scanned.
+
+    Raises:
+        SourceError: a data file that the manifest names is not beside it.
+    """
+    schema = content["fileSchema"]
+    names = [name.strip().lower() for name in (schema.split(",") if isinstance(schema, str) else schema)]
+    rows = pl.concat(
+        [
+            _rows(_place(origin, str(file.get("key", file) if isinstance(file, dict) else file)), names)
+            for file in content["files"]
+        ]
+        or [pl.DataFrame(schema=dict.fromkeys(names, pl.String))]
+    )
+    kept = rows.rename({theirs: ours for theirs, ours in COLUMNS.items() if theirs in names})
+    if {"isdeletemarker", "islatest"} & set(names):
+        for name, wanted in (("isdeletemarker", "false"), ("islatest", "true")):
+            if name in names:
+                kept = kept.filter(pl.col(name).str.to_lowercase().is_in([wanted, ""]) | pl.col(name).is_null())
+    files = kept.with_columns(
+        path_norm=pl.Series([unquote_plus(key) for key in kept["key"]], dtype=pl.String),
+        size=pl.col("size").cast(pl.UInt64, strict=False) if "size" in kept.columns else pl.lit(None, pl.UInt64),
+        mtime=_modified(kept, origin),
+        hash_kind=pl.lit("etag" if "hash" in kept.columns else "none"),
+    )
+    scanned = _scanned(content, origin)
+    row = backup(
+        origin,
+        backup_id=origin.backup_id or origin.path.name,
+        tool="inventory",
+        kind="copy",
+        chain_semantics="independent",
+        data_time=scanned,
+        started_at=scanned,
+        finished_at=scanned,
+        time_source="offset",
+        source_tz="UTC",
+        status="ok",
+        raw_status="listed",
+        files=files.height,
+        bytes_source=files["size"].sum(),
+        encrypted=_encrypted(kept),
+        location=content.get("sourceBucket") or content.get("destinationBucket"),
+        medium="object storage",
+    )
+    files = listed(files).filter(~pl.col("path_norm").str.ends_with("/"))
+    held = Content(repo_id=origin.repo_id, backup_id=row["backup_id"], files=files, origin=origin, backup=row)
+    return Found(contents=[held], backups=[], rows_in=rows.height)
+
+
+def _place(origin: Origin, key: str) -> Path:
+    """Return where a data file lies: beside the manifest, in `data/` there or one folder up."""
+    name = key.rpartition("/")[2]
+    folder = origin.path if origin.path.is_dir() else origin.path.parent
+    for place in (folder / "data" / name, folder / name, folder.parent / "data" / name):
+        if place.is_file():
+            return place
+    raise SourceError(f"{origin.name}: its data file {name} is not beside it; copy the folder data/ too.")
+
+
+def _rows(file: Path, names: list[str]) -> pl.DataFrame:
+    data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    if not data.strip():
+        return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    frame = pl.read_csv(io.BytesIO(data), has_header=False, infer_schema=False)
+    return frame.rename(dict(zip(frame.columns, names, strict=True)))
+
+
+def _modified(rows: pl.DataFrame, origin: Origin) -> pl.Series:
+    if "mtime" not in rows.columns:
+        return pl.Series("mtime", [None] * rows.height, dtype=pl.Datetime("us"))
+    # The storage writes these in GMT, some with and some without saying so.
+    text = rows["mtime"].str.replace(r"^(\d{4}-\d\d-\d\d)[T ](\d\d)[:-](\d\d)[:-](\d\d)", "${1}T${2}:${3}:${4}")
+    return moments(text.str.replace(r"(\d\d:\d\d:\d\d(?:\.\d+)?)$", "${1}Z"), origin)
+
+
+def _scanned(content: Mapping[str, Any], origin: Origin) -> datetime | None:
+    """Return when the storage was scanned: the folder's name says it in GMT, else the manifest in milliseconds."""
+    if hit := SCANNED.search(str(origin.path)):
+        day, hour, minute, second = hit.groups()
+        return moment(f"{day}T{hour}:{minute}:{second or '00'}Z", origin)
+    stamp = content.get("creationTimestamp")
+    if stamp is None:
+        return moment(datetime.fromtimestamp(origin.path.stat().st_mtime, UTC).isoformat(), origin)
+    seconds = int(stamp)
+    return moment(seconds / 1000 if seconds > 10**11 else float(seconds), origin)
+
+
+def _encrypted(rows: pl.DataFrame) -> bool | None:
+    if "encryption" not in rows.columns or rows.is_empty():
+        return None
+    return not rows["encryption"].fill_null("").str.to_lowercase().is_in(list(UNENCRYPTED)).any()

@@ -1,0 +1,101 @@
+"""restic: `snapshots --json`, `ls --json`, `stats --json`.
+
+A snapshot is complete in itself; its parent is only a hint for speed. Its `time` can be set by whoever makes it, so
+`summary.backup_start`, where the version writes it, is kept beside it. A repository is always encrypted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit.loaders.catalogues.shape import Content, Found, Origin, backup, line_numbers, listed, moment, moments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NODES = {name: pl.String() for name in ("type", "path", "mtime", "sha256", "struct_type", "message_type")} | {
+    "size": pl.Int64()
+}
+
+
+def is_snapshots(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)
+    """Tell whether parsed JSON is a list of snapshots, grouped or not."""
+    return (
+        isinstance(content, list)
+        and bool(content)
+        and all(isinstance(row, dict) and (("tree" in row and "time" in row) or "snapshots" in row) for row in content)
+    )
+
+
+def read_snapshots(content: Sequence[Mapping[str, Any]], text: str, origin: Origin) -> Found:
+    """Return the snapshots of `restic snapshots --json`."""
+    rows = [inner for row in content for inner in (row["snapshots"] if "snapshots" in row else [row])]
+    lines = line_numbers(text, (row["id"] for row in rows))
+    return Found(
+        backups=[
+            _snapshot(row, origin) | {"source_row": line, "evidence_line": line}
+            for row, line in zip(rows, lines, strict=True)
+        ],
+        rows_in=len(rows),
+    )
+
+
+def _snapshot(row: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
+    summary = row.get("summary") or {}
+    data_time = moment(row["time"], origin)
+    return backup(
+        origin,
+        backup_id=row["id"],
+        tool="restic",
+        tool_version=row.get("program_version"),
+        source_host=row.get("hostname"),
+        source_paths=row.get("paths"),
+        kind="snapshot",
+        chain_semantics="independent",
+        parent_id=row.get("parent"),
+        data_time=data_time,
+        started_at=moment(summary.get("backup_start"), origin) or data_time,
+        finished_at=moment(summary.get("backup_end"), origin),
+        time_source="offset" if summary else "settable",
+        status="ok",
+        raw_status="listed",
+        files=summary.get("total_files_processed"),
+        bytes_source=summary.get("total_bytes_processed"),
+        bytes_stored=summary.get("data_added_packed", summary.get("data_added")),
+        encrypted=True,
+        enc_method="AES-256-CTR-Poly1305-AES",
+        excludes=row.get("excludes") or [],
+    )
+
+
+def read_listing(data: bytes, origin: Origin) -> Found:
+    """Return the files of `restic ls --json`; its first line is the snapshot itself."""
+    first, _, _rest = data.partition(b"\n")
+    head = json.loads(first)
+    rows = pl.read_ndjson(io.BytesIO(data), schema=NODES)
+    files = rows.filter(pl.col("type").is_in(["file", "symlink"]))
+    files = files.with_columns(path_norm="path", mtime=moments(files["mtime"], origin), hash_kind=pl.lit("none"))
+    own = _snapshot(head, origin) if "tree" in head else None
+    content = Content(
+        repo_id=origin.repo_id,
+        backup_id=head["id"] if own else origin.backup_id,
+        files=listed(files.filter(pl.col("type") == "file")),
+        origin=origin,
+        backup=own,
+    )
+    return Found(contents=[content], rows_in=rows.height)
+
+
+def read_stats(content: Mapping[str, Any], origin: Origin) -> Found:
+    """Return the size of one snapshot from `restic stats --json ID`."""
+    row = backup(
+        origin,
+        backup_id=origin.backup_id,
+        files=content.get("total_file_count"),
+        bytes_source=content.get("total_size"),
+    )
+    return Found(backups=[row], rows_in=1)
