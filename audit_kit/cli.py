@@ -61,8 +61,8 @@ def _defect() -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from audit_kit.execution import sample
     from audit_kit.report import run_report
+    from audit_kit.views.page import sample
 
     if options.sample == (options.engagement is not None):
         raise RequestError("Name the engagement's folder, or ask for --sample, one of the two.")
@@ -128,15 +128,14 @@ def _backups(options: argparse.Namespace) -> int:
 
 
 def _trace(options: argparse.Namespace) -> int:
-    from audit_kit.console import events
     from audit_kit.loaders.engagement import open_engagement
-    from audit_kit.views.trace import trace
+    from audit_kit.views.trace import tell, trace
 
     story = trace(open_engagement(options.engagement), options.number, lang=options.lang)
     if options.json:
         print(story.write_json())
     else:
-        print(events(story))
+        print(tell(story, lang=options.lang))
     return EXIT_DONE
 
 

@@ -1,4 +1,4 @@
-"""What the command line shows a person: how files were read, and the story of an invoice, as lines of text."""
+"""What the command line shows a person: how files were read, as lines of text."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from audit_kit.wording import wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    import polars as pl
 
 MOST_LINES = 20
 
@@ -49,15 +47,6 @@ def _some(lines: list[str], title: str) -> list[str]:
         return []
     more = [f"    … +{len(lines) - MOST_LINES:,}"] if len(lines) > MOST_LINES else []
     return [f"  {title}:", *lines[:MOST_LINES], *more]
-
-
-def events(story: pl.DataFrame) -> str:
-    """Return a frame as lines, one a row, what is empty left out; times first."""
-    lines = []
-    for row in story.iter_rows(named=True):
-        values = [str(value) for value in row.values() if value not in (None, "", [])]
-        lines.append("  ".join(values))
-    return "\n".join(lines)
 
 
 def _width(text: str) -> int:

@@ -70,16 +70,6 @@ def notebooks() -> list[Path]:
     return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
 
 
-def sample() -> Path:
-    """Return the sample engagement that comes with the kit."""
-    package = Path(__file__).parent
-    places = (package.parent / "data" / "sample", package / "sample")
-    found = next((place for place in places if place.is_dir()), None)
-    if found is None:
-        raise RequestError("No sample engagement is installed; make one with: audit-kit simulate DIR.")
-    return found
-
-
 def parameters(notebook: nbformat.NotebookNode) -> dict[str, Parameter]:
     """Return what a notebook can be told, by name."""
     source = "\n".join(cell.source for cell in notebook.cells if PARAMETERS in _tags(cell))

@@ -96,22 +96,10 @@ def acute(figures: Mapping[str, Any]) -> int:
 
 
 def _verdict(figures: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> dict[str, Any]:
-    say, missing, ledger = w["verdict"], figures["missing"], figures["ledger"]
-    lines = [say["issued"].format(ledger=words.count(ledger["rows"]), ledger_yuan=words.yuan(ledger["yuan"]))]
-    if missing["rows"]:
-        share = words.share(missing["rows"] / ledger["rows"], digits=2)
-        said = {"missing": words.count(missing["rows"]), "missing_yuan": words.yuan(missing["yuan"]), "share": share}
-        lines.append(say["missing"].format(**said))
-    else:
-        lines.append(say["all_there"])
-    if missing["rows"] and figures["late_expected"] is not None:
-        late = min(round(figures["late_expected"]), missing["rows"])
-        lines.append(say["late"].format(late=words.count(late), lost=words.count(missing["rows"] - late)))
-    count = acute(figures)
-    lines.append(say["acute"].format(count=words.count(count)) if count else say["calm"])
-    for key, value in (("control", figures["control_disagrees"]), ("aside", figures["set_aside"])):
-        if value:
-            lines.append(say[key].format(count=words.count(value)))
+    say, count = w["verdict"], acute(figures)
+    lines = [*figures["answer"], say["acute"].format(count=words.count(count)) if count else say["calm"]]
+    if figures["set_aside"]:
+        lines.append(say["aside"].format(count=words.count(figures["set_aside"])))
     return {"lines": lines, "tone": "bad" if count else "good"}
 
 

@@ -20,11 +20,11 @@ import platformdirs
 from audit_kit import execution
 from audit_kit.errors import RequestError
 from audit_kit.loaders.engagement import open_engagement
+from audit_kit.views.page import ENGAGEMENT, sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
 MADE = ".audit-kit.json"
 FIRST_PORT = 8888
 LOCALES = {"zh": "zh_CN", "en": "en"}
@@ -48,7 +48,7 @@ def run_lab(
         port: null = the first free one from 8888.
         browser: open it; else only print the address.
     """
-    opened = open_engagement(engagement or execution.sample())
+    opened = open_engagement(engagement or sample())
     if port is not None and not _is_free(port):
         raise RequestError(f"Port {port} is taken; name another, or none and a free one is found.")
     place = folder or Path(platformdirs.user_documents_dir()) / "audit-kit" / opened.folder.name

@@ -7,19 +7,19 @@ import json
 import platform
 from decimal import Decimal
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from audit_kit import schema
-from audit_kit.views import charts, masking, provenance
+from audit_kit.views import answers, charts, masking, provenance
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from pathlib import Path
 
-    from audit_kit.analysis import Analysis
     from audit_kit.loaders.engagement import Engagement
+    from audit_kit.views.page import Page
 
 FILE = "manifest.json"
 FINDINGS = provenance.FINDINGS
@@ -29,37 +29,29 @@ PACKAGES = ("audit-kit", "polars", "altair", "papermill", "nbconvert", "datafram
 MOST_INPUTS = 2_000
 
 
-def findings(analysis: Analysis) -> pl.DataFrame:
-    """Return all findings of an analysis, the most severe and dearest first; see schema.Findings."""
-    together = pl.concat([analysis.findings, analysis.backup_findings], how="diagonal_relaxed")
-    order = pl.col("severity").cast(pl.Enum(schema.SEVERITIES)).to_physical()
-    return together.sort(order, pl.col("amount").abs(), "finding_id", descending=[False, True, False], nulls_last=True)
+def findings(page: Page) -> pl.DataFrame:
+    """Return all findings of a month, the most severe and dearest first; see schema.Findings."""
+    order = pl.col("severity").cast(pl.String).cast(pl.Enum(schema.SEVERITIES))
+    keys = (order, pl.col("amount").abs(), "finding_id")
+    return page.findings.sort(*keys, descending=[False, True, False], nulls_last=True)
 
 
-def summary(analysis: Analysis, found: pl.DataFrame, changes: pl.DataFrame | None) -> dict[str, Any]:
-    """Return the figures of a month as plain values: outcomes on both sides, causes, severities, changes."""
-    totals = charts.outcome_totals(analysis)
-    chances = found.filter(pl.col("probability_late").is_not_null())["probability_late"]
+def summary(page: Page, found: pl.DataFrame) -> dict[str, Any]:
+    """Return the figures of a month as plain values: the answer, outcomes on both sides, causes, changes."""
+    totals = charts.outcome_totals(page.analysis)
     severities = found["severity"].cast(pl.String).value_counts()
     return {
+        "answer": answers.overview(page),
         "outcomes": totals.to_dicts(),
         "ledger": _side(totals, "ledger"),
         "platform": _side(totals, "platform"),
         "missing": _side(totals.filter(pl.col("outcome") == "missing"), "ledger"),
-        "late_expected": float(chances.sum()) if chances.len() else None,
         "severities": dict(severities.iter_rows()),
         "causes": _causes(found),
-        "changes": None if changes is None else _changed(changes),
-        "control_disagrees": analysis.control.filter(~pl.col("agrees")).height,
-        "set_aside": analysis.set_aside.height,
+        "changes": _changed(page.compared) if page.previous else None,
+        "control_disagrees": page.whole.control.filter(~pl.col("agrees")).height,
+        "set_aside": page.whole.set_aside.height,
     }
-
-
-def changes(found: pl.DataFrame, previous: Path | None) -> pl.DataFrame | None:
-    """Return `change` (new, open, closed) beside the columns of findings; null without an earlier report."""
-    if previous is None or not (previous.parent / FINDINGS).is_file():
-        return None
-    return provenance.changes(found, str(previous))
 
 
 def previous(out: Path, month: str, engagement: Engagement) -> Path | None:
@@ -109,32 +101,24 @@ def read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def build(
-    analysis: Analysis,
-    *,
-    fingerprint: str,
-    parameters: dict[str, Any],
-    figures: dict[str, Any],
-    started_at: datetime,
-    previous_month: str | None,
-) -> dict[str, Any]:
-    """Return the manifest as plain values: not yet with the files it made."""
-    engagement = analysis.engagement
+def build(page: Page, found: pl.DataFrame, *, started_at: datetime) -> dict[str, Any]:
+    """Return the manifest as plain values, not yet with its end and the files it made."""
+    analysis = page.whole
     inputs = analysis.files.drop("columns", "unplaced", strict=False)
     return {
         "made_by": "audit-kit",
-        "month": parameters["month"],
-        "engagement": company(engagement, redact=parameters["redact"]),
+        "month": page.month,
+        "engagement": company(analysis.engagement, redact=page.redact),
         "taken_at": analysis.taken_at,
-        "previous": previous_month,
-        "fingerprint": fingerprint,
-        "parameters": parameters,
+        "previous": Path(page.previous).parent.name if page.previous else None,
+        "fingerprint": analysis.engagement.fingerprint(),
+        "parameters": page.parameters,
         "started_at": started_at,
         "versions": versions(),
         "inputs": inputs.head(MOST_INPUTS).to_dicts(),
         "inputs_in_all": inputs.height,
         "control": analysis.control.to_dicts(),
-        "summary": figures,
+        "summary": summary(page, found),
     }
 
 

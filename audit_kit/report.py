@@ -18,13 +18,12 @@ from audit_kit import execution, front, manifest, publish, schema, workbook
 from audit_kit.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, ReportError, RequestError
 from audit_kit.loaders.engagement import open_engagement
 from audit_kit.progress import Progress
-from audit_kit.views import masking
+from audit_kit.views.page import Page
 from audit_kit.wording import LANGUAGES, wording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from audit_kit.analysis import Analysis
     from audit_kit.loaders.engagement import Engagement
 
 BEIJING = timedelta(hours=8)
@@ -170,47 +169,27 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
     if of_month.ledger.is_empty():
         raise RequestError(f"The ledger has no invoice of {month}; its months are {_months(whole.ledger)}.")
     before = manifest.previous(request.out, month, engagement)
-    shown = _Masked(whole, redact=request.redact)
-    found = shown.rows(manifest.findings(of_month))
-    changes = manifest.changes(found, before)
-    about = manifest.build(
-        of_month,
-        fingerprint=engagement.fingerprint(),
+    page = Page(
+        whole=whole,
+        analysis=of_month,
+        month=month,
+        lang=request.lang,
+        redact=request.redact,
+        previous=str(before or ""),
         parameters={"month": month, "lang": request.lang, "redact": request.redact},
-        figures=manifest.summary(of_month, found, changes),
-        started_at=request.started_at,
-        previous_month=before.parent.name if before else None,
     )
-    detailed = workbook.detailed(found, shown.rows(of_month.ledger), direction=engagement.direction)
+    found = page.safe(manifest.findings(page))
+    detailed = workbook.detailed(found, page.safe(of_month.ledger), direction=engagement.direction)
     return _Material(
         month=month,
-        manifest=about,
+        manifest=manifest.build(page, found, started_at=request.started_at),
         findings=found,
         sheets=workbook.report_sheets(
-            detailed, of_month.files, of_month.control, shown.rows(of_month.set_aside), lang=request.lang
+            detailed, whole.files, whole.control, page.safe(whole.set_aside), lang=request.lang
         ),
         history=history,
         previous=before,
     )
-
-
-class _Masked:
-    """Names and tax ids of an engagement, masked where the report is to leave the house."""
-
-    def __init__(self, analysis: Analysis, *, redact: bool) -> None:
-        self.redact = redact
-        self.known: pl.Series | None = None
-        if redact:
-            columns = [
-                table[name].cast(pl.String).rename("name")
-                for table in (analysis.ledger, analysis.platform)
-                for name in ("seller_name", "buyer_name")
-            ]
-            self.known = pl.concat(columns).drop_nulls().unique()
-
-    def rows(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return a frame safe to show."""
-        return masking.mask(frame, redact=self.redact, known=self.known)
 
 
 def _run_notebooks(
