@@ -11,7 +11,7 @@ from lxml import etree
 from audit_kit.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 BLOCK = 1 << 20
@@ -29,8 +29,8 @@ def stream(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
             yield block
 
 
-def measure(path: Path) -> None:
-    """Unpack an archive into nothing, to know that it is whole and no bomb.
+def measure(path: Path, watch: Mapping[str, Callable[[bytes], None]] | None = None) -> None:
+    """Unpack an archive into nothing, to know that it is whole and no bomb; `watch` sees the blocks of some entries.
 
     Raises:
         SourceError: too many entries, too large, packed more tightly than a table can be, protected or damaged.
@@ -39,23 +39,27 @@ def measure(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if len(entries) > MAX_ENTRIES:
-                raise SourceError(f"{path.name}：压缩包内有 {len(entries)} 个条目，超过 {MAX_ENTRIES}，拒绝读取。")
+                raise SourceError(f"{path.name}: holds {len(entries)} entries, which no workbook does; not opened.")
             if any(entry.flag_bits & 1 for entry in entries):
-                raise SourceError(f"{path.name}：压缩包有密码，请去掉密码后再试。")
+                raise SourceError(f"{path.name}: the archive has a password; save it without one.")
             total = 0
             for entry in entries:
-                total += _unpacked(path, archive, entry, total)
+                total += _unpacked(path, archive, entry, total, (watch or {}).get(entry.filename))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-        raise SourceError(f"{path.name}：文件已损坏或不完整，请重新导出。") from error
+        raise SourceError(f"{path.name}: is damaged or incomplete; export it again.") from error
 
 
-def _unpacked(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, before: int) -> int:
+def _unpacked(
+    path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, before: int, watch: Callable[[bytes], None] | None
+) -> int:
     size = 0
     for block in stream(archive, entry.filename):
         size += len(block)
         bomb = size > SUSPECT_BYTES and size > MAX_RATIO * max(entry.compress_size, 1)
         if bomb or before + size > MAX_BYTES:
-            raise SourceError(f"{path.name}：解压后异常巨大（疑似压缩炸弹），拒绝读取。")
+            raise SourceError(f"{path.name}: unpacks to far more than a workbook holds (an archive bomb?); not opened.")
+        if watch is not None:
+            watch(block)
     return size
 
 

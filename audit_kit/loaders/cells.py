@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 MONEY = pl.Decimal(18, 2)
 BEIJING = "Asia/Shanghai"
+_NOON = 12
 FIRST_YEAR, LAST_YEAR = 1990, 2100  # a year outside is a slip of the pen, not a date
 EXACT_DIGITS = 15  # a spreadsheet keeps no more of a number
+_SHORT = 12  # bytes that a word for nothing may have, spaces around it included
 
 _PLAIN_TIME = "%Y-%m-%d %H:%M:%S"
 _DATE = r"^([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})[日号]?"
@@ -86,13 +88,22 @@ def _open_ended() -> frozenset[str]:
     return frozenset(resources.load("vocabularies")["nothing"]["open_ended"])
 
 
+def present(values: pl.Series) -> pl.Series:
+    """Return text with blank cells, and words for nothing such as `--`, as null; the rest as it stands."""
+    short = values.str.len_bytes() <= _SHORT
+    words_ = values.filter(short).unique()
+    empty = [word for word in words_ if word is not None and _says_nothing(word)]
+    return values.set(values.is_in(empty), None) if empty else values
+
+
+def _says_nothing(word: str) -> bool:
+    bare = word.strip()
+    return not bare or bare.casefold() in _nothing()
+
+
 def stripped(values: pl.Series) -> pl.Series:
-    """Return text without outer spaces; empty text, and words for nothing such as `--`, are null."""
-    text = values.str.strip_chars()
-    gone = text.str.len_bytes() <= 8
-    short = text.filter(gone).unique()
-    empty = [word for word in short if word is not None and (word == "" or word.casefold() in _nothing())]
-    return text.set(text.is_in(empty), None) if empty else text
+    """Return text without outer spaces; empty text, and words for nothing, are null."""
+    return present(values).str.strip_chars()
 
 
 def half_width(text: pl.Expr) -> pl.Expr:
@@ -129,7 +140,7 @@ def times(values: pl.Series, *, zone: str | None = None, from_1904: bool = False
     return Cells(
         values=found.alias(values.name),
         unreadable=unreadable,
-        reason="无法读作日期",
+        reason="no date that can be read",
         date_only=found.dt.time() == time(),
     )
 
@@ -162,7 +173,7 @@ def _other_times(texts: pl.Series, *, from_1904: bool) -> pl.Series:
         ).str.to_datetime(_PLAIN_TIME, strict=False, time_unit="us")
 
     afternoon = long.struct.field("4").is_in(["下午", "pm"]) & (
-        long.struct.field("5").cast(pl.UInt8, strict=False) < 12
+        long.struct.field("5").cast(pl.UInt8, strict=False) < _NOON
     )
     fraction = long.struct.field("8").cast(pl.Float64, strict=False).fill_null(0.0) * 1_000_000
     days = text.str.extract(f"({_SERIAL})").cast(pl.Float64, strict=False) + (1462 if from_1904 else 0)
@@ -198,9 +209,7 @@ def _offset(zone: pl.Expr) -> pl.Expr:
 
 def money(values: pl.Series) -> Cells:
     """Return yuan with two decimals; a third decimal that is not the noise of a binary number is unreadable."""
-    if values.dtype.is_integer() or values.dtype.is_float():
-        values = values.cast(pl.String)
-    elif values.dtype.is_decimal():
+    if values.dtype.is_numeric():
         values = values.cast(pl.String)
     text = as_text(values)
     plain = text.str.contains(_PLAIN_MONEY)
@@ -214,7 +223,7 @@ def money(values: pl.Series) -> Cells:
         found = found.fill_null(late)
         unreadable = rest & found.is_null() & stripped(text).is_not_null()
     unreadable = unreadable | (plain.fill_null(value=False) & found.is_null())
-    return Cells(values=found.alias(values.name), unreadable=unreadable, reason="无法读作金额")
+    return Cells(values=found.alias(values.name), unreadable=unreadable, reason="no amount that can be read")
 
 
 def tidy_money(text: pl.Expr) -> pl.Expr:
@@ -251,10 +260,10 @@ def money_reason(text: str) -> str:
     """Say why an amount was set aside."""
     tidy = pl.DataFrame({"text": [text]}).select(tidy_money(pl.col("text"))).item()
     if pl.Series([tidy]).str.contains(_MORE_DECIMALS).item():
-        return "金额超过两位小数"
+        return "more than two decimals"
     if pl.Series([tidy]).str.contains(_SCIENTIFIC).item():
-        return "金额为科学计数法，已丢失精度"
-    return "无法读作金额"
+        return "in scientific form, its last digits are gone"
+    return "no amount that can be read"
 
 
 def figures(values: pl.Series, dtype: pl.DataType) -> Cells:
@@ -271,7 +280,7 @@ def figures(values: pl.Series, dtype: pl.DataType) -> Cells:
             number = number.set(number != number.round(0), None)
         found = found.fill_null(number.cast(dtype, strict=False))
     unreadable = found.is_null() & stripped(text).is_not_null()
-    return Cells(values=found.alias(values.name), unreadable=unreadable, reason="无法读作数字")
+    return Cells(values=found.alias(values.name), unreadable=unreadable, reason="no number that can be read")
 
 
 @cache
@@ -314,7 +323,7 @@ def flags(values: pl.Series) -> Cells:
     cells = _replaced(as_text(values).str.strip_chars(), words("flags"), pl.String())
     found = cells.values == "true"
     return Cells(
-        values=found, unreadable=cells.unreadable & stripped(as_text(values)).is_not_null(), reason="无法读作是或否"
+        values=found, unreadable=cells.unreadable & stripped(as_text(values)).is_not_null(), reason="neither yes nor no"
     )
 
 
@@ -323,7 +332,9 @@ def _replaced(text: pl.Series, table: Mapping[str, str], dtype: pl.DataType) -> 
     folded = pl.DataFrame({"form": forms}).select(half_width(pl.col("form"))).to_series()
     known = {form: table[fold] for form, fold in zip(forms, folded, strict=True) if fold in table}
     found = text.replace_strict(known, default=None, return_dtype=dtype)
-    return Cells(values=found, unreadable=found.is_null() & text.is_not_null(), reason="词表中没有这个词")
+    return Cells(
+        values=found, unreadable=found.is_null() & text.is_not_null(), reason="a word that the vocabulary does not know"
+    )
 
 
 def kinds(values: pl.Series) -> pl.Series:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit.identity import DIGITAL
 from audit_kit.loaders.rows import NUMBER_COLUMNS
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ _SCIENTIFIC = r"(?i)^\s*[+]?[0-9](?:\.[0-9]+)?e\+?[0-9]{1,2}\s*$"
 def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with damaged identifiers in scientific form and `cleaning` naming the damage."""
     names = [name for name in (*NUMBER_COLUMNS, "seller_tax_id", "buyer_tax_id") if name in frame.columns]
-    numbers = grid.numbers([placement.ours[name] for name in names if name in placement.ours])
+    numbers: dict[int, pl.Series] = {}
+    if grid.numbers is not None:
+        numbers = grid.numbers(
+            {placement.ours[name]: _suspects(grid.cells[str(placement.ours[name])]) for name in names}
+        )
     flagged = pl.repeat(value=False, n=frame.height, dtype=pl.Boolean, eager=True)
     for name in names:
         text = frame[name]
@@ -51,12 +56,22 @@ def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFra
     return frame.with_columns(cleaning=both)
 
 
+def _suspects(values: pl.Series) -> pl.Series:
+    """Return the cells that may be numbers with more digits than a number keeps: all that a binary float can be."""
+    nothing = pl.repeat(value=False, n=len(values), dtype=pl.Boolean, eager=True)
+    long = (values.str.len_bytes() > EXACT_DIGITS).fill_null(value=False)
+    if not long.any():
+        return nothing
+    number = values.set(~long, None).str.strip_suffix(".0").cast(pl.Int128, strict=False)
+    near = number.cast(pl.Float64).cast(pl.Int128, strict=False)
+    return (number == near).fill_null(value=False)
+
+
 def _lost(text: pl.Series, numeric: pl.Series | None, data: pl.DataFrame) -> pl.Series:
     """Return the cells stored as numbers with more digits than a number keeps, and texts in scientific form."""
     lost = text.str.contains(_SCIENTIFIC).fill_null(value=False)
     if numeric is not None:
-        stored = numeric.gather(data["position"])
-        lost |= stored & (text.str.len_bytes() > EXACT_DIGITS).fill_null(value=False)
+        lost |= numeric.gather(data["position"])
     return lost
 
 
@@ -64,9 +79,10 @@ def scientific(text: pl.Expr) -> pl.Expr:
     """Return digits as the 15 that can be trusted, in scientific form; other text as it stands."""
     digits = text.str.strip_chars()
     power = (digits.str.len_bytes() - 1).cast(pl.String)
-    form = pl.concat_str(
-        digits.str.slice(0, 1), pl.lit("."), digits.str.slice(1, EXACT_DIGITS - 1), pl.lit("E+"), power
-    )
+    # The float nearest to 15 digits and zeros may lie just below them, so the 15 are rounded, not cut off.
+    up = digits.str.slice(EXACT_DIGITS, 1).is_in(["5", "6", "7", "8", "9"]).cast(pl.Int64)
+    kept = (digits.str.slice(0, EXACT_DIGITS).cast(pl.Int64, strict=False) + up).cast(pl.String)
+    form = pl.concat_str(kept.str.slice(0, 1), pl.lit("."), kept.str.slice(1, EXACT_DIGITS - 1), pl.lit("E+"), power)
     return pl.when(digits.str.contains(_LONG)).then(form).otherwise(text)
 
 
@@ -76,7 +92,7 @@ def from_text(text: pl.Series) -> pl.Series:
     The marks are a tail of five zeros, the float that is nearest to 15 digits and zeros, and the spacing of floats. A
     number may bear one by honest chance, so it is taken for damage only where chance would hardly make so many.
     """
-    whole = (text.str.len_bytes() == 20).fill_null(value=False)
+    whole = (text.str.len_bytes() == DIGITAL).fill_null(value=False)
     count = int(whole.sum())
     nothing = pl.repeat(value=False, n=len(text), dtype=pl.Boolean, eager=True)
     if not count:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
 MAX_COLUMNS = 2_000
 ROW = "physical row"
 
 Numbers = dict[int, pl.Series]
-
-
-def _no_numbers(_: Sequence[int]) -> Numbers:
-    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +22,10 @@ class Grid:
 
     `cells`: columns `0`, `1`, … as text (columns of typed files keep their type). `rows`: the physical row of each,
     from 1. `heads`: the column names where the file itself declares them (parquet, json, databases), else null: they
-    stand in some row. `numbers(columns)`: which cells of those columns the file stores as numbers. `faults`: positions
-    in `cells` and the reason why such a row cannot be used. `serials_from_1904`: the workbook counts days from 1904.
+    stand in some row. `numbers(candidates)`: of the cells marked in those columns, the ones the file stores as numbers;
+    null where a file has no such cells. `serials_from_1904`: the workbook counts days from 1904. Of delimited text also
+    `fields`: how many each line has; `overflow`: lines with something beyond the last column; `broken`: lines with
+    characters that could not be decoded.
     """
 
     sheet: str | None
@@ -35,9 +33,11 @@ class Grid:
     rows: pl.Series
     heads: tuple[str, ...] | None = None
     encoding: str | None = None
-    numbers: Callable[[Sequence[int]], Numbers] = _no_numbers
-    faults: dict[int, str] = field(default_factory=dict)
+    numbers: Callable[[Mapping[int, pl.Series]], Numbers] | None = None
     serials_from_1904: bool = False
+    fields: pl.Series | None = None
+    overflow: pl.Series | None = None
+    broken: pl.Series | None = None
 
 
 def numbered(height: int, *, first: int = 1) -> pl.Series:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SEARCHED_ROWS = 60
 INVOICE_TABLES = ("ledger", "platform", "substitute", "register", "invoice_files")
 OFFERED = 3
+FEWEST = 2  # columns that make a table
 ALIKE = 55.0  # of 100: below this two headers have nothing in common
 _UNITS = re.compile(r"[（(\[](?:元|人民币元?|rmb|cny|单位:?元|%|分钟|秒)[）)\]]")
 _NOISE = re.compile(r"[\s*:：_\-—]+")
@@ -84,7 +85,8 @@ def lookup(table: str, headings: Mapping[str, str]) -> dict[str, tuple[str, int]
         elif not any(ours in schema.dtypes(other) for other in schema.INPUTS):
             near = _alike(ours, {name for other in schema.INPUTS for name in schema.dtypes(other)})
             raise SourceError(
-                f"[headers] “{theirs}” = “{ours}”：没有名为 {ours} 的列" + (f"，是否指 {near[0]}？" if near else "。")
+                f'[headers] "{theirs}" = "{ours}": there is no column {ours}'
+                + (f"; perhaps {near[0]} is meant." if near else ".")
             )
     return known
 
@@ -99,13 +101,13 @@ def place(names: Sequence[str | None], table: str, headings: Mapping[str, str]) 
         ours, rank = hit
         if ours not in best or rank < best[ours][0]:
             best[ours] = (rank, position)
-    ours = {name: position for name, (_, position) in best.items() if name not in ("source_file", "source_row")}
-    taken = set(ours.values())
+    placed = {name: position for name, (_, position) in best.items() if name not in ("source_file", "source_row")}
+    taken = set(placed.values())
     unplaced = {i: name for i, name in enumerate(names) if name is not None and i not in taken}
-    return Placement(table=table, ours=ours, unplaced=unplaced)
+    return Placement(table=table, ours=placed, unplaced=unplaced)
 
 
-def find_header(cells: pl.DataFrame, known: Mapping[str, object], *, least: int = 2) -> Header | None:
+def find_header(cells: pl.DataFrame, known: Mapping[str, object], *, least: int = FEWEST) -> Header | None:
     """Return the row, or two rows, near the top that hold most headers we know; none with fewer than `least`."""
     head = [tuple(_text(cell) for cell in row) for row in cells.head(SEARCHED_ROWS).rows()]
     best: tuple[int, Header] | None = None
@@ -167,7 +169,7 @@ def recognise(names: Sequence[str | None], headings: Mapping[str, str], *, label
     scores: dict[str, float] = {}
     for table in schema.INPUTS:
         placement = place(names, table, headings)
-        if missing(placement) or len(placement.ours) < 2:
+        if missing(placement) or len(placement.ours) < FEWEST:
             continue
         sign = signs.get(table, {})
         scores[table] = (
@@ -181,10 +183,10 @@ def recognise(names: Sequence[str | None], headings: Mapping[str, str], *, label
 
 def explain(placement: Placement, *, file: str, sheet: str | None) -> SourceError:
     """Return the error for a file that lacks columns: the likely ones, and the line to add to audit.toml."""
-    where = f"{file}（工作表 {sheet}）" if sheet else file
+    where = f"{file}, sheet {sheet}" if sheet else file
     headers = schema.headers(placement.table)
     lacking = missing(placement)
-    wanted = "、".join("或".join(f"{headers[name]}({name})" for name in group) for group in lacking)
+    wanted = " and ".join(" or ".join(f"{headers[name]} ({name})" for name in group) for group in lacking)
     offers = [
         f'"{near[0]}" = "{name}"'
         for group in lacking
@@ -192,12 +194,14 @@ def explain(placement: Placement, *, file: str, sheet: str | None) -> SourceErro
         if (near := likely(name, placement.table, placement.unplaced.values()))
     ]
     tail = (
-        f"可在 audit.toml 的 [headers] 中加一行：{'；或 '.join(offers)}。"
+        f"add to [headers] of audit.toml, if it is meant: {', or '.join(offers)}."
         if offers
-        else f'请在 audit.toml 的 [headers] 中写明，例如 "他们的列名" = "{lacking[0][0]}"。'
+        else f'name it under [headers] of audit.toml, such as "the header in your file" = "{lacking[0][0]}".'
     )
-    seen = "、".join(list(placement.unplaced.values())[:20]) or "无"
-    return SourceError(f"{where}：作为 {placement.table} 读取时找不到 {wanted}；未识别的列：{seen}。{tail}")
+    seen = ", ".join(list(placement.unplaced.values())[:20]) or "none"
+    return SourceError(
+        f"{where}: has no column for {wanted} of the table {placement.table}; columns without a place: {seen}; {tail}"
+    )
 
 
 def likely(name: str, table: str, candidates: Iterable[str]) -> list[str]:

@@ -27,12 +27,14 @@ def open_grids(path: Path) -> list[Grid]:
         SourceError: no file, or one that no reader can use.
     """
     if path.is_dir():
-        raise SourceError(f"{path.name}：这是文件夹，此处需要一个文件。")
+        raise SourceError(f"{path.name}: is a folder where a file is needed.")
     try:
         with path.open("rb") as file:
             head = file.read(4096)
     except OSError as error:
-        raise SourceError(f"{path.name}：文件打不开或不存在，请检查路径和权限。") from error
+        raise SourceError(
+            f"{path.name}: does not exist or cannot be opened; check its path and permissions."
+        ) from error
     return _reader(path, head)(path)
 
 
@@ -41,10 +43,10 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], list[Grid]]:
         return _parquet
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", OLE)) or head[:2] == b"\x09\x08":
         if path.suffix.casefold() in (".ofd", ".docx", ".pptx"):
-            raise SourceError(f"{path.name}：不是表格文件；电子发票请放入 invoice_files 文件夹。")
+            raise SourceError(f"{path.name}: is no table; e-invoices belong into the folder of invoice_files.")
         return read_workbook
     if head.startswith((b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"7z\xbc\xaf", b"Rar!", b"\x1f\x8b")):
-        raise SourceError(f"{path.name}：是 PDF、图片或压缩文件，不是表格；请导出为 xlsx 或 csv。")
+        raise SourceError(f"{path.name}: is a PDF, a picture or an archive, no table; export it as xlsx or csv.")
     encoding = sniff_encoding(head[: head.rfind(b"\n") + 1] or head)
     start = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n").casefold()
     if start.startswith(("[", "{")) and path.suffix.casefold() not in (".csv", ".tsv", ".txt"):
@@ -52,7 +54,7 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], list[Grid]]:
     if start.startswith(("<html", "<!doctype html", "<table", "<meta", "<head", "<div", "<style")):
         return _html
     if start.startswith("<"):
-        raise SourceError(f"{path.name}：是 XML 文件，不是表格；请在 Excel 中另存为 xlsx。")
+        raise SourceError(f"{path.name}: is XML, no table; open it in Excel and save it as xlsx.")
     return lambda file: [read_text(file)]
 
 
@@ -60,10 +62,10 @@ def _parquet(path: Path) -> list[Grid]:
     try:
         width = len(pl.read_parquet_schema(path))
         if width > MAX_COLUMNS:
-            raise SourceError(f"{path.name}：有 {width} 列，超过 {MAX_COLUMNS} 列，不像发票表。")
+            raise SourceError(f"{path.name}: has {width} columns; more than {MAX_COLUMNS} make no table of invoices.")
         cells = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise SourceError(f"{path.name}：parquet 文件已损坏或不完整，请重新导出。") from error
+        raise SourceError(f"{path.name}: is a damaged or incomplete parquet file; export it again.") from error
     return [framed(cells)]
 
 
@@ -77,13 +79,13 @@ def framed(cells: pl.DataFrame, *, sheet: str | None = None, encoding: str | Non
 
 def _whole(path: Path) -> tuple[str, str]:
     if path.stat().st_size > MAX_TREE:
-        raise SourceError(f"{path.name}：超过 {MAX_TREE >> 20} MB，请改为导出 csv 或 parquet。")
+        raise SourceError(f"{path.name}: is larger than {MAX_TREE >> 20} MB; export it as csv or parquet.")
     data = path.read_bytes()
     encoding = sniff_encoding(data[: 1 << 20])
     try:
         return data.decode(encoding), encoding.replace("-sig", "")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{path.name}：不是 {encoding} 文本，请用 UTF-8 重新导出。") from error
+        raise SourceError(f"{path.name}: is not {encoding} throughout; export it again as UTF-8.") from error
 
 
 def _json(path: Path) -> list[Grid]:
@@ -98,10 +100,10 @@ def _json(path: Path) -> list[Grid]:
         found = lists[0] if len(lists) == 1 else [found]
     records = [record for record in found if isinstance(record, dict)] if isinstance(found, list) else []
     if not isinstance(found, list) or len(records) != len(found):
-        raise SourceError(f"{path.name}：JSON 中没有记录列表，应为 [{{…}}, …]。")
+        raise SourceError(f"{path.name}: holds no list of records; it should read [{{…}}, …].")
     names = list(dict.fromkeys(name for record in records for name in record))
     if len(names) > MAX_COLUMNS:
-        raise SourceError(f"{path.name}：有 {len(names)} 个字段，超过 {MAX_COLUMNS} 个，不像发票表。")
+        raise SourceError(f"{path.name}: has {len(names)} fields; more than {MAX_COLUMNS} make no table of invoices.")
     columns = {name: [_scalar(record.get(name)) for record in records] for name in names}
     return [framed(pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String())), encoding=encoding)]
 
@@ -110,7 +112,7 @@ def _by_line(path: Path, text: str) -> list[Any]:
     try:
         return [json.loads(line, parse_int=str, parse_float=str) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path.name}：不是完整的 JSON，请重新导出。") from error
+        raise SourceError(f"{path.name}: is no complete JSON; export it again.") from error
 
 
 def _scalar(value: object) -> str | None:
@@ -133,7 +135,7 @@ def _html(path: Path) -> list[Grid]:
     rows = max(tables, key=len, default=[])
     width = max((len(row) for row in rows), default=0)
     if not width or width > MAX_COLUMNS:
-        raise SourceError(f"{path.name}：网页中没有可读的表格，请导出为 xlsx 或 csv。")
+        raise SourceError(f"{path.name}: is a web page without a table; export it as xlsx or csv.")
     cells = pl.DataFrame(
         {str(index): [row[index] if index < len(row) else None for row in rows] for index in range(width)},
         schema={str(index): pl.String for index in range(width)},

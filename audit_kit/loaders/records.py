@@ -15,6 +15,7 @@ from audit_kit.loaders.grids import ROW
 from audit_kit.loaders.headers import INVOICE_TABLES
 from audit_kit.loaders.reading import SET_ASIDE
 from audit_kit.loaders.rows import AT, NUMBER_COLUMNS
+from audit_kit.loaders.texts import field_faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,7 @@ def build(
     frame = pl.DataFrame([data[ROW].alias("source_row").cast(pl.UInt32), *made.values()])
     if placement.table in INVOICE_TABLES:
         frame = _derived(frame, placement, grid, data)
-    faults = [*_field_faults(grid, data), *faults, *_lacking(frame, placement)]
+    faults = [*_field_faults(grid, header, data), *faults, *_lacking(frame, placement)]
     frame = _canonical(frame, placement.table, source)
     frame = _with_unplaced(frame, placement, data, extra)
     bad, aside = _aside(faults, data, source)
@@ -114,13 +115,12 @@ def _text(name: str, values: pl.Series, dtype: pl.DataType) -> pl.Series:
     if name == "channel":
         return read_cells.channels(values)
     if name in IDENTIFIERS:
-        text = read_cells.as_text(values)
-        return text.set(read_cells.stripped(text).is_null(), None)
+        return read_cells.present(read_cells.as_text(values))
     return read_cells.texts(values)
 
 
 def _worded(values: pl.Series, dtype: pl.DataType) -> tuple[read_cells.Cells, pl.Series | None]:
-    """Read an enumeration or a flag; words not in its vocabulary are `unknown` where there is such a word, else null."""
+    """Read an enumeration or a flag; a word out of its vocabulary is `unknown` where there is such a word, else null."""
     if isinstance(dtype, pl.Enum):
         read = read_cells.enumerated(values, _vocabulary(tuple(dtype.categories)), dtype)
     else:
@@ -145,23 +145,25 @@ def _unreadable(read: read_cells.Cells, theirs: str, values: pl.Series, *, money
         return []
     text = read_cells.as_text(values)
     if not money:
-        return [_Fault(mask=read.unreadable, reason=f"{theirs}：{read.reason}", values=text)]
+        return [_Fault(mask=read.unreadable, reason=f"{theirs}: {read.reason}", values=text)]
     distinct = text.filter(read.unreadable).unique().to_list()
     by_reason: dict[str, list[str]] = {}
     for word in distinct:
         by_reason.setdefault(read_cells.money_reason(word), []).append(word)
     return [
-        _Fault(mask=read.unreadable & text.is_in(words), reason=f"{theirs}：{reason}", values=text)
+        _Fault(mask=read.unreadable & text.is_in(words), reason=f"{theirs}: {reason}", values=text)
         for reason, words in by_reason.items()
     ]
 
 
-def _field_faults(grid: Grid, data: pl.DataFrame) -> list[_Fault]:
+def _field_faults(grid: Grid, header: Header | None, data: pl.DataFrame) -> list[_Fault]:
     """Return the faults that the file's reader found: too few or too many fields, broken characters."""
-    reasons = dict.fromkeys(grid.faults.values())
+    if header is None:
+        return []
+    width = max((at for at, name in enumerate(header.names, start=1) if name is not None), default=0)
     return [
-        _Fault(mask=data[AT].is_in([at for at, why in grid.faults.items() if why == reason]), reason=reason)
-        for reason in reasons
+        _Fault(mask=data[AT].is_in(rows.cast(data[AT].dtype).implode()), reason=reason)
+        for rows, reason in field_faults(grid, header=header.end - 1, width=width)
     ]
 
 
@@ -177,7 +179,7 @@ def _lacking(frame: pl.DataFrame, placement: Placement) -> list[_Fault]:
             if present
             else pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
         )
-        faults.append(_Fault(mask=empty, reason=f"缺少{'或'.join(headers[name] for name in group)}"))
+        faults.append(_Fault(mask=empty, reason=f"without {' or '.join(headers[name] for name in group)}"))
     return faults
 
 
@@ -243,23 +245,20 @@ def _aside(faults: list[_Fault], data: pl.DataFrame, source: str) -> tuple[pl.Se
     for fault in found:
         mask = fault.mask.fill_null(value=False)
         values = fault.values if fault.values is not None else written(data)
-        pieces.append(
-            pl.DataFrame({"source_row": data[ROW], "value": values})
-            .filter(mask)
-            .with_columns(reason=pl.lit(fault.reason))
-        )
+        piece = pl.DataFrame({"source_row": data[ROW], "value": values}).filter(mask)
+        pieces.append(piece.with_columns(reason=pl.lit(fault.reason)))
         bad |= mask
     aside = (
         pl.concat(pieces)
         .group_by("source_row", maintain_order=True)
-        .agg(pl.col("reason").str.join("；"), pl.col("value").drop_nulls().first())
+        .agg(pl.col("reason").str.join("; "), pl.col("value").drop_nulls().first())
         .sort("source_row")
     )
     return bad, _set_aside(aside, source)
 
 
 def _closing(body: Body, source: str) -> pl.DataFrame:
-    rows = body.closing.select(source_row=ROW, reason=pl.lit("表尾说明，不是数据行"))
+    rows = body.closing.select(source_row=ROW, reason=pl.lit("closing words below the table, no row of it"))
     return _set_aside(rows.with_columns(written(body.closing).alias("value")), source)
 
 

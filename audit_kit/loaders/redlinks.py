@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 _HINT = r"红|正数"
+_CONFIRMATION = r"确认单(?:编号|号码?)?:?[0-9]*"
 _DIGITAL = r"(?:红冲|对应|冲红)?(?:的)?(?:蓝字|正数)?(?:数电|全电|电子)?(?:发?票|数电)?号码\s*[:：]?\s*([0-9]{20})"
 _NUMBER = r"(?:被红冲)?(?:蓝字|正数)?(?:发票)?号码\s*[:：]?\s*([0-9]{8})(?:[^0-9]|$)"
 _CODE = r"(?:被红冲)?(?:蓝字|正数)?发票代码\s*[:：]?\s*([0-9]{10}(?:[0-9]{2})?)(?:[^0-9]|$)"
@@ -19,14 +20,11 @@ def red_of(remarks: pl.Series) -> pl.Series:
     if not remarks.str.contains(_HINT).any():
         return pl.repeat(None, len(remarks), dtype=pl.String, eager=True).alias("red_of")
     table = remarks.to_frame("remark").with_row_index("at").filter(pl.col("remark").str.contains(_HINT))
-    text = (
-        pl.col("remark")
-        .str.normalize("NFKC")
-        .str.replace_all(r"\s+", "")
-        .str.replace_all(r"确认单(?:编号|号码?)?:?[0-9]*", ";")
-    )
+    plain = pl.col("remark").str.normalize("NFKC").str.replace_all(r"\s+", "")
+    text = plain.str.replace_all(_CONFIRMATION, ";")
     found = table.select(
         "at", red_of=pl.coalesce(text.str.extract(_DIGITAL), text.str.extract(_CODE) + text.str.extract(_NUMBER))
     )
-    places = pl.int_range(len(remarks), dtype=found.schema["at"], eager=True).alias("at").to_frame()
-    return places.join(found, on="at", how="left", maintain_order="left")["red_of"]
+    places = remarks.to_frame("remark").with_row_index("at").select("at")
+    linked: pl.Series = places.join(found, on="at", how="left", maintain_order="left")["red_of"]
+    return linked

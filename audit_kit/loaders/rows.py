@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 AT = "position"
 MONEY_COLUMNS = ("net", "tax", "gross")
 NUMBER_COLUMNS = ("digital_number", "invoice_number", "invoice_code")
-_TOTAL = r"(?i)^[\s(（【\[]*(?:合\s*计|小\s*计|总\s*计|共\s*计|累\s*计|总\s*和|本[页月年期季][合累小总]?计|份\s*数|sub\s*total|total)"
-_SECTION = re.compile(r"小\s*计|本页|sub\s*total", re.IGNORECASE)
+_TOTAL = (
+    r"(?i)^[\s(（【\[]*"
+    r"(?:[合小总共累]\s*计|总\s*和|本[页月年期季][合累小总]?计|份\s*数|sub\s*total|total)"
+)
+_SECTION = re.compile(r"小\s*计|本[页月]|sub\s*total", re.IGNORECASE)
 _COUNT = re.compile(r"份\s*数\D{0,3}([0-9,]+)")
 _STATED = {
     "net": re.compile(r"(?:合计|总)?金\s*额\D{0,3}?([-−]?[0-9][0-9,]*(?:\.[0-9]+)?)"),
@@ -72,7 +75,7 @@ def split(grid: Grid, header: Header | None, placement: Placement, anchors: Sequ
     repeated = _repeated(doubtful, header, placement)
     data = cells.filter(~odd)
     rest = doubtful.filter(~blank & ~total & ~repeated)
-    last = max(int(data[AT].max() or 0) if data.height else 0, _last_filled(rest, placement))
+    last = max(_last(data), _last_filled(rest, placement))
     closing = rest.filter(pl.col(AT) > last) if data.height else rest.clear()
     kept = rest.filter(pl.col(AT) <= last) if data.height else rest
     data = data if kept.is_empty() else pl.concat([data, kept]).sort(AT)
@@ -130,7 +133,11 @@ def _last_filled(rest: pl.DataFrame, placement: Placement) -> int:
         filled |= rest.select(pl.any_horizontal(pl.col(name).is_not_null() for name in amounts)).to_series()
     if not any(name in placement.ours for name in NUMBER_COLUMNS + MONEY_COLUMNS):
         filled |= True
-    return int(rest.filter(filled)[AT].max() or 0)
+    return _last(rest.filter(filled))
+
+
+def _last(cells: pl.DataFrame) -> int:
+    return int(cells[AT][-1]) if cells.height else 0
 
 
 def _totals(cells: pl.DataFrame, texts: Sequence[str], placement: Placement) -> tuple[Total, ...]:

@@ -69,9 +69,9 @@ def read(
     """
     path = Path(path)
     if table is not None and table not in schema.INPUTS:
-        raise RequestError(f"没有名为 {table} 的表；可用的有 {', '.join(schema.INPUTS)}。")
+        raise RequestError(f"there is no table {table}; known are {', '.join(schema.INPUTS)}.")
     if path.is_dir() and table in (None, "invoice_files"):
-        from audit_kit.loaders.einvoices import read_folder
+        from audit_kit.loaders.einvoices import read_folder  # noqa: PLC0415 (lxml and ofdkit only where needed)
 
         return read_folder(path, root=root, progress=progress)
     grids = open_grids(path)
@@ -127,7 +127,7 @@ def _recognised(grid: Grid, headings: Mapping[str, str], *, file: str) -> str | 
 def _place_all(grids: Sequence[Grid], table: str | None, headings: Mapping[str, str], *, file: str) -> list[_Sheet]:
     """Place the columns of every sheet that is the table asked for, or the table most of the sheets are."""
     if not grids:
-        raise SourceError(f"{file}：工作簿是空的，请重新导出。")
+        raise SourceError(f"{file}: is a workbook without any cell; export it again.")
     wanted = table
     if wanted is None:
         found = [name for grid in grids if (name := _recognised(grid, headings, file=file)) is not None]
@@ -167,9 +167,11 @@ def _unrecognised(grid: Grid, headings: Mapping[str, str], *, file: str, table: 
     placement = Placement(table=table or "ledger", ours={}, unplaced=dict(enumerate(seen)))
     if table is None:
         offered = headers.offers(placement)
-        lines_ = "；".join(f'"{theirs}" = "{ours}"' for theirs, ours in list(offered.items())[:3])
-        tail = f"可在 audit.toml 的 [headers] 中加：{lines_}。" if lines_ else "请用 table= 指明是哪一种表。"
-        return SourceError(f"{file}：认不出是哪一种表；看到的列：{'、'.join(seen[:20]) or '无'}。{tail}")
+        lines_ = ", ".join(f'"{theirs}" = "{ours}"' for theirs, ours in list(offered.items())[:3])
+        tail = f"add to [headers] of audit.toml, if it is meant: {lines_}." if lines_ else "say which table it is."
+        return SourceError(
+            f"{file}: its headers make no table that is known ({', '.join(seen[:20]) or 'none seen'}); {tail}"
+        )
     del headings
     return headers.explain(placement, file=file, sheet=grid.sheet)
 
@@ -288,13 +290,12 @@ def inspect(paths: Iterable[Path | str], *, headings: Mapping[str, str] | None =
     found: list[dict[str, Any]] = []
     for path in map(Path, paths):
         tables = recognise(path, headings=headings)
-        for table in tables or [None]:
-            reading = read(path, table=table, headings=headings)
-            found += _inspected(reading)
+        readings = [read(path, table=table, headings=headings) for table in tables] or [read(path, headings=headings)]
+        found += [_inspected(reading) for reading in readings]
     return found
 
 
-def _inspected(reading: Reading) -> list[dict[str, Any]]:
+def _inspected(reading: Reading) -> dict[str, Any]:
     """Describe a reading; sheets that make one table together are one object."""
     files = reading.files
     rows = reading.rows
@@ -307,28 +308,26 @@ def _inspected(reading: Reading) -> list[dict[str, Any]]:
         if "cleaning" in rows.columns
         else []
     )
-    return [
-        {
-            "file": files["source_file"].first() if files.height else None,
-            "table": reading.table,
-            "sheet": "、".join(sheet for sheet in files["sheet"] if sheet) or None,
-            "rows": rows.height,
-            "columns": columns,
-            "set_aside": [
-                {"file": row["source_file"], "row": row["source_row"], "reason": row["reason"]}
-                for row in reading.set_aside.iter_rows(named=True)
-            ],
-            "totals": {name: None if value is None else str(value) for name, value in sums.items()},
-            "control": [
-                {
-                    "column": row["column"],
-                    "stated": str(row["stated"]),
-                    "computed": str(row["computed"]),
-                    "agrees": row["agrees"],
-                }
-                for row in reading.control.iter_rows(named=True)
-            ],
-            "cleaning": cleaning,
-            "encoding": files["encoding"].first() if files.height else None,
-        }
-    ]
+    return {
+        "file": files["source_file"].first() if files.height else None,
+        "table": reading.table,
+        "sheet": "、".join(sheet for sheet in files["sheet"] if sheet) or None,
+        "rows": rows.height,
+        "columns": columns,
+        "set_aside": [
+            {"file": row["source_file"], "row": row["source_row"], "reason": row["reason"]}
+            for row in reading.set_aside.iter_rows(named=True)
+        ],
+        "totals": {name: None if value is None else str(value) for name, value in sums.items()},
+        "control": [
+            {
+                "column": row["column"],
+                "stated": str(row["stated"]),
+                "computed": str(row["computed"]),
+                "agrees": row["agrees"],
+            }
+            for row in reading.control.iter_rows(named=True)
+        ],
+        "cleaning": cleaning,
+        "encoding": files["encoding"].first() if files.height else None,
+    }
