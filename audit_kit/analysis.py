@@ -24,6 +24,7 @@ from filelock import FileLock
 from audit_kit import schema
 from audit_kit.errors import EngagementError, RequestError
 from audit_kit.identity import with_key
+from audit_kit.loaders.backups import every_file
 from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE
 from audit_kit.loaders.sources import digest
 from audit_kit.policy import Export
@@ -41,7 +42,7 @@ LANGUAGES = ("zh", "en")
 CACHE_BYTES = 4 << 30
 CACHE_ENTRIES = 24
 EVIDENCE = ("accounts", "notices", "operations", "sync_log", "confirmations", "substitute")
-BACKUP_TABLES = ("backups", "backup_checks", "restore_tests", "backup_listing", "schedule", "invoice_files")
+BACKUP_TABLES = ("backups", "backup_checks", "restore_tests", "backup_listing", "schedule")
 READ = {"files": FILES, "set_aside": SET_ASIDE, "control": CONTROL}
 MANIFEST = "manifest.json"
 
@@ -238,6 +239,7 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
     step("backups")
     world = backup_rules.BackupWorld(
         **{table: engagement.table(table) for table in BACKUP_TABLES},
+        invoice_files=every_file(engagement.reading("invoice_files"), engagement.folder),
         ledger=ledger,
         policy=engagement.policy.backup,
         taken_at=taken_at,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -18,14 +18,17 @@ from audit_kit import schema
 from audit_kit.errors import AuditError, SourceError
 from audit_kit.loaders.catalogues import assembly, borg, databases, inventories, job_lists, manifests, restic
 from audit_kit.loaders.catalogues.checks import read_checks
-from audit_kit.loaders.catalogues.shape import Found, Origin
+from audit_kit.loaders.catalogues.shape import BEIJING, Found, Origin
+from audit_kit.loaders.hashing import hash_file
 from audit_kit.loaders.reading import FILES, SET_ASIDE, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
-__all__ = ["read_backups", "read_checks"]
+__all__ = ["every_file", "read_backups", "read_checks"]
 
+INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
 TABLES = ("backups", "backup_checks", "backup_listing")
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 SPREAD = (".csv", ".tsv", ".xlsx", ".xlsm", ".xls", ".parquet")
@@ -71,6 +74,28 @@ def read_backups(
         "backup_checks": _joined("backup_checks", checks, parts["backup_checks"]),
         "backup_listing": _joined("backup_listing", listing, parts["backup_listing"]),
     }
+
+
+def every_file(reading: Reading, root: Path) -> pl.DataFrame:
+    """Return table invoice_files with the files that could not be read as invoices too, for they must be backed up as well.
+
+    Args:
+        reading: of table invoice_files; a file set aside is hashed and gets its path, size, time, role and SHA-256.
+        root: the engagement's folder, which `source_file` is relative to.
+    """
+    unread = reading.set_aside.filter(pl.col("source_row").is_null())["source_file"].drop_nulls().unique().sort()
+    rows = []
+    for name in unread:
+        file = root / name
+        if file.suffix.lower() in INVOICE_FILES and file.is_file():
+            stat = file.stat()
+            written = datetime.fromtimestamp(int(stat.st_mtime), BEIJING).replace(tzinfo=None)
+            role = file.suffix.lower().removeprefix(".")
+            rows.append((name, name, stat.st_size, written, role, hash_file(file)))
+    columns = ("source_file", "path", "size", "mtime", "role", "sha256")
+    dtypes = schema.dtypes("invoice_files")
+    more = pl.DataFrame(rows, schema={column: dtypes[column] for column in columns}, orient="row")
+    return pl.concat([reading.rows, more], how="diagonal_relaxed")
 
 
 def _origins(paths: Sequence[Path], root: Path, tz: str | Mapping[Path, str | None] | None) -> Iterator[Origin]:
