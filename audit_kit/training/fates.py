@@ -88,16 +88,18 @@ def truncated(draft: Draft, _dice: Dice, count: int, cause: str) -> None:
 def batches(draft: Draft, dice: Dice, count: int, cause: str) -> None:
     """Runs of consecutive issues within a channel are lost together."""
     runs = max(1, round(count / RUN))
+    by_channel = [np.flatnonzero(draft.column("channel") == channel) for channel in range(2)]
+    open_ = [draft.free()[rows] for rows in by_channel]
     for number in range(runs):
         length = count // runs + (number < count % runs)
-        rows = np.flatnonzero(draft.column("channel") == number % 2)
-        open_ = draft.free()[rows]
-        blocked = np.cumsum(np.concatenate([[0], ~open_]))
+        rows, free = by_channel[number % 2], open_[number % 2]
+        blocked = np.cumsum(np.concatenate([[0], ~free]))
         starts = np.flatnonzero(blocked[length:] == blocked[:-length]) if 0 < length < len(rows) else np.empty(0, int)
         if len(starts):
             first = int(starts[dice.one(len(starts))])
             draft.take(cause, rows[first : first + length])
             draft.batch[rows[first : first + length]] = -1 - number
+            free[max(first - RUN, 0) : first + length + RUN] = False  # two runs never touch
 
 
 def windows(draft: Draft, dice: Dice, count: int, cause: str) -> None:
@@ -169,19 +171,19 @@ def pairs(draft: Draft, dice: Dice, count: int, cause: str) -> None:
     same_channel = draft.column("channel")[firsts] == draft.column("channel")[nexts]
     fits = np.flatnonzero((tail[1:] - tail[:-1] == 1) & (tail[:-1] % 10 < 8) & same_day & same_channel)  # noqa: PLR2004
     used: set[int] = set()
+    chosen: list[tuple[int, int]] = []
     for at in dice.shuffle(fits)[: 3 * count]:
-        if len(used) >= 2 * count or {int(firsts[at]), int(nexts[at])} & used:
-            continue
-        used |= {int(firsts[at]), int(nexts[at])}
-        draft.take(cause, firsts[at : at + 1])
-        draft.take("ambiguous_other", nexts[at : at + 1])
-        _same_amount(draft, int(firsts[at]), int(nexts[at]))
-
-
-def _same_amount(draft: Draft, first: int, second: int) -> None:
-    """Give the second invoice the amounts of the first."""
+        pair = int(firsts[at]), int(nexts[at])
+        if len(chosen) < count and not used & set(pair):
+            used |= set(pair)
+            chosen.append(pair)
+    table = np.array(chosen, dtype=np.int64).reshape(-1, 2)
+    draft.take(cause, table[:, 0])
+    draft.take("ambiguous_other", table[:, 1])
     money = ("net", "tax", "gross", "rate")
-    draft.base = draft.base.with_columns(draft.base[name].scatter(second, draft.base[name][first]) for name in money)
+    draft.base = draft.base.with_columns(
+        draft.base[one].scatter(table[:, 1], draft.base[one][table[:, 0]]) for one in money
+    )
 
 
 def reversed_(draft: Draft, dice: Dice, count: int, cause: str) -> None:

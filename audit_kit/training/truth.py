@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 COMPARED = ("gross", "net", "tax", "day", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name", "status")
+TAXPAYERS = ("seller_tax_id", "buyer_tax_id")
 KEPT_DIGITS, LOST_DIGITS = 15, 5  # of a 20-digit number in a numeric cell
 TRUTH = {
     "ledger_row": pl.UInt32(),
@@ -90,13 +91,15 @@ def _claims(hit: pl.DataFrame) -> pl.DataFrame:
 def _candidates(rest: pl.DataFrame, unclaimed: pl.DataFrame) -> pl.DataFrame:
     """Link numbers one edit apart, or equal in the digits that are left, at the same amount and day.
 
-    A pair is linked where it is unique on both sides; all others are ambiguous.
+    A pair is linked where it is unique on both sides and no other taxpayer is in it; all others are ambiguous.
     """
-    left = rest.select("ledger_row", "clean", "stated", "gross", "day")
-    near = left.join(unclaimed.select("platform_row", "gross", "day", other="clean"), on=["gross", "day"])
+    left = rest.select("ledger_row", "clean", "stated", "gross", "day", *TAXPAYERS)
+    right = unclaimed.select("platform_row", "gross", "day", *TAXPAYERS, other="clean")
+    near = left.join(right, on=["gross", "day"])
     near = near.filter(_one_edit(near["clean"], near["other"]) | _same_start(near["stated"], near["other"]))
     near = near.with_columns(mine=pl.len().over("ledger_row"), theirs=pl.len().over("platform_row"))
-    single = (pl.col("mine") == 1) & (pl.col("theirs") == 1)
+    others = [(pl.col(name) != pl.col(f"{name}_right")).fill_null(value=False) for name in TAXPAYERS]
+    single = (pl.col("mine") == 1) & (pl.col("theirs") == 1) & ~pl.any_horizontal(others)
     linked = pl.when(pl.col("stated").is_null()).then(pl.lit("mistyped")).otherwise(pl.lit("matched_cleaned"))
     return near.select(
         "ledger_row",
@@ -117,17 +120,25 @@ def _same_start(stated: pl.Series, other: pl.Series) -> pl.Series:
 
 def _one_edit(left: pl.Series, right: pl.Series) -> pl.Series:
     """Return whether one digit is replaced or two neighbours are swapped."""
+    pairs = pl.DataFrame({"left": left, "right": right}).with_row_index("at")
+    pairs = pairs.with_columns(size=pl.col("left").str.len_bytes()).filter(
+        pl.col("size") == pl.col("right").str.len_bytes()
+    )
     found = np.zeros(len(left), dtype=bool)
-    for at, (mine, theirs) in enumerate(zip(left, right, strict=True)):
-        if mine and len(mine) == len(theirs):
-            apart = [place for place in range(len(mine)) if mine[place] != theirs[place]]
-            found[at] = len(apart) == 1 or (
-                len(apart) == 2  # noqa: PLR2004  two neighbours
-                and apart[1] - apart[0] == 1
-                and mine[apart[0]] == theirs[apart[1]]
-                and mine[apart[1]] == theirs[apart[0]]
-            )
+    for size in pairs["size"].unique().sort():
+        same = pairs.filter(pl.col("size") == size)
+        mine, theirs = _letters(same["left"], size), _letters(same["right"], size)
+        apart = mine != theirs
+        many, first = apart.sum(axis=1), apart.argmax(axis=1)
+        row, following = np.arange(len(same)), np.minimum(first + 1, size - 1)
+        swapped = (mine[row, first] == theirs[row, following]) & (mine[row, following] == theirs[row, first])
+        found[same["at"].to_numpy()] = (many == 1) | ((many == 2) & apart[row, following] & swapped)  # noqa: PLR2004
     return pl.Series(found)
+
+
+def _letters(texts: pl.Series, size: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    """Return texts of one size as rows of letters."""
+    return np.frombuffer("".join(texts).encode(), dtype=np.uint8).reshape(len(texts), size)
 
 
 def _leftovers(left: pl.DataFrame, claimed: pl.DataFrame) -> pl.DataFrame:

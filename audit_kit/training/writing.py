@@ -154,7 +154,7 @@ def _write_csv(table: pl.DataFrame, path: Path) -> None:
 
 
 def _write_sync_log(rows: pl.DataFrame, folder: Path, file_format: str) -> str:
-    """Write the sync log in the format asked for, or as parquet where it is too long for a workbook; return its name."""
+    """Write the sync log, as parquet where it is too long for a workbook; return the name of its file."""
     kind = "parquet" if file_format == "xlsx" and len(rows) > MANY_ROWS else file_format
     path = folder / f"sync_log.{kind}"
     if kind == "csv":
