@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_SEGMENTS = 4000
 MOST_POINTS = 1500
+_MARGIN = 124  # the two panels of the timeline share their left edge
+_HOURS = [0, 1, 2, 4, 8, 24, 72, 168, 720, 2160, 8760]
 SERIES = ("listed", "restorable", "verified")
 _SEGMENTS = {
     "lane": pl.String,
@@ -125,7 +127,7 @@ def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: b
         .encode(
             time,
             alt.X2("ends:T"),
-            alt.Y("lane:N", title=None, axis=alt.Axis(labelLimit=160)),
+            alt.Y("lane:N", title=None, axis=alt.Axis(labelLimit=120, minExtent=_MARGIN, maxExtent=_MARGIN)),
             color=alt.Color("state:N", title=words("head.state"), scale=theme.scale(theme.SLOTS, labels)),
             opacity=faded(chosen, low=0.1),
             tooltip=[
@@ -152,7 +154,12 @@ def _recovery(points: pl.DataFrame, brush: alt.Parameter, target: float | None, 
         .mark_line(interpolate="step-after", strokeWidth=1.6)
         .encode(
             alt.X("at:T", title=None, axis=alt.Axis(format="%-m-%-d")),
-            alt.Y("hours:Q", title=words("head.would_lose"), scale=alt.Scale(type="symlog", constant=4)),
+            alt.Y(
+                "hours:Q",
+                title=words("head.would_lose"),
+                scale=alt.Scale(type="symlog", constant=2),
+                axis=alt.Axis(values=_HOURS, minExtent=_MARGIN, maxExtent=_MARGIN, format="~g"),
+            ),
             color=colour,
             strokeDash=alt.StrokeDash(
                 "series:N",

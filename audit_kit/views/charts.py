@@ -13,10 +13,12 @@ import polars as pl
 
 from audit_kit import schema
 from audit_kit.views import theme
-from audit_kit.views.parts import Chart, bounded, by_legend, faded, labelled, nothing, title, together
+from audit_kit.views.parts import Chart, bounded, by_legend, faded, labelled, nothing, title, together, within
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from audit_kit.analysis import Analysis
 
 SIDES = ("ledger", "platform")
@@ -89,11 +91,11 @@ def _half(  # noqa: PLR0917 -- one bar of the pair, called twice above
     return (bars + inside).properties(width=330, height=96)
 
 
-def days(analysis: Analysis) -> pl.DataFrame:
+def days(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
     """Return `day` (date), `outcome`, `rows`, `yuan` of the ledger; longer spans by week, then by month."""
     ledger = analysis.ledger.select("issued_at", "gross").with_row_index("ledger_row")
     joined = analysis.matches.select("ledger_row", "outcome").join(ledger, on="ledger_row")
-    frame = joined.filter(pl.col("issued_at").is_not_null())
+    frame = within(joined.filter(pl.col("issued_at").is_not_null()), start, end)
     step = _step(frame["issued_at"])
     return (
         frame.group_by(day=pl.col("issued_at").dt.truncate(step).dt.date(), outcome=pl.col("outcome").cast(pl.String))

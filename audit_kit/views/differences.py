@@ -62,7 +62,7 @@ def _of_field(part: pl.DataFrame, name: str, analysis: Analysis) -> pl.DataFrame
     sides = pl.col("old", "new")
     text = sides.dt.strftime("%Y-%m-%d %H:%M") if old.dtype == pl.Datetime else sides.cast(pl.String)
     shown = both.with_columns(difference=difference).with_columns(text)
-    return shown.select(*_CHANGED.keys() - {"ledger", "platform"}, ledger="old", platform="new").select(_CHANGED)
+    return shown.rename({"old": "ledger", "new": "platform"}).select(_CHANGED.keys())
 
 
 def field_tally(changed: pl.DataFrame) -> pl.DataFrame:
@@ -117,7 +117,12 @@ def changes(changed: pl.DataFrame, *, lang: str = "zh", most: int = MOST_SHOWN) 
     return made.cols_align("right", columns=["difference"])
 
 
-_CHANGES = {"invoice_key": "invoice", "field": "field", "change": "ledger_to_platform", "difference": "difference"}
+_CHANGES = {
+    "invoice_key": "invoice",
+    "field": "field",
+    "change": "ledger_to_platform",
+    "difference": "difference_of_platform",
+}
 
 
 def _shown(text: str | None) -> str:

@@ -13,10 +13,12 @@ import polars as pl
 
 from audit_kit import schema
 from audit_kit.views import theme
-from audit_kit.views.parts import OTHER, Chart, bounded, faded, labelled, nothing, title, together
+from audit_kit.views.parts import OTHER, Chart, bounded, faded, labelled, nothing, title, together, within
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from audit_kit.analysis import Analysis
 
 MOST_DAYS = 35
@@ -25,11 +27,12 @@ MOST_CAUSES = 16
 BAND_EDGES = (0, 100, 1_000, 10_000, 100_000, 1_000_000)
 
 
-def _rows(analysis: Analysis) -> pl.DataFrame:
+def _rows(analysis: Analysis, start: datetime | None, end: datetime | None) -> pl.DataFrame:
     """Return ledger_row, issued_at, gross, channel (the largest, else other), missing of the last days."""
     ledger = analysis.ledger.select("issued_at", "gross", channel=pl.col("channel").fill_null("–"))
     outcome = analysis.matches.select("ledger_row", missing=pl.col("outcome").cast(pl.String) == "missing")
     rows = ledger.with_row_index("ledger_row").join(outcome, on="ledger_row").filter(pl.col("issued_at").is_not_null())
+    rows = within(rows, start, end)
     last = rows["issued_at"].max()
     if last is None:
         return rows
@@ -38,20 +41,22 @@ def _rows(analysis: Analysis) -> pl.DataFrame:
     return rows.with_columns(channel=pl.when(pl.col("channel").is_in(top)).then("channel").otherwise(pl.lit(OTHER)))
 
 
-def cells(analysis: Analysis) -> pl.DataFrame:
+def cells(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
     """Return `day`, `hour`, `channel`, `issued`, `missing`, `yuan` (missing): at most 35 × 24 × 5 rows."""
-    frame = _rows(analysis).group_by(
+    frame = _rows(analysis, start, end).group_by(
         day=pl.col("issued_at").dt.date(), hour=pl.col("issued_at").dt.hour().cast(pl.Int32), channel="channel"
     )
     return _counted(frame).sort("day", "hour", "channel")
 
 
-def bands(analysis: Analysis) -> pl.DataFrame:
+def bands(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
     """Return `day`, `channel`, `band` (place in BAND_EDGES; 0 = red invoices), `issued`, `missing`, `yuan`."""
     gross = pl.col("gross").cast(pl.Float64)
     band = pl.sum_horizontal([(gross >= edge).cast(pl.Int32) for edge in BAND_EDGES])
     frame = (
-        _rows(analysis).drop_nulls("gross").group_by(day=pl.col("issued_at").dt.date(), channel="channel", band=band)
+        _rows(analysis, start, end)
+        .drop_nulls("gross")
+        .group_by(day=pl.col("issued_at").dt.date(), channel="channel", band=band)
     )
     return _counted(frame).sort("day", "channel", "band")
 

@@ -13,6 +13,7 @@ from audit_kit.views import theme
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 MOST_ROWS = 5000
 OTHER = "其他"
@@ -38,6 +39,15 @@ def labelled(frame: pl.DataFrame, column: str, labels: Mapping[str, str]) -> pl.
     """Return the frame with the words of a column replaced by their labels; unknown words stay."""
     text = pl.col(column).cast(pl.String)
     return frame.with_columns(text.replace(dict(labels)).alias(column))
+
+
+def within(
+    frame: pl.DataFrame, start: datetime | None, end: datetime | None, *, column: str = "issued_at"
+) -> pl.DataFrame:
+    """Return the rows from `start` on and before `end`; null = no bound. Rows without a time stay only unbounded."""
+    if start is not None:
+        frame = frame.filter(pl.col(column) >= start)
+    return frame if end is None else frame.filter(pl.col(column) < end)
 
 
 def bounded(frame: pl.DataFrame) -> pl.DataFrame:

@@ -124,7 +124,7 @@ def foot(analysis: Analysis, parameters: Mapping[str, Any], *, lang: str = "zh")
     rows = "".join(
         f'<tr><td style="color:{theme.MUTED};padding:3px 14px 3px 0;white-space:nowrap;vertical-align:top">'
         f'{escape(words(key))}</td><td style="padding:3px 0;overflow-wrap:anywhere">'
-        + " ".join(f"<code>{escape(value)}</code>" for value in values)
+        + " ".join(f'<code style="margin-right:10px">{escape(value)}</code>' for value in values)
         + "</td></tr>"
         for key, values in lines.items()
     )

@@ -24,11 +24,12 @@ from audit_kit.views.parts import (
     nothing,
     title,
     together,
+    within,
 )
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
 
     from audit_kit.analysis import Analysis
 
@@ -211,13 +212,14 @@ def _quantile_panel(
     return rule + base.mark_point().encode(_minutes("minutes", words("head.delay"), words))
 
 
-def hours(analysis: Analysis) -> pl.DataFrame:
+def hours(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
     """Return `day`, `hour`, `channel`, `issued`, `late` (beyond the target, or older than it and not visible).
 
     Days are those of issue; at most 35, the last ones; smaller channels are summed as "其他" beyond four.
     """
     target = analysis.engagement.policy.sync.target_hours * 60
     known = analysis.observations.filter(pl.col("issued_at").is_not_null() & pl.col("minutes").is_not_null())
+    known = within(known, start, end)
     last = known["issued_at"].max()
     if last is None:
         return pl.DataFrame(schema=_HOURS)
@@ -290,11 +292,11 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
     upper = together(heat.add_params(brush), bars + text, heading=alt.TitleParams(""), spacing=18)
     heading = title(words("sync.slow"), words("sync.slow_how"))
     first, last = frame["day"].min(), frame["day"].max()
-    within = stops.filter(
+    shown = stops.filter(
         (pl.col("ends_at").fill_null(pl.lit(last).cast(pl.Datetime("us")))).dt.date() >= first,
         pl.col("starts_at").dt.date() <= last,
     )
-    bars = stop_bars(within, first=first, last=last + timedelta(days=1), lang=lang)
+    bars = stop_bars(shown, first=first, last=last + timedelta(days=1), lang=lang)
     return together(upper, bars, heading=heading, way="below", spacing=14)
 
 

@@ -10,12 +10,14 @@ import polars as pl
 
 from audit_kit.rules import service, settling
 from audit_kit.views import theme
-from audit_kit.views.parts import Chart, bounded, labelled, nothing, title
+from audit_kit.views.parts import Chart, bounded, labelled, nothing, title, within
 from audit_kit.views.provenance import FINDINGS
 from audit_kit.views.tables import badge, said, table
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import great_tables as gt
     from IPython.display import HTML
 
@@ -65,10 +67,10 @@ def _service_line(row: dict[str, Any], words: Words) -> dict[str, Any]:
     }
 
 
-def budget(analysis: Analysis) -> pl.DataFrame:
+def budget(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
     """Return which incident used the budget of misses, most first: see rules.service.budget_by_incident."""
     return service.budget_by_incident(
-        analysis.observations,
+        within(analysis.observations, start, end),
         analysis.findings,
         analysis.stops,
         policy=analysis.engagement.policy.sync,

@@ -42,7 +42,7 @@ def table(
     `numbers` are counts, `money` yuan with two decimals; `html` names columns that hold markup of our own making, all
     other text is escaped.
     """
-    shown = frame.select(labels)
+    shown = frame.select(labels.keys())
     as_markup = [name for name in html if name in labels]
     made = (
         gt.GT(shown)
@@ -81,6 +81,8 @@ _LOOK: dict[str, Any] = {
     "table_body_hlines_color": theme.GRID,
     "table_body_border_bottom_color": theme.GREY,
     "data_row_padding": "6px",
+    "data_row_padding_horizontal": "9px",
+    "column_labels_padding_horizontal": "9px",
     "source_notes_font_size": "12px",
 }
 
@@ -212,7 +214,7 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
     words = Words(lang)
     if frame.is_empty():
         return said(words("tables.nothing"))
-    shown = frame.head(most).select(labels)
+    shown = frame.head(most).select(labels.keys())
     shown = shown.with_columns(
         pl.selectors.decimal().cast(pl.String),
         pl.selectors.datetime().dt.strftime("%Y-%m-%d %H:%M"),
