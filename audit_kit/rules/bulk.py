@@ -1,7 +1,7 @@
 """Settle at once, on whole columns, what needs no closer look: the tidy numbers that each side holds exactly once.
 
 A tidy number is an integer. 20 digits need 67 bits, but those that begin with 2 (数电票) fit into 64 once the 2 is
-taken off, and those that begin with 0 (old invoices), like code and number of 18 digits, fit above them: the join runs on
+off, and those that begin with 0 (old invoices), like code and number of 18 digits, fit above them: the join runs on
 exact integers, and no text has to be compared again. All fields of a row are held in one hash beside its number; only
 rows whose hashes differ are compared field by field.
 """

@@ -44,8 +44,8 @@ def require(frame: pl.DataFrame, side: str) -> None:
 
 
 def common_fields(ledger: pl.DataFrame, platform: pl.DataFrame) -> tuple[str, ...]:
-    """Return the fields that both sides fill at least once, in the order of `FIELDS`."""
-    return tuple(name for name in FIELDS if _filled(ledger, name) and _filled(platform, name))
+    """Return date and amount, and the other fields that both sides fill at least once, in the order of `FIELDS`."""
+    return tuple(name for name in FIELDS if name in _NEEDED or (_filled(ledger, name) and _filled(platform, name)))
 
 
 def plain(frame: pl.DataFrame, name: str) -> pl.Expr:
@@ -76,7 +76,7 @@ def apart(ours: pl.DataFrame, theirs: pl.DataFrame, *, tolerance: int) -> pl.Dat
     words = [pl.when(name).then(pl.lit(name)) for name in unlike]
     return table.select(
         differences=pl.concat_list(words).list.drop_nulls(),
-        other_amount="gross" if "gross" in unlike else pl.repeat(value=False, n=pl.len()),
+        other_amount="gross",
     )
 
 

@@ -52,6 +52,8 @@ OBSERVATIONS: dict[str, pl.DataType] = {
     "since": pl.Float64(),
     "weight": pl.Float64(),
     "age": pl.Float64(),
+    "loose": pl.Float64(),
+    "held": pl.Float64(),
 }
 
 
@@ -82,7 +84,8 @@ def observations(
     Returns:
         `ledger_row`, `channel`, `issued_at`, `visible_at`, `minutes` (operational delay, or age so far; null without
         a time), `visible`, `since` (not null: the delay is known only to lie between `since` and `minutes`), `weight`,
-        `age` (operational, at the time of the export, of every invoice).
+        `age` (operational, at the time of the export, of every invoice), `loose` (the same for one that a partial stop
+        still open did not hold up), `held` (share that it does hold up).
     """
     rows = _rows(ledger, platform, matches, sync_log)
     rows = rows.with_columns(previous=pl.lit(None, pl.Datetime("us")))
@@ -174,7 +177,7 @@ def operational(rows: pl.DataFrame, stops: pl.DataFrame, *, taken_at: datetime) 
         minutes=(pl.col("until") - pl.col("issued_at")).dt.total_microseconds() / 60e6,
         since=(pl.col("previous") - pl.col("issued_at")).dt.total_microseconds() / 60e6,
         age=(pl.lit(taken_at) - pl.col("issued_at")).dt.total_microseconds() / 60e6,
-    )
+    ).with_columns(loose="age", held=pl.lit(1.0))
     parts = [
         _less_stops(part, str(name[0]), stops, taken_at) for name, part in rows.group_by("channel", maintain_order=True)
     ]
@@ -191,6 +194,8 @@ def operational(rows: pl.DataFrame, stops: pl.DataFrame, *, taken_at: datetime) 
         since=pl.when(presence).then(0.0).otherwise(pl.col("since").clip(0).round(0)),
         weight=pl.when(pl.col("exact") & pl.col("visible")).then(pl.col("seen") / pl.col("known")).otherwise(1.0),
         age=pl.col("age").clip(0).round(0),
+        loose=pl.col("loose").clip(0).round(0),
+        held="held",
     ).cast(OBSERVATIONS)
 
 
@@ -201,8 +206,11 @@ def _less_stops(part: pl.DataFrame, channel: str, stops: pl.DataFrame, taken_at:
         return part
     stood = StoodStill(mine, taken_at=taken_at)
     issued = stood.until(part["issued_at"])
+    slipped = stood.slipped(part["issued_at"], part["visible_at"]).fill_null(0.0)
     return part.with_columns(
-        minutes=pl.col("minutes") - (stood.until(part["until"]) - issued),
+        minutes=pl.col("minutes") - (stood.until(part["until"]) - issued) + pl.when("visible").then(slipped).otherwise(0.0),
         since=pl.col("since") - (stood.until(part["previous"]) - issued),
         age=pl.col("age") - (stood.total - issued),
+        loose=pl.col("age") - (stood.total - issued) + stood.loose(part["issued_at"]),
+        held=pl.lit(stood.held),
     )

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import polars as pl
 
-from audit_kit.rules.survival import mixture, survival
+from audit_kit.rules.survival import log_likelihood, mixture, survival
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 FEW = 50  # a channel with fewer invoices uses the curve of all channels
 HEAVY_TAIL = 0.1  # share of what is still missing at the longest age that would yet arrive
-PRIOR = 0.5  # Jeffreys' prior count: a share is never 0 or 1
+FALLING = 0.02
+PRIOR = 0.1  # invoices added to the late and to the lost, so that a share is never 0 or 1
 PLATEAU_STEP = 1.5  # ages are compared over spans that grow by this factor when a plateau is looked for
+STEP_COST = 1.5  # log likelihood that an isotonic step is worth by chance
+CLIFF = 6.0  # log likelihood beyond that at which presence has a cliff
+GRID = 400
 POOLED = "*"
 
 LATENESS: dict[str, pl.DataType] = {
@@ -62,11 +73,12 @@ def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl
     """Return the lateness curve of one channel."""
     curve = survival(part)
     minutes, alive = curve["minutes"].to_numpy(), curve["survival"].to_numpy()
-    method, certain = str(curve["method"][0]), True
-    lost = _plateau(part) if method == "status" else float(alive[-1])
-    if method == "km" and part["visible"].any() and not part["visible"].all():
+    method, certain, lost = str(curve["method"][0]), True, float(alive[-1])
+    if method == "status":
+        minutes, alive, lost = _by_presence(part, minutes, alive)
+    elif _still_falling(minutes, alive) and part["visible"].any():
         fit = mixture(part)
-        reach = float(fit.alive(np.array([float(minutes[-1])]))[0])
+        reach = float(fit.alive(minutes[-1:])[0])
         if (reach - fit.lost) / max(reach, 1e-12) > HEAVY_TAIL:
             borrowed = _borrow(channel, history)
             if borrowed is not None:
@@ -87,8 +99,35 @@ def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl
     )
 
 
-def _plateau(part: pl.DataFrame) -> float:
-    """Return the share missing among ages at which it no longer falls; from presence at one age each."""
+def _still_falling(minutes: Floats, alive: Floats) -> bool:
+    """Return whether the curve comes down in the later half of the ages seen, so that its end need not be its plateau."""
+    half = float(alive[max(0, int(np.searchsorted(minutes, minutes[-1] / 2, side="right")) - 1)])
+    return half > (1 + FALLING) * float(alive[-1]) and float(alive[-1]) > 0
+
+
+def _by_presence(part: pl.DataFrame, minutes: Floats, alive: Floats) -> tuple[Floats, Floats, float]:
+    """Return minutes, survival and lost share from presence at one age each.
+
+    A smooth mixture of delays is the better estimate, unless presence has a cliff that no delay makes, as a stop still
+    open does; then the isotonic steps are kept down to the age at which the missing share no longer falls.
+    """
+    counts = part.group_by("minutes").agg(
+        missing=pl.col("weight").filter(~pl.col("visible")).sum(), present=pl.col("weight").filter("visible").sum()
+    )
+    ages, missing, present = (counts[name].to_numpy() for name in ("minutes", "missing", "present"))
+    steps = alive[np.maximum(np.searchsorted(minutes, ages, side="right") - 1, 0)]
+    fit = mixture(part)
+    gained = log_likelihood(steps, missing, present) - log_likelihood(fit.alive(ages), missing, present)
+    if gained < len(np.unique(steps)) * STEP_COST + CLIFF:
+        grid = np.unique(np.round(np.geomspace(1, max(2.0, float(ages.max())), GRID)))
+        grid = np.concatenate([[0.0], grid])
+        return grid, fit.alive(grid), fit.lost
+    lost, age = _plateau(part)
+    return minutes, np.where(minutes >= age, lost, np.maximum(alive, lost)), lost
+
+
+def _plateau(part: pl.DataFrame) -> tuple[float, float]:
+    """Return the share missing among ages at which it no longer falls, and the youngest of those ages."""
     rows = part.select("minutes", "weight", gone=~pl.col("visible")).sort("minutes", descending=True)
     ages = rows["minutes"].to_numpy()
     n = np.cumsum(rows["weight"].to_numpy())
@@ -106,7 +145,7 @@ def _plateau(part: pl.DataFrame) -> float:
         if added > 0 and lost / added - share > 1.64 * noise:  # noqa: PLR2004
             break
         start, age, share = end, younger, pooled
-    return float((missing[start] + PRIOR) / (n[start] + 2 * PRIOR))
+    return float((missing[start] + PRIOR) / (n[start] + 2 * PRIOR)), float(age)
 
 
 def _borrow(channel: str, history: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -122,33 +161,39 @@ def at_age(rows: pl.DataFrame, table: pl.DataFrame, *, age: str = "age") -> pl.D
     """Return, row by row, what is known at an invoice's age.
 
     Args:
-        rows: `channel` and the age in minutes.
+        rows: `channel` and the age in minutes; with the age `age`, also `loose` and `held` (see observations).
         table: as returned by `lateness`.
         age: the column of the age.
 
     Returns:
         `survival`, `plateau`, `invoices`, `method`, `certain`; null without an age.
     """
-    place = np.full(rows.height, -1, dtype=np.int64)
-    ages = rows[age].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    keyed = table.with_row_index("place")
-    spans = keyed.group_by("channel").agg(pl.col("place").min(), pl.len()).rows_by_key("channel")
+    found = _gather(table.select("survival", "plateau", "invoices", "method", "certain"), _place(rows, table, age))
+    if age == "age" and (rows["held"] < 1).any():
+        loose = table["survival"].gather(_place(rows, table, "loose"))
+        held = rows["held"]
+        return found.with_columns(survival=pl.col("survival") * held + loose * (1 - held))
+    return found
+
+
+def _place(rows: pl.DataFrame, table: pl.DataFrame, age: str) -> pl.Series:
+    """Return where in the table the step of each row's channel and age stands; null without an age."""
+    place = np.zeros(rows.height, dtype=np.int64)
+    ages = rows[age].cast(pl.Float64).fill_null(0.0).to_numpy()
+    minutes = table["minutes"].to_numpy()
+    spans = table.with_row_index("place").group_by("channel").agg(pl.col("place").min(), pl.len()).rows_by_key("channel")
     for (name,), part in rows.select("channel").with_row_index("at").group_by("channel"):
-        if not spans:
-            break
         first, size = spans.get(name, spans[POOLED])[0]
         at = part["at"].to_numpy()
-        steps = np.searchsorted(table["minutes"].slice(first, size).to_numpy(), ages[at], side="right") - 1
+        steps = np.searchsorted(minutes[first : first + size], ages[at], side="right") - 1
         place[at] = first + np.maximum(steps, 0)
-    place[np.isnan(ages)] = -1
-    found = pl.Series("place", place, dtype=pl.Int64)
-    return _gather(table.select("survival", "plateau", "invoices", "method", "certain"), found)
+    known = pl.lit(rows[age].is_not_null())
+    return pl.DataFrame({"place": place}).select(pl.when(known).then(pl.col("place").cast(pl.UInt32)))["place"]
 
 
 def _gather(frame: pl.DataFrame, place: pl.Series) -> pl.DataFrame:
-    """Return the rows at these places; nulls where the place is below 0."""
-    places = place.to_frame().select(pl.when(pl.col("place") >= 0).then("place").cast(pl.UInt32))["place"]
-    return pl.DataFrame([frame[name].gather(places) for name in frame.columns])
+    """Return the rows at these places; nulls where there is none."""
+    return pl.DataFrame([frame[name].gather(place) for name in frame.columns])
 
 
 def chance(alive: pl.Expr, lost: pl.Expr, invoices: pl.Expr) -> pl.Expr:
@@ -171,7 +216,7 @@ def probability_late(
     missing = observations.filter(~pl.col("visible"))
     if table.is_empty():
         return missing.select("ledger_row", probability_late=pl.lit(None, pl.Float64))
-    known = at_age(missing, table, age="minutes")
+    known = at_age(missing, table)
     late = known.select(probability_late=chance(pl.col("survival"), pl.col("plateau"), pl.col("invoices")))
     return missing.select("ledger_row").with_columns(late)
 

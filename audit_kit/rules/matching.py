@@ -144,8 +144,6 @@ def typing_errors(case: Case) -> Case:
     Only a pair of which each is the other's only candidate is linked; all others are listed as ambiguous. So is a pair
     with another taxpayer on either side: a fee that recurs on consecutive numbers agrees in day and amount by chance.
     """
-    if not {"issued_at", "gross"} <= set(case.ledger.values.columns):
-        return case
     left = case.left.with_columns(case.ledger.values.select("issued_at", "gross")[case.left["row"]])
     right = case.right.with_columns(case.platform.values.select("issued_at", "gross")[case.right["row"]])
     near = neighbours.near_pairs(left, right).with_columns(lost=pl.lit(value=False))

@@ -25,6 +25,9 @@ MEANINGFUL = 10.0  # arrivals expected before an announced stop can be judged at
 PARTIAL_RATIO = 0.5  # a partial stop lets at most this share of the expected arrivals through
 PARTIAL_EVIDENCE = 25.0  # log likelihood ratio of a partial stop
 PARTIAL_BINS = (6, 12, 24, 36, 72, 144, 216, 288)
+REFINE_BINS = 36
+MOST_PARTIAL = 6
+TOTAL = 0.97  # a stop that lets less than three in a hundred through is total
 MOST_STOPS_PER_DAY = 1 / 3  # more silences than this are the channel's own rhythm, not stops
 
 STOPS: dict[str, pl.DataType] = {
@@ -67,17 +70,21 @@ def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: dateti
         taken_at: when the platform export was taken.
     """
     timed = observations.filter(pl.col("issued_at").is_not_null() & (pl.col("issued_at") <= taken_at))
+    listed_from = timed.filter("visible")["issued_at"].min()  # older rows are outside the export, not held up
+    timed = timed.filter(pl.col("issued_at") >= listed_from)
     flows = {
         str(name[0]): _flow(part, taken_at)
         for name, part in timed.group_by("channel", maintain_order=True)
         if part["visible_at"].count() > 0 and name[0] is not None
     }
-    pooled = _flow(timed, taken_at) if flows else None
     rows: list[dict[str, object]] = []
-    for channel, flow in sorted(flows.items()):
-        found = _silences(flow, taken_at)
-        found += _partial(flow, found, taken_at)
-        rows += _with_notices(channel, flow, pooled, found, notices, taken_at)
+    if flows:
+        pooled = _flow(timed, taken_at)
+        everywhere = _found(pooled, taken_at)
+        for channel, flow in sorted(flows.items()):
+            found = _found(flow, taken_at)
+            found += _shared(flow, found, everywhere, taken_at)
+            rows += _with_notices(channel, (flow, pooled), found, notices, taken_at)
     if not flows:
         rows = [
             _row(notice["scope"] or ALL_CHANNELS, notice["starts_at"], notice["ends_at"], 1.0, notice["title"])
@@ -148,6 +155,28 @@ def _silences(flow: _Flow, taken_at: datetime) -> list[dict[str, object]]:
     return rows
 
 
+def _found(flow: _Flow, taken_at: datetime) -> list[dict[str, object]]:
+    """Return the stops that the arrivals show: silences, then windows in which far fewer came than were due."""
+    silences = _silences(flow, taken_at)
+    return silences + _partial(flow, silences, taken_at)
+
+
+def _shared(
+    flow: _Flow, found: list[dict[str, object]], everywhere: list[dict[str, object]], taken_at: datetime
+) -> list[dict[str, object]]:
+    """Return the stops of all channels together that a channel too small to show them took part in."""
+    shared = []
+    for stop in everywhere:
+        start, end = _span(stop, flow.origin, taken_at)
+        mine = [_span(own, flow.origin, taken_at) for own in found]
+        if any(min(end, last) > max(start, first) for first, last in mine):
+            continue
+        due = float(flow.due(end) - flow.due(start))
+        if float(flow.arrived(end) - flow.arrived(start)) <= (1 - PARTIAL_RATIO * float(str(stop["share"]))) * due:
+            shared.append(stop)
+    return shared
+
+
 def _partial(flow: _Flow, found: list[dict[str, object]], taken_at: datetime) -> list[dict[str, object]]:
     """Return the windows in which far fewer arrived than were due, by a likelihood-ratio scan."""
     due = np.diff(flow.expected)
@@ -157,31 +186,41 @@ def _partial(flow: _Flow, found: list[dict[str, object]], taken_at: datetime) ->
         covered = (flow.edges[1:] > start) & (flow.edges[:-1] < end)
         due[covered] = came[covered] = 0.0
     rows = []
-    for _ in range(6):
+    for _ in range(MOST_PARTIAL):
         best = _emptiest(came, due)
         if best is None or best[0] / flow.spread < PARTIAL_EVIDENCE:
             break
-        _, first, last, ratio = best
+        _, first, last = best
+        ratio = float(came[first:last].sum() / due[first:last].sum())
         end = None if last >= len(due) else flow.origin + timedelta(minutes=float(flow.edges[last]))
         rows.append(_row("", flow.origin + timedelta(minutes=float(flow.edges[first])), end, 1 - ratio))
         due[first:last] = came[first:last] = 0.0
     return rows
 
 
-def _emptiest(came: Floats, due: Floats) -> tuple[float, int, int, float] | None:
-    """Return evidence, first bin, bin after the last, and arrivals per arrival due, of the emptiest window."""
-    best: tuple[float, int, int, float] | None = None
-    total_came, total_due = np.concatenate([[0.0], np.cumsum(came)]), np.concatenate([[0.0], np.cumsum(due)])
-    for width in PARTIAL_BINS:
-        if width >= len(came):
-            break
-        o = total_came[width:] - total_came[:-width]
-        e = np.maximum(total_due[width:] - total_due[:-width], 1e-9)
-        evidence = np.where(o < PARTIAL_RATIO * e, e - o + o * np.log(np.maximum(o, 1e-9) / e), 0.0)
-        at = int(evidence.argmax())
-        if evidence[at] > 0 and (best is None or evidence[at] > best[0]):
-            best = (float(evidence[at]), at, at + width, float(o[at] / e[at]))
-    return best
+def _emptiest(came: Floats, due: Floats) -> tuple[float, int, int] | None:
+    """Return evidence, first bin and bin after the last of the emptiest window: of set widths, then its ends refined."""
+    o, e = np.concatenate([[0.0], np.cumsum(came)]), np.concatenate([[0.0], np.cumsum(due)])
+    widths = [width for width in PARTIAL_BINS if width < len(came)]
+    firsts = np.concatenate([np.arange(len(came) - width + 1) for width in widths] + [np.arange(len(came))])
+    lasts = np.concatenate([np.arange(width, len(came) + 1) for width in widths] + [np.full(len(came), len(came))])
+    best = int((evidence := _deficit(o[lasts] - o[firsts], e[lasts] - e[firsts])).argmax())
+    if evidence[best] <= 0:
+        return None
+    first, last = int(firsts[best]), int(lasts[best])
+    for _ in range(2):
+        starts = np.arange(max(0, first - REFINE_BINS), min(last, first + REFINE_BINS))
+        first = int(starts[_deficit(o[last] - o[starts], e[last] - e[starts]).argmax()])
+        ends = np.arange(max(first + 1, last - REFINE_BINS), min(len(came), last + REFINE_BINS) + 1)
+        last = int(ends[_deficit(o[ends] - o[first], e[ends] - e[first]).argmax()])
+    return float(_deficit(o[last] - o[first], e[last] - e[first])), first, last
+
+
+def _deficit(came: Floats, due: Floats) -> Floats:
+    """Return the log likelihood ratio of fewer arrivals than due; 0 unless at most half came."""
+    due = np.maximum(due, 1e-9)
+    ratio: Floats = np.where(came < PARTIAL_RATIO * due, due - came + came * np.log(np.maximum(came, 1e-9) / due), 0.0)
+    return ratio
 
 
 def _span(stop: dict[str, object], origin: datetime, taken_at: datetime) -> tuple[float, float]:
@@ -193,13 +232,13 @@ def _span(stop: dict[str, object], origin: datetime, taken_at: datetime) -> tupl
 
 def _with_notices(
     channel: str,
-    flow: _Flow,
-    pooled: _Flow | None,
+    flows: tuple[_Flow, _Flow],
     found: list[dict[str, object]],
     notices: pl.DataFrame,
     taken_at: datetime,
 ) -> list[dict[str, object]]:
     """Return the stops of a channel: those found, named by the notice they overlap, and announced ones not found."""
+    flow = flows[0]
     rows = [stop | {"channel": channel} for stop in found]
     applies = (
         pl.col("scope").is_null()
@@ -214,30 +253,32 @@ def _with_notices(
             if min(end, stop) - max(start, begin) > 0.5 * (stop - begin):
                 row |= {"announced": True, "title": notice["title"]}
                 named = True
-        share = _announced_share(flow, pooled, start, end)
+        share = _announced_share(flows, start, end)
         if not named and share > 0:
             rows.append(_row(channel, notice["starts_at"], notice["ends_at"], share, notice["title"] or ""))
     return rows
 
 
-def _announced_share(flow: _Flow, pooled: _Flow | None, start: float, end: float) -> float:
-    """Return which share of arrivals an announced stop held up; 1 where too little was due to tell."""
-    for source in (flow, pooled):
-        if source is None:
-            continue
-        shift = (flow.origin - source.origin) / timedelta(minutes=1)
-        due = float(source.due(end + shift) - source.due(start + shift))
+def _announced_share(flows: tuple[_Flow, _Flow], start: float, end: float) -> float:
+    """Return which share of arrivals an announced stop held up, by its channel or by all; 1 where too few were due."""
+    for flow in flows:
+        shift = (flows[0].origin - flow.origin) / timedelta(minutes=1)
+        due = float(flow.due(end + shift) - flow.due(start + shift))
         if due >= MEANINGFUL:
-            ratio = float(source.arrived(end + shift) - source.arrived(start + shift)) / due
+            ratio = float(flow.arrived(end + shift) - flow.arrived(start + shift)) / due
             return 1 - ratio if ratio < PARTIAL_RATIO else 0.0
     return 1.0
 
 
 class StoodStill:
-    """How many minutes one channel stood still up to a moment, partial stops counted by their share."""
+    """How many minutes one channel stood still up to a moment, and which partial stops invoices slipped through.
+
+    A partial stop holds an invoice up or it does not: one that arrived within it was not held, one still missing is
+    taken as held; `held` is the share of those that a stop still open at the export holds.
+    """
 
     def __init__(self, mine: pl.DataFrame, *, taken_at: datetime) -> None:
-        """Take the stops of one channel, at least one; where two overlap, the fuller one counts."""
+        """Take the stops of one channel, at least one."""
         origin = mine["starts_at"].min()
         assert isinstance(origin, datetime)  # noqa: S101 - at least one
         self._origin = origin
@@ -245,8 +286,12 @@ class StoodStill:
         ends = _minutes(mine["ends_at"].fill_null(taken_at).clip(None, taken_at), origin)
         self._marks = np.unique(np.concatenate([starts, ends]))
         inside = (starts[:, None] <= self._marks[None, :-1]) & (ends[:, None] >= self._marks[None, 1:])
-        share = (inside * mine["share"].to_numpy()[:, None]).max(axis=0)
-        self._stood = np.concatenate([[0.0], np.cumsum(share * np.diff(self._marks))])
+        self._stood = np.concatenate([[0.0], np.cumsum(inside.any(axis=0) * np.diff(self._marks))])
+        partial = mine["share"].to_numpy() < TOTAL
+        still_open = mine["ends_at"].is_null().to_numpy() & partial
+        self._partial = list(zip(starts[partial], ends[partial], strict=True))
+        self.held = float(mine["share"].to_numpy()[still_open].max()) if still_open.any() else 1.0
+        self._open_since = float(starts[still_open].min()) if still_open.any() else float(self._marks[-1])
 
     @property
     def total(self) -> float:
@@ -255,6 +300,24 @@ class StoodStill:
 
     def until(self, moments: pl.Series) -> pl.Series:
         """Return the minutes stood still up to each moment; null stays null."""
-        known = moments.fill_null(self._origin)
-        stood = pl.Series("stood", np.interp(_minutes(known, self._origin), self._marks, self._stood))
-        return stood.to_frame().select(pl.when(pl.lit(moments.is_not_null())).then("stood"))["stood"]
+        stood = np.interp(self._numbers(moments), self._marks, self._stood)
+        return _masked(stood, moments)
+
+    def slipped(self, issued: pl.Series, arrived: pl.Series) -> pl.Series:
+        """Return the minutes of partial stops that an invoice spent waiting though it was not held: it arrived within."""
+        since, at = self._numbers(issued), self._numbers(arrived)
+        back = np.zeros(len(at))
+        for start, end in self._partial:
+            back += np.where((at >= start) & (at < end), np.minimum(at - start, np.maximum(at - since, 0)), 0)
+        return _masked(back, arrived)
+
+    def loose(self, issued: pl.Series) -> pl.Series:
+        """Return the minutes of a partial stop still open that an invoice would have lived through if it was not held."""
+        return _masked(self._marks[-1] - np.maximum(self._numbers(issued), self._open_since), issued)
+
+    def _numbers(self, moments: pl.Series) -> Floats:
+        return _minutes(moments.fill_null(self._origin), self._origin)
+
+
+def _masked(values: Floats, moments: pl.Series) -> pl.Series:
+    return pl.Series("stood", values).to_frame().select(pl.when(pl.lit(moments.is_not_null())).then("stood"))["stood"]

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 CONFIDENCE_Z = 1.959963984540054  # 95 %, two-sided
 TURNBULL_POINTS = 1500  # more endpoints than this are rounded to a grid of this many
 TURNBULL_ROUNDS = 5000
-MIXTURE_BINS = 400
-MIXTURE_ROUNDS = 300
+MIXTURE_BINS = 200
+MIXTURE_ROUNDS = 400
+MIXTURE_STILL = 1e-5
+SHORTEST_MINUTES = 0.5
+LIMIT = 37.0  # beyond so many standard deviations a normal tail is nothing in double precision
+TINY = 1e-300
 
 CURVES: dict[str, pl.DataType] = {
     "minutes": pl.Float64(),
@@ -251,80 +255,128 @@ class Mixture(NamedTuple):
 
     def alive(self, minutes: Floats) -> Floats:
         """Return the share not visible after so many minutes."""
-        tail: Floats = self.shares @ _normal_tail(self._scaled(minutes))
+        tail: Floats = self.shares @ (1 - _normal(self.scaled(_log(minutes))))
         return self.lost + (1 - self.lost) * tail
 
-    def _scaled(self, minutes: Floats) -> Floats:
-        logs = np.log(np.maximum(minutes, 0.5))
-        scaled: Floats = (logs[None, :] - self.means[:, None]) / self.spreads[:, None]
-        return scaled
+    def scaled(self, logs: Floats) -> Floats:
+        """Return log minutes on the scale of each part."""
+        z: Floats = (logs[None, :] - self.means[:, None]) / self.spreads[:, None]
+        return z
 
 
-_erfc = np.frompyfunc(math.erfc, 1, 1)
+class _Spans(NamedTuple):
+    """Counted delays on a log scale: between `low` and `high`; equal = exact, high inf = not yet visible."""
+
+    low: Floats
+    high: Floats
+    weight: Floats
 
 
-def _normal_tail(z: Floats) -> Floats:
-    tail: Floats = 0.5 * _erfc(z / math.sqrt(2)).astype(np.float64)
-    return tail
+# Chebyshev coefficients of the complementary error function, good to 1.2e-7 of its value (Press et al., erfcc).
+_ERFC = (
+    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398, 1.48851587, -0.82215223,
+    0.17087277,
+)  # fmt: skip
+
+
+def _log(minutes: Floats) -> Floats:
+    logs: Floats = np.log(np.maximum(minutes, SHORTEST_MINUTES))
+    return logs
+
+
+def _normal(z: Floats) -> Floats:
+    """Return the share of a standard normal below z."""
+    x = np.minimum(np.abs(z), LIMIT) / math.sqrt(2)
+    t = 1 / (1 + 0.5 * x)
+    tail = 0.5 * t * np.exp(-x * x + np.polynomial.polynomial.polyval(t, _ERFC))
+    below: Floats = np.where(z > 0, 1 - tail, tail)
+    return below
+
+
+def _bell(z: Floats) -> Floats:
+    height: Floats = np.exp(-0.5 * np.clip(z, -LIMIT, LIMIT) ** 2) / math.sqrt(2 * math.pi)
+    return height
 
 
 def mixture(observations: pl.DataFrame) -> Mixture:
-    """Fit two lognormal delays and a lost share by expectation–maximisation to `minutes`, `visible`, `weight`.
+    """Fit two lognormal delays and a lost share by expectation–maximisation (columns as in `survival`).
 
-    It sees beyond the last age, which the product limit cannot; it is the fallback where delays are not over yet.
+    It sees beyond the last age, which the product limit cannot, and it is smooth where presence at one age is all that
+    is known.
     """
-    minutes, visible, weight = _binned(observations)
-    logs = np.log(np.maximum(minutes, 0.5))
-    fit = _first_guess(logs, visible, weight)
+    spans = _spans(observations)
+    fit = _first_guess(observations, spans)
     for _ in range(MIXTURE_ROUNDS):
-        fresh = _improve(fit, minutes, logs, visible, weight)
-        done = abs(fresh.lost - fit.lost) < 1e-7 and float(np.abs(fresh.means - fit.means).max()) < 1e-5  # noqa: PLR2004
+        fresh = _improve(fit, spans)
+        moved = max(abs(fresh.lost - fit.lost) * 10, float(np.abs(fresh.means - fit.means).max()))
         fit = fresh
-        if done:
+        if moved < MIXTURE_STILL:
             break
     return fit
 
 
-def _binned(observations: pl.DataFrame) -> tuple[Floats, NDArray[np.bool_], Floats]:
-    """Return minutes, visible and weight, counted in bins of the log delay."""
-    log = pl.col("minutes").clip(0.5).log()
+def _spans(observations: pl.DataFrame) -> _Spans:
+    """Return the delays counted in bins of their logs."""
+    log = pl.col("minutes").clip(SHORTEST_MINUTES).log()
     width = pl.max_horizontal((log.max() - log.min()) / MIXTURE_BINS, pl.lit(1e-6))
+    since = pl.col("since") if "since" in observations.columns else pl.lit(None, pl.Float64)
+    weight = pl.col("weight") if "weight" in observations.columns else pl.lit(1.0)
     bins = (
-        observations.group_by(((log - log.min()) / width).round().alias("bin"), "visible")
-        .agg(minutes=(log * pl.col("weight")).sum() / pl.col("weight").sum(), weight=pl.col("weight").sum())
-        .sort("bin", "visible")
+        observations.with_columns(log=log, low=since.clip(SHORTEST_MINUTES).log(), weight=weight.cast(pl.Float64))
+        .with_columns(at=((pl.col("log") - log.min()) / width).round(), from_=(pl.col("low") / width).round())
+        .group_by("at", "from_", "visible", loose=since.is_not_null(), nothing=since <= 0)
+        .agg(
+            log=(pl.col("log") * pl.col("weight")).sum() / pl.col("weight").sum(),
+            low=pl.col("low").mean(),
+            weight=pl.col("weight").sum(),
+        )
+        .sort("at", "from_", "visible", "loose", nulls_last=True)
+        .with_columns(
+            low=pl.when(~pl.col("visible") | ~pl.col("loose"))
+            .then("log")
+            .when(pl.col("nothing"))
+            .then(-math.inf)
+            .otherwise(pl.min_horizontal("low", pl.col("log") - 1e-6)),
+            high=pl.when("visible").then("log").otherwise(math.inf),
+        )
     )
-    return np.exp(bins["minutes"].to_numpy()), bins["visible"].to_numpy(), bins["weight"].cast(pl.Float64).to_numpy()
+    return _Spans(bins["low"].to_numpy(), bins["high"].to_numpy(), bins["weight"].to_numpy())
 
 
-def _first_guess(logs: Floats, visible: NDArray[np.bool_], weight: Floats) -> Mixture:
-    seen, mass = logs[visible], weight[visible]
-    order = np.argsort(seen)
-    place = np.cumsum(mass[order]) / mass.sum()
-    low, high = np.interp([0.3, 0.85], place, seen[order])
-    spread = max(0.3, float(np.sqrt(np.average((seen - np.average(seen, weights=mass)) ** 2, weights=mass))))
-    lost = min(0.5, max(1e-4, 0.5 * float(weight[~visible].sum() / weight.sum())))
-    return Mixture(lost, np.array([0.6, 0.4]), np.array([low, high]), np.array([spread, spread]))
+def _first_guess(observations: pl.DataFrame, spans: _Spans) -> Mixture:
+    """Start from the empirical curve: two parts about its lower and upper delays, and half of what is missing lost."""
+    curve = survival(observations.with_columns(all=pl.lit("")), by="all")
+    alive, logs = curve["survival"].to_numpy(), _log(curve["minutes"].to_numpy())
+    missing = float(spans.weight[np.isinf(spans.high)].sum() / spans.weight.sum())
+    lost = min(0.5, max(1e-4, min(float(alive[-1]), missing) / 2))
+    rest = np.clip((alive - lost) / (1 - lost), 0, 1)
+    low, middle, high = (float(logs[int(np.argmax(rest <= share))]) for share in (0.7, 0.5, 0.15))
+    spread = max(0.3, (high - low) / 2)
+    return Mixture(lost, np.array([0.6, 0.4]), np.array([min(low, middle), max(high, middle + 0.2)]), np.array([spread] * 2))
 
 
-def _improve(fit: Mixture, minutes: Floats, logs: Floats, visible: NDArray[np.bool_], weight: Floats) -> Mixture:
+def _improve(fit: Mixture, spans: _Spans) -> Mixture:
     """Return the fit after one round of expectation and maximisation."""
-    z = fit._scaled(minutes)  # noqa: SLF001
-    bell = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-    tail = np.maximum(_normal_tail(z), 1e-300)
-    share = (1 - fit.lost) * fit.shares[:, None] * np.where(visible, bell / fit.spreads[:, None], tail)
-    total = share.sum(axis=0) + np.where(visible, 0.0, fit.lost)
-    part = weight * share / np.maximum(total, 1e-300)
-    hazard = bell / tail
-    mean = np.where(visible, logs, fit.means[:, None] + fit.spreads[:, None] * hazard)
-    square = np.where(
-        visible,
-        logs * logs,
-        fit.means[:, None] ** 2
-        + fit.spreads[:, None] ** 2
-        + fit.spreads[:, None] * (logs[None, :] + fit.means[:, None]) * hazard,
-    )
-    mass = np.maximum(part.sum(axis=1), 1e-12)
-    means = (part * mean).sum(axis=1) / mass
-    spreads = np.sqrt(np.maximum((part * square).sum(axis=1) / mass - means**2, 0.0025))
-    return Mixture(float(1 - mass.sum() / weight.sum()), mass / mass.sum(), means, spreads)
+    exact = spans.low == spans.high
+    a, b = fit.scaled(spans.low), fit.scaled(spans.high)
+    bell_a, bell_b = _bell(a), _bell(b)
+    inside = np.maximum(_normal(b) - _normal(a), TINY)
+    first = np.where(exact, a, (bell_a - bell_b) / inside)
+    edge_a, edge_b = (np.where(np.isfinite(z), np.clip(z, -LIMIT, LIMIT), 0) for z in (a, b))
+    second = np.where(exact, a * a, 1 + (edge_a * bell_a - edge_b * bell_b) / inside)
+    likely = np.where(exact, bell_a / fit.spreads[:, None], inside)
+    share = (1 - fit.lost) * fit.shares[:, None] * likely
+    total = share.sum(axis=0) + np.where(np.isinf(spans.high), fit.lost, 0.0)
+    part = spans.weight * share / np.maximum(total, TINY)
+    mass = np.maximum(part.sum(axis=1), 1e-9)
+    mean = (part * np.clip(first, -LIMIT, LIMIT)).sum(axis=1) / mass
+    square = (part * np.clip(second, 0, LIMIT**2)).sum(axis=1) / mass
+    spreads = fit.spreads * np.sqrt(np.maximum(square - mean**2, 1e-4))
+    means = fit.means + fit.spreads * mean
+    return Mixture(float(1 - mass.sum() / spans.weight.sum()), mass / mass.sum(), means, np.maximum(spreads, 0.05))
+
+
+def log_likelihood(alive: Floats, missing: Floats, present: Floats) -> float:
+    """Return the log likelihood of presence at one age each, given the share not visible at each age."""
+    safe = np.clip(alive, 1e-6, 1 - 1e-6)
+    return float((missing * np.log(safe) + present * np.log(1 - safe)).sum())
