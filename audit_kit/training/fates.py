@@ -38,7 +38,10 @@ ABSENT = (
 
 @dataclass
 class Draft:
-    """A world being made: true invoices, their arrival (seconds), their fate ("" = none) and the stops."""
+    """A world being made: true invoices, their arrival (seconds), their fate ("" = none) and the stops.
+
+    `batch`: negative numbers are upload batches lost as a whole. `faulty`: invoices of a level that loses many.
+    """
 
     base: pl.DataFrame
     seed: int
@@ -48,14 +51,15 @@ class Draft:
     fate: np.ndarray[Any, np.dtype[np.object_]] = field(default_factory=lambda: np.empty(0, dtype=object))
     windows: list[outages.Window] = field(default_factory=list)
     batch: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    faulty: Flags = field(default_factory=lambda: np.empty(0, dtype=bool))
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
         """Return a column of the true invoices."""
         return np.asarray(self.base[name].to_numpy())
 
     def free(self) -> Flags:
-        """Return which ordinary invoices nothing has happened to yet; reversals are left alone."""
-        bound = np.zeros(len(self.base), dtype=bool)
+        """Return which ordinary invoices nothing has happened to yet; reversals and voids are left alone."""
+        bound = (self.base["status"] == "voided").to_numpy(writable=True)
         blue = self.column("blue")
         bound[blue[blue >= 0]] = True
         bound[blue >= 0] = True
@@ -82,7 +86,8 @@ def scope(draft: Draft, _dice: Dice, _count: int, cause: str) -> None:
 
 def truncated(draft: Draft, _dice: Dice, count: int, cause: str) -> None:
     """The export lists the newest first and breaks off: the oldest rows are cut."""
-    draft.take(cause, np.flatnonzero(draft.free() & (draft.visible <= draft.taken))[:count])
+    listed = (draft.fate == "") & ~draft.column("early") & (draft.visible <= draft.taken)
+    draft.take(cause, np.flatnonzero(listed)[:count])
 
 
 def batches(draft: Draft, dice: Dice, count: int, cause: str) -> None:
@@ -116,20 +121,24 @@ def windows(draft: Draft, dice: Dice, count: int, cause: str) -> None:
 
 
 def level(draft: Draft, dice: Dice, count: int, cause: str) -> None:
-    """One channel, account or kind loses many of its invoices."""
+    """One channel, account or kind loses many of its invoices; another than the levels that already do."""
     column = draft.column(cause.removesuffix("_excess"))
     free = draft.free()
-    names, counts = np.unique(column[free], return_counts=True)
-    fits = np.flatnonzero(counts >= count / LEVEL_RATE)
-    order = np.argsort(counts, kind="stable")
-    chosen = names[fits[np.argsort(counts[fits], kind="stable")[0]]] if len(fits) else names[order[-1]]
-    draft.take(cause, dice.sample(np.flatnonzero(free & (column == chosen)), count))
+    names, which = np.unique(column, return_inverse=True)
+    inside = np.bincount(which[free & ~draft.faulty], minlength=len(names))
+    overlap = np.bincount(which[free & draft.faulty], minlength=len(names))
+    inside = np.where(overlap * 10 > inside, 0, inside)
+    fits = np.flatnonzero(inside >= count / LEVEL_RATE)
+    chosen = fits[np.argmin(inside[fits])] if len(fits) else np.argmax(inside)
+    rows = which == chosen
+    draft.take(cause, dice.sample(np.flatnonzero(free & ~draft.faulty & rows), count))
+    draft.faulty |= rows
 
 
 def lost(draft: Draft, dice: Dice, count: int, cause: str) -> None:
-    """Single invoices are lost, in some channels more often than in others."""
+    """Single invoices are lost, in some channels more often than in others; a faulty level would explain them."""
     weights = np.array([law["lost"] for law in resources.load("simulation")["channels"].values()])
-    rows = np.flatnonzero(draft.free())
+    rows = np.flatnonzero(draft.free() & ~draft.faulty)
     keys = np.log1p(-dice.uniform(len(rows))) / weights[draft.column("channel")[rows]]
     draft.take(cause, np.sort(rows[np.argsort(-keys, kind="stable")[:count]]))
 
@@ -137,6 +146,12 @@ def lost(draft: Draft, dice: Dice, count: int, cause: str) -> None:
 def anywhere(draft: Draft, dice: Dice, count: int, cause: str) -> None:
     """Any ordinary invoice."""
     draft.take(cause, dice.sample(np.flatnonzero(draft.free()), count))
+
+
+def filed(draft: Draft, dice: Dice, count: int, cause: str) -> None:
+    """Any invoice with a 20-digit number from before the last night: it has a file that a backup holds."""
+    kept = draft.base["digital"].is_not_null().to_numpy() & (draft.column("issued") < draft.taken // DAY * DAY)
+    draft.take(cause, dice.sample(np.flatnonzero(draft.free() & kept), count))
 
 
 def digital(draft: Draft, dice: Dice, count: int, cause: str) -> None:
@@ -191,7 +206,7 @@ def reversed_(draft: Draft, dice: Dice, count: int, cause: str) -> None:
     blue = draft.column("blue")
     full = (draft.base["status"] == "red_full").to_numpy()
     reds = np.flatnonzero((blue >= 0) & (draft.fate == ""))
-    reds = reds[full[blue[reds]]]
+    reds = reds[full[blue[reds]] & (draft.fate[blue[reds]] == "")]
     chosen = dice.sample(reds, count)
     draft.take("unbooked", chosen)
     draft.take(cause, blue[chosen])
@@ -209,7 +224,7 @@ STEPS: dict[str, Step] = {
     "kind_excess": level,
     "upload_failed": anywhere,
     "not_migrated_back": anywhere,
-    "only_in_backup": anywhere,
+    "only_in_backup": filed,
     "not_issued": anywhere,
     "lost": lost,
     "ambiguous": pairs,
@@ -233,6 +248,7 @@ def allot(draft: Draft) -> None:
     """Draw the fate of every invoice, and let the stops delay the arrivals."""
     draft.fate = np.full(len(draft.base), "", dtype=object)
     draft.batch = np.zeros(len(draft.base), dtype=np.int64)
+    draft.faulty = np.zeros(len(draft.base), dtype=bool)
     arrive(draft)
     for cause, step in STEPS.items():
         if draft.counts.get(cause, 0):
@@ -242,10 +258,10 @@ def allot(draft: Draft) -> None:
 
 
 def arrive(draft: Draft) -> None:
-    """Work out when each invoice becomes visible; red ones and what they reverse are in time."""
+    """Work out when each invoice becomes visible; red ones, what they reverse and voided ones are in time."""
     issued, channel = draft.column("issued"), draft.column("channel")
     draft.visible = outages.arrivals(issued, draft.column("delay"), channel, draft.windows, Dice(draft.seed, "drain"))
     blue = draft.column("blue")
     reds = np.flatnonzero(blue >= 0)
-    for rows in (reds, blue[reds]):
+    for rows in (reds, blue[reds], np.flatnonzero(draft.base["status"] == "voided")):
         draft.visible[rows] = np.minimum(draft.visible[rows], np.maximum(issued[rows] + 1, draft.taken - 3_600))

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  Beijing time is kept without zone
 DAY = 86_400
 HOUR = 3_600
-BLUE_UNTIL, RED_UNTIL = 0.5, 0.75  # share of the period: what is reversed comes early, its red invoice before the peak
+BLUE_FROM, BLUE_UNTIL, RED_UNTIL = (
+    0.1,
+    0.5,
+    0.75,
+)  # share of the period: what is reversed comes early, its red invoice before the peak
+BRANCH_AFTER = 8  # the branch issues nothing in the first eighth, where an export may be cut off
 EARLY_DAYS = 3  # invoices before the exported period lie in the last days of the month before
 
 
@@ -111,7 +116,7 @@ def _owners(frame: pl.DataFrame, plan: Plan, owners: list[parties.Company]) -> p
     dice = Dice(plan.seed, "parties")
     count = len(frame)
     owner = np.zeros(count, dtype=np.int64)
-    owner[dice.sample(np.flatnonzero(~frame["early"].to_numpy()), plan.branch)] = 1
+    owner[dice.sample(np.arange(count // BRANCH_AFTER, count), plan.branch)] = 1
     many = min(max(count // 25, 40), 5_000)
     others = parties.buyers(many, dice, words["names"], mark=words["mark"], hostile=plan.hostile)
     buyer = dice.weighted(others["weight"].to_numpy(), count)
@@ -228,7 +233,7 @@ def _reversals(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.Dat
     for old in (False, True):
         kin = usable & (is_old == old)
         many = round(0.012 * int(kin.sum()))
-        firsts = dice.sample(np.flatnonzero(kin & (part < BLUE_UNTIL)), many)
+        firsts = dice.sample(np.flatnonzero(kin & (part >= BLUE_FROM) & (part < BLUE_UNTIL)), many)
         laters = dice.sample(np.flatnonzero(kin & (part >= BLUE_UNTIL) & (part < RED_UNTIL)), len(firsts))
         blue[laters] = firsts[: len(laters)]
         partial[laters] = dice.uniform(len(laters)) < 0.2  # noqa: PLR2004  one reversal in five is partial

@@ -198,6 +198,8 @@ def _cause() -> pl.Expr:
     return (
         pl.when(pl.col("outcome") == "matched")
         .then(pl.lit(None, dtype=pl.String))
+        .when(pl.col("fate") == "precision_lost")
+        .then("fate")
         .when(pl.col("outcome") == expected)
         .then(pl.col("fate"))
         .when(pl.col("outcome") == "conflict")
