@@ -49,11 +49,14 @@ def with_key(frame: pl.DataFrame) -> pl.DataFrame:
         *(pl.lit(None, pl.String).alias(name) for name in NUMBER_COLUMNS if name not in columns),
         known=known.cast(pl.List(pl.String)),
     ).with_row_index("at")
-    tidy = pl.col("digital_number").str.contains(_TIDY) & (pl.col("known").list.len().fill_null(0) == 0)
-    tidy = tidy.fill_null(value=False) & ~pl.col("digital_number").str.contains(_ONE_DIGIT)
+    # Where a source has one column of numbers, the 20 digits stand in it alone.
+    alone = pl.when(pl.col("invoice_code").is_null()).then("invoice_number")
+    numbers = numbers.with_columns(whole=pl.coalesce("digital_number", alone))
+    tidy = pl.col("whole").str.contains(_TIDY) & (pl.col("known").list.len().fill_null(0) == 0)
+    tidy = tidy.fill_null(value=False) & ~pl.col("whole").str.contains(_ONE_DIGIT)
     plain = numbers.filter(tidy).select(
         "at",
-        invoice_key="digital_number",
+        invoice_key="whole",
         cleaning=pl.lit([], dtype=pl.List(pl.String)),
     )
     keys = pl.concat([plain, _clean(numbers.filter(~tidy.fill_null(value=False)))]).sort("at")
