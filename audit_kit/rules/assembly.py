@@ -17,15 +17,17 @@ _NONE = np.iinfo(np.uint32).max
 _OUTCOME = pl.Enum(schema.OUTCOMES)
 
 
-def matches(case: Case) -> pl.DataFrame:
-    """Return the ledger rows in order, then the platform rows that no ledger row claims, in order."""
-    booked = _booked(case)
-    return pl.concat([booked, _unclaimed(case)])
+def matches(case: Case, text: pl.Series) -> pl.DataFrame:
+    """Return the ledger rows in order, then the platform rows that no ledger row claims, in order.
+
+    `text` are the ledger's numbers as they stand.
+    """
+    return pl.concat([_booked(case, text), _unclaimed(case)])
 
 
-def _booked(case: Case) -> pl.DataFrame:
+def _booked(case: Case, text: pl.Series) -> pl.DataFrame:
     """Return one row a ledger row."""
-    height = len(case.ledger.text)
+    height = len(text)
     partner, codes = np.full(height, _NONE, dtype=np.uint32), np.zeros(height, dtype=np.uint8)
     for rows in case.found:
         places = rows["ledger_row"]
@@ -33,7 +35,7 @@ def _booked(case: Case) -> pl.DataFrame:
             partner[places.to_numpy()] = rows["platform_row"].fill_null(_NONE).to_numpy()
             codes[places.to_numpy()] = rows["outcome"].to_physical().to_numpy()
     platform_row = pl.Series("platform_row", partner)
-    key, cleaning = case.ledger.text, pl.DataFrame(schema={"ledger_row": pl.UInt32, "cleaning": pl.List(pl.String)})
+    key, cleaning = text, pl.DataFrame(schema={"ledger_row": pl.UInt32, "cleaning": pl.List(pl.String)})
     if case.looked_at is not None:
         rows = case.looked_at[0]
         key = key.clone().scatter(rows["row"], rows["own"])

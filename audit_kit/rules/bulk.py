@@ -9,12 +9,16 @@ rows whose hashes differ are compared field by field.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from audit_kit.identity import DIGITAL, NUMBER_COLUMNS, OLD_CODES, OLD_LENGTHS, OLD_NUMBER
 from audit_kit.rules import comparison
+
+if TYPE_CHECKING:
+    from audit_kit.rules.sides import Side
 
 TEN_19 = 10**19
 OLD_LOWEST = 10**17
@@ -67,55 +71,43 @@ def as_integer(number: pl.Series) -> pl.Series:
     return table.select(pl.coalesce(pl.lit(whole), moved).alias("whole"))["whole"]
 
 
-def settle(
-    ledger: pl.DataFrame, platform: pl.DataFrame, keys: tuple[pl.Series, pl.Series], *, tolerance: int
-) -> Settled:
-    """Pair the rows whose integer key each side holds once, unless their amounts differ.
-
-    Args:
-        ledger: the compared fields of the ledger, as `comparison.values` gives them.
-        platform: the same fields of the platform.
-        keys: the integer keys of both sides; null = nothing to settle.
-        tolerance: how far amounts may differ, in money units.
-    """
-    solid = [name for name in ledger.columns if not ledger[name].null_count() + platform[name].null_count()]
-    joined = _joined(ledger.select(solid), platform.select(solid), keys)
-    doubtful = _doubtful(joined, ledger.drop(solid), platform.drop(solid))
-    pairs = joined.select("ledger_row", "platform_row")
+def settle(ledger: Side, platform: Side, *, tolerance: int) -> Settled:
+    """Pair the rows whose tidy number each side holds once, unless their amounts differ (by more than `tolerance`)."""
+    pairs, doubtful = _pairs(ledger, platform)
     unlike = pairs.filter(doubtful)
-    found = comparison.apart(ledger[unlike["ledger_row"]], platform[unlike["platform_row"]], tolerance=tolerance)
-    unlike = pl.concat([unlike, found], how="horizontal")
+    ours, theirs = ledger.values_at(unlike["ledger_row"]), platform.values_at(unlike["platform_row"])
+    unlike = pl.concat([unlike, comparison.apart(ours, theirs, tolerance=tolerance)], how="horizontal")
     same = pl.col("differences").list.len() == 0
     return Settled(
-        agreeing=pl.concat([pairs.filter(~doubtful), unlike.filter(same).select("ledger_row", "platform_row")]),
+        agreeing=pl.concat([pairs.filter(~doubtful), unlike.filter(same).select(pairs.columns)]),
         differing=unlike.filter(~same & ~pl.col("other_amount")).drop("other_amount"),
     )
 
 
-def _joined(ledger: pl.DataFrame, platform: pl.DataFrame, keys: tuple[pl.Series, pl.Series]) -> pl.DataFrame:
-    """Join the keys that each side holds once: `ledger_row`, `platform_row`, and a hash of the fields of either."""
-    left = pl.DataFrame({"key": keys[0], "ours": _prints(ledger, len(keys[0]))}).with_row_index("ledger_row")
-    right = pl.DataFrame({"key": keys[1], "theirs": _prints(platform, len(keys[1]))}).with_row_index("platform_row")
-    joined = left.lazy().join(right.lazy(), on="key").drop("key").collect(engine="streaming")
-    once = _once(joined["ledger_row"], left.height) & _once(joined["platform_row"], right.height)
+def _pairs(ledger: Side, platform: Side) -> tuple[pl.DataFrame, pl.Series]:
+    """Return `ledger_row`, `platform_row` of the numbers that each side holds once, and whether they may differ."""
+    gaps = ledger.gaps | platform.gaps
+    names = ledger.values_at(pl.Series([], dtype=pl.UInt32)).columns
+    solid, sparse = [name for name in names if name not in gaps], [name for name in names if name in gaps]
+    left, right = ledger.prints(solid, sparse), platform.prints(solid, sparse)
+    joined = _joined((ledger.whole, left["print"]), (platform.whole, right["print"]))
+    doubtful = joined["ours"] != joined["theirs"]
+    for name in sparse:
+        ours = left[name].gather(joined["ledger_row"])
+        doubtful |= (ours != right[name].gather(joined["platform_row"])).fill_null(value=False)
+    return joined.select("ledger_row", "platform_row"), doubtful
+
+
+def _joined(left: tuple[pl.Series, pl.Series], right: tuple[pl.Series, pl.Series]) -> pl.DataFrame:
+    """Join keys with their hashes where each side holds a key once: `ledger_row`, `platform_row`, `ours`, `theirs`."""
+    ledger = pl.DataFrame({"key": left[0], "ours": left[1]}).with_row_index("ledger_row")
+    platform = pl.DataFrame({"key": right[0], "theirs": right[1]}).with_row_index("platform_row")
+    joined = ledger.lazy().join(platform.lazy(), on="key").drop("key").collect(engine="streaming")
+    once = _once(joined["ledger_row"], ledger.height) & _once(joined["platform_row"], platform.height)
     return joined if once.all() else joined.filter(once)
-
-
-def _prints(fields: pl.DataFrame, height: int) -> pl.Series:
-    """Return one hash of all fields of each row; it means something within this process only."""
-    return fields.hash_rows() if fields.width else pl.repeat(0, height, dtype=pl.UInt64, eager=True)
 
 
 def _once(rows: pl.Series, height: int) -> pl.Series:
     """Say of each row number whether it occurs only here."""
     places = rows.to_numpy()
     return pl.Series(np.bincount(places, minlength=height)[places] == 1)
-
-
-def _doubtful(joined: pl.DataFrame, ledger: pl.DataFrame, platform: pl.DataFrame) -> pl.Series:
-    """Say which pairs may differ: unequal hashes, or unequal values in fields that are not filled everywhere."""
-    doubtful = joined["ours"] != joined["theirs"]
-    for name in ledger.columns:
-        ours = ledger[name].gather(joined["ledger_row"])
-        doubtful |= (ours != platform[name].gather(joined["platform_row"])).fill_null(value=False)
-    return doubtful

@@ -16,29 +16,18 @@ import polars as pl
 from audit_kit import identity, schema
 from audit_kit.policy import MatchingPolicy
 from audit_kit.rules import assembly, bulk, comparison, neighbours
+from audit_kit.rules.sides import FrameSide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from audit_kit.rules.sides import Side
 
 _DEFAULT = MatchingPolicy()
 _OUTCOME = pl.Enum(schema.OUTCOMES)
 _TAXPAYERS = ("seller_tax_id", "buyer_tax_id")
 _PAIR = ("ledger_row", "platform_row")
 _CLAIMED = {"key": pl.String, "platform_row": pl.UInt32}
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side whole.
-
-    `numbers` are its number columns, `values` its compared fields (see `comparison.values`), `text` its numbers as they
-    stand, `whole` those that are tidy, as exact integers (else null).
-    """
-
-    numbers: pl.DataFrame
-    values: pl.DataFrame
-    text: pl.Series
-    whole: pl.Series
 
 
 @dataclass(frozen=True)
@@ -79,7 +68,7 @@ def reconcile(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingP
     case = open_case(ledger, platform, policy=policy)
     for step in PASSES:
         case = step(case)
-    return assembly.matches(case)
+    return assembly.matches(case, bulk.as_it_stands(ledger))
 
 
 def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> Case:
@@ -88,8 +77,8 @@ def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingP
     comparison.require(platform, "platform")
     fields = comparison.common_fields(ledger, platform)
     return Case(
-        ledger=_side(ledger, fields),
-        platform=_side(platform, fields),
+        ledger=FrameSide.of(ledger, fields),
+        platform=FrameSide.of(platform, fields),
         tolerance=comparison.tolerance_units(policy.amount_tolerance_yuan),
         left=ledger.select(row=pl.int_range(pl.len(), dtype=pl.UInt32)),
         right=platform.select(row=pl.int_range(pl.len(), dtype=pl.UInt32)),
@@ -98,12 +87,7 @@ def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingP
 
 def tidy_numbers(case: Case) -> Case:
     """Settle the tidy numbers that each side holds once, unless the amounts differ: see `bulk`."""
-    settled = bulk.settle(
-        case.ledger.values,
-        case.platform.values,
-        (case.ledger.whole, case.platform.whole),
-        tolerance=case.tolerance,
-    )
+    settled = bulk.settle(case.ledger, case.platform, tolerance=case.tolerance)
     case = _decided(case, settled.agreeing, "matched")
     case = _decided(case, settled.differing.select(_PAIR), "conflict")
     return replace(case, differences=(settled.differing.select("ledger_row", "differences"),))
@@ -144,8 +128,8 @@ def typing_errors(case: Case) -> Case:
     Only a pair of which each is the other's only candidate is linked; all others are listed as ambiguous. So is a pair
     with another taxpayer on either side: a fee that recurs on consecutive numbers agrees in day and amount by chance.
     """
-    left = case.left.with_columns(case.ledger.values.select("issued_at", "gross")[case.left["row"]])
-    right = case.right.with_columns(case.platform.values.select("issued_at", "gross")[case.right["row"]])
+    left = case.left.with_columns(case.ledger.values_at(case.left["row"]).select("issued_at", "gross"))
+    right = case.right.with_columns(case.platform.values_at(case.right["row"]).select("issued_at", "gross"))
     near = neighbours.near_pairs(left, right).with_columns(lost=pl.lit(value=False))
     lossy = neighbours.stated_pairs(left, right).with_columns(lost=pl.lit(value=True))
     pairs = pl.concat([near, lossy]).rename({"left": "ledger_row", "right": "platform_row"})
@@ -191,19 +175,9 @@ PASSES: tuple[Callable[[Case], Case], ...] = (
 )
 
 
-def _side(frame: pl.DataFrame, fields: tuple[str, ...]) -> Side:
-    numbers = frame.select(name for name in (*identity.NUMBER_COLUMNS, "cleaning") if name in frame.columns)
-    text = bulk.as_it_stands(numbers)
-    whole = bulk.as_integer(text)
-    if "cleaning" in numbers.columns:
-        touched = (numbers["cleaning"].list.len() > 0).fill_null(value=False)
-        whole = whole.zip_with(~touched, pl.Series([None], dtype=pl.UInt64)) if touched.any() else whole
-    return Side(numbers=numbers, values=comparison.values(frame, fields), text=text, whole=whole)
-
-
 def _papers(case: Case) -> pl.DataFrame:
     """Return `paper`, `invoice_key` of the paper 数电票 of both sides, where code and number mean one invoice only."""
-    known = pl.concat([identity.paper_numbers(side.numbers) for side in (case.ledger, case.platform)]).unique()
+    known = pl.concat([side.papers() for side in (case.ledger, case.platform)]).unique()
     return known.filter(pl.len().over("paper") == 1)
 
 
@@ -212,11 +186,11 @@ def _keyed(side: Side, rows: pl.DataFrame, papers: pl.DataFrame) -> pl.DataFrame
     rows = rows.select("row")
     tidy = side.whole[rows["row"]].is_not_null()
     plain = rows.filter(tidy).with_columns(
-        own=side.text[rows["row"].filter(tidy)],
+        own=side.text_at(rows["row"].filter(tidy)),
         cleaning=pl.lit([], pl.List(pl.String)),
         stated=pl.lit(None, pl.String),
     )
-    numbers = side.numbers[rows["row"].filter(~tidy)]
+    numbers = side.numbers_at(rows["row"].filter(~tidy))
     cleaned = identity.with_key(numbers).select(pl.col("invoice_key").alias("own"), "cleaning")
     cleaned = pl.concat([rows.filter(~tidy), cleaned], how="horizontal").with_columns(identity.stated_number(numbers))
     keyed = pl.concat([plain, cleaned])
@@ -254,7 +228,7 @@ def _reopened(case: Case, news: pl.DataFrame) -> pl.DataFrame:
 
 def _compared(case: Case, pairs: pl.DataFrame) -> pl.DataFrame:
     """Add `differences` and `other_amount` to pairs of rows."""
-    ours, theirs = case.ledger.values[pairs["ledger_row"]], case.platform.values[pairs["platform_row"]]
+    ours, theirs = case.ledger.values_at(pairs["ledger_row"]), case.platform.values_at(pairs["platform_row"])
     return pl.concat([pairs, comparison.apart(ours, theirs, tolerance=case.tolerance)], how="horizontal")
 
 
@@ -297,8 +271,8 @@ def _decided(case: Case, rows: pl.DataFrame, outcome: str) -> Case:
     found = rows.with_columns(outcome=pl.lit(outcome, dtype=_OUTCOME))
     return replace(
         case,
-        left=_without(case.left, rows["ledger_row"], len(case.ledger.text)),
-        right=_without(case.right, rows["platform_row"], len(case.platform.text)),
+        left=_without(case.left, rows["ledger_row"], len(case.ledger.whole)),
+        right=_without(case.right, rows["platform_row"], len(case.platform.whole)),
         found=(*case.found, found),
     )
 
