@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def read_backups(
 
 
 def every_file(reading: Reading, root: Path) -> pl.DataFrame:
-    """Return table invoice_files with the files that could not be read as invoices too, for they must be backed up as well.
+    """Return table invoice_files with the files that could not be read as invoices: they must be backed up too.
 
     Args:
         reading: of table invoice_files; a file set aside is hashed and gets its path, size, time, role and SHA-256.
@@ -156,7 +157,9 @@ def _canonical(origin: Origin, root: Path, headings: Mapping[str, str]) -> Readi
         if rows and job_lists.preset_of(list(rows[0][1])):
             return None
     kinds = [table for table in tables.recognise(origin.path, headings=headings) if table in TABLES]
-    reading: Reading = tables.read(origin.path, table=kinds[0] if kinds else "backups", headings=headings, root=root)
+    reading: Reading = tables.read(
+        origin.path, table=kinds[0] if kinds else "backups", headings=headings, root=root, tz=origin.tz
+    )
     return reading
 
 
@@ -164,34 +167,26 @@ def _read(origin: Origin) -> Found:
     """Read one file or folder by its form.
 
     Raises:
-        SourceError: it is none that is known, or damaged.
+        SourceError: it is damaged, or not what its name says.
     """
     name = origin.path.name.lower()
     try:
         if origin.path.is_dir():
             return _read_folder(origin)
-        if name.endswith(TAR):
-            return manifests.read_tar(origin, _manifest_beside(origin.path))
-        data = origin.path.read_bytes()
-        if name.endswith(".jsonl"):
-            return _read_lines(data, origin)
-        text = job_lists.decoded(data)
-        if name.endswith(".wal.txt"):
-            return databases.read_wal(text, origin)
-        if name.endswith((".sha256", ".sha256sum")):
-            return Found() if _tar_beside(origin.path) else manifests.read_sums(text, origin)
-        if name.endswith(databases.INFO):
-            return databases.read_info([text], origin)
-        if name.endswith(".json"):
-            return _read_json(text, origin)
-        rows = job_lists.rows_of(text)
-        if rows and (preset := job_lists.preset_of(list(rows[0][1]))):
-            return job_lists.read_jobs(rows, preset, origin)
+        reader = next((reader for endings, reader in READERS if name.endswith(endings)), None)
+        return reader(origin) if reader else _unknown()
     except AuditError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OSError, pl.exceptions.PolarsError) as error:
         raise SourceError(f"{origin.name}: cannot be read as a backup catalogue ({error}); export it again.") from error
-    return Found(set_aside=[(1, "no backup catalogue, listing or manifest that is known", "")])
+
+
+def _unknown() -> Found:
+    return Found(set_aside=[(1, "no backup catalogue, listing or manifest that is known", "")], rows_in=1)
+
+
+def _text(origin: Origin) -> str:
+    return job_lists.decoded(origin.path.read_bytes())
 
 
 def _read_folder(origin: Origin) -> Found:
@@ -200,66 +195,82 @@ def _read_folder(origin: Origin) -> Found:
         return manifests.read_bag(origin)
     if (manifest := folder / "manifest.json").is_file():
         return inventories.read_inventory(json.loads(manifest.read_text(encoding="utf-8")), origin)
+    names = (*databases.CHECKPOINTS, *databases.INFO)
     texts = [
-        (folder / name).read_text(encoding="utf-8", errors="replace")
-        for name in (*databases.CHECKPOINTS, *databases.INFO)
-        if (folder / name).is_file()
+        (folder / name).read_text(encoding="utf-8", errors="replace") for name in names if (folder / name).is_file()
     ]
     return databases.read_info(texts, origin)
 
 
-def _read_lines(data: bytes, origin: Origin) -> Found:
+def _read_tar(origin: Origin) -> Found:
+    return manifests.read_tar(origin, _manifest_beside(origin.path))
+
+
+def _read_sums(origin: Origin) -> Found:
+    """Read a manifest; one that lies beside its tar is read with it."""
+    stem = origin.path.name.rpartition(".")[0]
+    beside = (stem, *(stem + ending for ending in TAR))
+    if any(name.lower().endswith(TAR) and origin.path.with_name(name).is_file() for name in beside):
+        return Found()
+    return manifests.read_sums(_text(origin), origin)
+
+
+def _read_lines(origin: Origin) -> Found:
     """Read the content of one backup: restic's begins with the snapshot, borg's knows the owner of every file."""
+    data = origin.path.read_bytes()
     if not data.strip():
-        return Found(set_aside=[(1, "empty", "")])
+        return Found(set_aside=[(1, "empty", "")], rows_in=1)
     first = json.loads(data.split(b"\n", 1)[0])
     if "struct_type" in first or "message_type" in first:
         return restic.read_listing(data, origin)
     return borg.read_listing(data, origin)
 
 
-def _read_json(text: str, origin: Origin) -> Found:
-    """Read a catalogue by what it holds; the outputs of checks are read with the table of checks, not here."""
-    if not text.strip():
-        return Found(set_aside=[(1, "empty", "")])
-    try:
-        content: Any = json.loads(text)
-    except ValueError:
-        if "\n{" in text and text.lstrip().startswith("{"):
-            return Found()
-        raise
+def _read_json(origin: Origin) -> Found:
+    """Read a catalogue by what it holds; the output of a check is no catalogue and is read with the table of checks."""
+    text = _text(origin)
+    content: Any = json.loads(text)
     if content == []:
         return Found()
-    if restic.is_snapshots(content):
-        return restic.read_snapshots(content, text, origin)
-    if borg.is_catalogue(content):
-        return borg.read_catalogue(content, text, origin)
-    if databases.is_pgbackrest(content):
-        return databases.read_pgbackrest(content, text, origin)
-    if manifests.is_rclone(content):
-        return manifests.read_rclone(content, origin)
-    if inventories.is_inventory(content):
-        return inventories.read_inventory(content, origin)
     if isinstance(content, dict) and "total_file_count" in content and origin.backup_id:
         return restic.read_stats(content, origin)
-    return Found(set_aside=[(1, "no backup catalogue, listing or manifest that is known", "")])
+    for is_kind, read in CATALOGUES:
+        if is_kind(content):
+            return read(content, text, origin)
+    return _unknown()
+
+
+def _read_jobs(origin: Origin) -> Found:
+    rows = job_lists.rows_of(_text(origin))
+    preset = job_lists.preset_of(list(rows[0][1])) if rows else None
+    return job_lists.read_jobs(rows, preset, origin) if preset else _unknown()
 
 
 def _manifest_beside(path: Path) -> Path | None:
-    stem = next(
-        path.name[: -len(ending)] for ending in sorted(TAR, key=len, reverse=True) if path.name.lower().endswith(ending)
-    )
-    options = (path.with_name(f"{stem}.sha256"), path.with_name(f"{path.name}.sha256"))
+    """Return the sha256sum manifest of a tar: of the same name with another ending, or with one more."""
+    ending = next(ending for ending in sorted(TAR, key=len, reverse=True) if path.name.lower().endswith(ending))
+    options = (path.with_name(f"{path.name[: -len(ending)]}.sha256"), path.with_name(f"{path.name}.sha256"))
     return next((option for option in options if option.is_file()), None)
 
 
-def _tar_beside(path: Path) -> bool:
-    stem = path.name.rpartition(".")[0]
-    return any(
-        (path.with_name(stem + ending)).is_file()
-        for ending in ("", *TAR)
-        if stem + ending != path.name and (stem + ending).lower().endswith(TAR)
-    )
+# What a file holds is told by its ending; the first that fits counts.
+READERS: tuple[tuple[tuple[str, ...], Callable[[Origin], Found]], ...] = (
+    (TAR, _read_tar),
+    ((".jsonl",), _read_lines),
+    ((".json",), _read_json),
+    ((".wal.txt",), lambda origin: databases.read_wal(_text(origin), origin)),
+    ((".sha256", ".sha256sum"), _read_sums),
+    (databases.INFO, lambda origin: databases.read_info([_text(origin)], origin)),
+    ((".csv", ".tsv", ".txt"), _read_jobs),
+)
+# What a JSON catalogue is, is told by what it holds.
+CATALOGUES: tuple[tuple[Callable[[Any], bool], Callable[[Any, str, Origin], Found]], ...] = (
+    (restic.is_snapshots, restic.read_snapshots),
+    (borg.is_catalogue, borg.read_catalogue),
+    (databases.is_pgbackrest, databases.read_pgbackrest),
+    (manifests.is_rclone, lambda content, _text, origin: manifests.read_rclone(content, origin)),
+    (inventories.is_inventory, lambda content, _text, origin: inventories.read_inventory(content, origin)),
+)
 
 
 def _set_aside(found: Sequence[tuple[Origin, Found]]) -> pl.DataFrame:

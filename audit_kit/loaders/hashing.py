@@ -15,7 +15,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import polars as pl
 from tqdm import tqdm
@@ -111,7 +111,7 @@ def _digests(files: pl.DataFrame, *, progress: bool) -> list[str]:
     """Return the hash of every file, in order."""
     places = files["at"].to_list()
     workers = min(os.cpu_count() or 1, 8)
-    if workers == 1 or len(places) < FEW_FILES and (files["size"].sum() or 0) < FEW_BYTES:
+    if workers == 1 or (len(places) < FEW_FILES and (files["size"].sum() or 0) < FEW_BYTES):
         return [_checked(place, _here(place)) for place in places]
     # By size, largest first, dealt out in turn: every process gets as many bytes as the others.
     order = files["size"].arg_sort(descending=True).to_list()
@@ -138,7 +138,7 @@ def _checked(place: str, answer: str) -> str:
     return answer
 
 
-def _answers(places: Sequence[str], bar: tqdm[None]) -> Iterator[str]:
+def _answers(places: Sequence[str], bar: tqdm[Never]) -> Iterator[str]:
     """Yield what one process of its own says of every file, in order."""
     with tempfile.TemporaryFile("w+", encoding="ascii") as questions:
         questions.write("\n".join(places))
@@ -152,7 +152,7 @@ def _answers(places: Sequence[str], bar: tqdm[None]) -> Iterator[str]:
             raise SourceError(f"a process that hashes files ended with code {process.returncode}; try again.")
 
 
-def _bar(total: int, *, shown: bool) -> tqdm[None]:
+def _bar(total: int, *, shown: bool) -> tqdm[Never]:
     return tqdm(total=total, unit="file", desc="sha256", disable=not shown, file=sys.stderr, leave=False)
 
 

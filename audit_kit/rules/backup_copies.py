@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -54,7 +53,7 @@ def sites(state: State, words: Words) -> Iterator[dict[str, Any]]:
         )
 
 
-def retention(state: State, coverage: Coverage, words: Words) -> Iterator[dict[str, Any]]:
+def retention(state: State, words: Words) -> Iterator[dict[str, Any]]:
     """BK21: backups expire before the years that the law asks for are over; unknown where no expiry is stated."""
     runs, policy = state.runs.filter("restorable"), state.world.policy
     if runs.is_empty():
@@ -148,17 +147,33 @@ def gaps_of_evidence(state: State, planned: pl.DataFrame, coverage: Coverage, wo
     """BK24: a time, a content or a proof that no catalogue shows; what it would say is unknown, not missing."""
     if state.runs.is_empty():
         yield words.finding("BK24", "nothing", variant="evidence_nothing", state="unknown")
-        return
-    for plan in planned.filter(pl.col("valid_from").is_not_null()).to_dicts():
-        runs = state.runs.filter((pl.col("job") == plan["job"]) & (pl.col("kind") == plan["kind"]))
-        first = runs["start"].min()
-        begins = (
-            plan["valid_from"].replace(tzinfo=ZoneInfo(plan["tz"])).astimezone(schedules.BEIJING).replace(tzinfo=None)
-        )
-        if isinstance(first, datetime) and first - begins > schedules.period(plan["cron"], plan["tz"]):
+    yield from _gaps_in_time(state, planned, words)
+    yield from _gaps_in_content(state, coverage, words)
+
+
+def _gaps_in_time(state: State, planned: pl.DataFrame, words: Words) -> Iterator[dict[str, Any]]:
+    for plan in planned.filter("stated").to_dicts():
+        about = {"job": plan["job"], "kind": plan["kind"], "cron": plan["cron"]}
+        first = state.runs.filter(pl.col("job") == plan["job"])["start"].min()
+        begins = schedules.beijing(plan["valid_from"], plan["tz"])
+        if not isinstance(first, datetime):
             yield words.finding(
-                "BK24", plan["job"], plan["kind"], begins, state="unknown", job=plan["job"], begins=begins, first=first
+                "BK24",
+                plan["job"],
+                plan["kind"],
+                "no runs",
+                variant="evidence_no_runs",
+                state="unknown",
+                severity="high",
+                **about,
             )
+        elif begins and first - begins > schedules.period(plan["cron"], plan["tz"]):
+            yield words.finding(
+                "BK24", plan["job"], plan["kind"], begins, state="unknown", begins=begins, first=first, **about
+            )
+
+
+def _gaps_in_content(state: State, coverage: Coverage, words: Words) -> Iterator[dict[str, Any]]:
     for held in coverage.held:
         by_name = held.files.filter(~pl.col("by_hash")).height
         if by_name:
@@ -176,3 +191,42 @@ def gaps_of_evidence(state: State, planned: pl.DataFrame, coverage: Coverage, wo
     )
     for repo in unlisted["repo_id"].unique().sort():
         yield words.finding("BK24", repo, "unlisted", variant="evidence_unlisted", state="unknown", repo=repo)
+    for row in _short_listings(state).to_dicts():
+        yield words.finding(
+            "BK24",
+            row["repo_id"],
+            row["backup_id"],
+            "short",
+            variant="evidence_short",
+            state="unknown",
+            repo=row["repo_id"],
+            backup=row["short"],
+            files=row["files"],
+            listed=row["listed"],
+            source=(row["source_file"], row["source_row"]),
+        )
+
+
+def _short_listings(state: State) -> pl.DataFrame:
+    """Return the runs whose listing has fewer files than the catalogue counts, with `listed`."""
+    listing = state.world.backup_listing.filter(pl.col("first_ord").is_not_null())
+    changes = pl.concat(
+        [
+            listing.select("repo_id", ord=pl.col("first_ord").cast(pl.Int64), change=pl.lit(1, pl.Int64)),
+            listing.select("repo_id", ord=pl.col("last_ord").cast(pl.Int64) + 1, change=pl.lit(-1, pl.Int64)),
+        ]
+    )
+    totals = (
+        changes.group_by("repo_id", "ord")
+        .agg(pl.col("change").sum())
+        .sort("repo_id", "ord")
+        .with_columns(listed=pl.col("change").cum_sum().over("repo_id"))
+    )
+    return (
+        state.runs.with_columns(pl.col("ord").cast(pl.Int64))
+        .sort("ord")
+        .join_asof(
+            totals.select("repo_id", "ord", "listed").sort("ord"), on="ord", by="repo_id", check_sortedness=False
+        )
+        .filter((pl.col("listed") > 0) & (pl.col("listed") < pl.col("files").cast(pl.Int64)))
+    )

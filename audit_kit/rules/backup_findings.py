@@ -1,4 +1,4 @@
-"""Findings of area backup: their wording from `backup_causes.toml`, their id from what they are about, not from words."""
+"""Findings of area backup: their wording from `backup_causes.toml`, their id from what they are about."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Words:
     """The wording of one language."""
 
     def __init__(self, lang: str) -> None:
+        """Load the wording of `zh` or `en`."""
         self.lang = lang
         self.causes = load("backup_causes")["causes"]
 

@@ -1,4 +1,4 @@
-"""What is known of a company's backups, put in order: one row a run, which of them could be restored, which were checked.
+"""What is known of a company's backups, in order: one row a run, which could be restored, which were checked.
 
 Listed is not verified. A run is restorable when it ended well, is still there, has all it needs and is whole; it is
 verified when a check of level 2 or higher covered it, was good, and no later check found damage. Now is `taken_at`.
@@ -58,6 +58,7 @@ class State:
     """
 
     def __init__(self, world: BackupWorld) -> None:
+        """Put the world's runs in order and prove what can be proved of them."""
         self.world = world
         runs = _ordered(world.backups, world.taken_at)
         self.own_checks = _full_ids(

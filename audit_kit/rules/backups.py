@@ -13,27 +13,18 @@ import polars as pl
 
 from audit_kit import resources
 from audit_kit.identity import with_key
-from audit_kit.rules import backup_copies, backup_series, chains, recovery, schedules, verification
+from audit_kit.rules import backup_copies, backup_invoices, backup_series, chains, recovery, schedules, verification
 from audit_kit.rules.backup_findings import Words, frame
 from audit_kit.rules.backup_world import BackupWorld
-from audit_kit.rules.coverage import LISTED, NOWHERE, VERIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import timedelta
 
     from audit_kit.rules.backup_world import State
-    from audit_kit.rules.coverage import Coverage
 
 __all__ = ["BackupAudit", "BackupWorld", "audit_backups", "backup_keys"]
 
-BY_MONTH = {
-    "month": pl.String(),
-    "role": pl.String(),
-    "covered": pl.UInt32(),
-    "unverified": pl.UInt32(),
-    "uncovered": pl.UInt32(),
-}
 RULES = {
     "id": pl.String(),
     "text": pl.String(),
@@ -51,8 +42,8 @@ class BackupAudit:
     """What an audit of backups says.
 
     `findings`: schema.Findings. `slots`: `job`, `kind`, `due`, `started_at`, `backup_id`, `state` (ok, late, missing,
-    unknown). `incidents`: `job`, `kind`, `first_due`, `last_due`, `slots`, `next_good`. `recovery_points`: `at` (hourly),
-    `series` (listed, restorable, verified), `minutes`. `coverage`: `month`, `role`, files `covered`, `unverified`,
+    unknown). `incidents`: `job`, `kind`, `first_due`, `last_due`, `slots`, `next_good`. `recovery_points`: `at` (every
+    hour), `series` (listed, restorable, verified), `minutes`. `coverage`: `month`, `role`, files `covered`, `unverified`,
     `uncovered`. `rules`: `id`, `text`, `source`, `edition`, `valid_from`, `state` (pass, fails, unknown), `findings`.
     """
 
@@ -79,8 +70,8 @@ def audit_backups(world: BackupWorld, *, lang: str = "zh") -> BackupAudit:
         with_key(world.ledger).with_row_index("ledger_row").select("ledger_row", "invoice_key", "gross", "issued_at")
     )
     found = [
-        *uncovered(state, coverage, ledger, words),
-        *one_copy(state, coverage, words),
+        *backup_invoices.uncovered(state, coverage, ledger, words),
+        *backup_invoices.one_copy(state, coverage, words),
         *missing(state, incidents, planned, words),
         *late(state, slots, words),
         *broken_chains(state, words),
@@ -96,7 +87,7 @@ def audit_backups(world: BackupWorld, *, lang: str = "zh") -> BackupAudit:
         *backup_series.warnings(state, words),
         *backup_series.clocks(state, words),
         *backup_copies.sites(state, words),
-        *backup_copies.retention(state, coverage, words),
+        *backup_copies.retention(state, words),
         *backup_copies.schedule_against_policy(state, planned, words),
         *backup_copies.store_against_catalogue(state, words),
         *backup_copies.gaps_of_evidence(state, planned, coverage, words),
@@ -107,131 +98,13 @@ def audit_backups(world: BackupWorld, *, lang: str = "zh") -> BackupAudit:
         slots=slots,
         incidents=incidents,
         recovery_points=recovery.points(state),
-        coverage=by_month(coverage, ledger),
+        coverage=backup_invoices.by_month(coverage, ledger),
         rules=judged(findings, nothing=state.runs.is_empty(), lang=lang),
     )
 
 
-def uncovered(state: State, coverage: Coverage, ledger: pl.DataFrame, words: Words) -> Iterator[dict[str, Any]]:
-    """BK01, BK02 and BK03: an invoice in no verified backup, in none at all, or only with another content."""
-    if state.runs.is_empty():
-        return
-    if coverage.files.is_empty() or not coverage.repositories:
-        yield from _by_number(state, coverage, ledger, words)
-        return
-    bad = coverage.invoices.filter((pl.col("level") < VERIFIED) | pl.col("differs"))
-    rows = bad.join(coverage.file_levels.select("file", "path", "sha256", "last_ord", "repo"), on="file", how="left")
-    other = {row["file"]: (held.repo_id, row) for held in coverage.held for row in held.differing.to_dicts()}
-    differing = _first_differing(coverage, set(other))
-    names = _names(state)
-    for row in rows.sort("invoice_key").to_dicts():
-        key = row["invoice_key"]
-        if row["differs"]:
-            yield _differs(words, coverage, key, differing[key], *other[differing[key]], names)
-            if row["level"] in (NOWHERE, VERIFIED):
-                continue
-        cause = "BK02" if row["level"] == NOWHERE else "BK01"
-        repo = None if row["repo"] is None else coverage.held[row["repo"]].repo_id
-        yield words.finding(
-            cause,
-            invoice_key=key,
-            variant="evidence_listed" if row["level"] == LISTED else "evidence",
-            key=key,
-            path=row["path"],
-            sha256=row["sha256"],
-            repo=repo,
-            backup=names.get((repo, row["last_ord"])),
-        )
-
-
-def _first_differing(coverage: Coverage, files: set[int]) -> dict[str, int]:
-    """Return the first file with another content of every invoice that has one."""
-    of_invoice = coverage.files.filter(pl.col("file").is_in(list(files)) & pl.col("invoice_key").is_not_null())
-    return dict(of_invoice.sort("file", descending=True).select("invoice_key", "file").iter_rows())
-
-
-def _differs(
-    words: Words,
-    coverage: Coverage,
-    key: str,
-    file: int,
-    repo: str,
-    held: dict[str, Any],
-    names: dict[tuple[str | None, int | None], str],
-) -> dict[str, Any]:
-    own = coverage.files.row(file, named=True)
-    return words.finding(
-        "BK03",
-        invoice_key=key,
-        variant="evidence" if held["hash"] and own["sha256"] else "evidence_size",
-        key=key,
-        path=own["path"],
-        sha256=own["sha256"],
-        size=own["size"],
-        mtime=own["mtime"],
-        repo=repo,
-        backup=names.get((repo, held["last_ord"])),
-        other_hash=held["hash"],
-        other_size=held["size"],
-    )
-
-
-def _names(state: State) -> dict[tuple[str | None, int | None], str]:
-    """Return the short id of every backup by repository and ordinal."""
-    return {(repo, ord_): short for repo, ord_, short in state.runs.select("repo_id", "ord", "short").iter_rows()}
-
-
-def _by_number(state: State, coverage: Coverage, ledger: pl.DataFrame, words: Words) -> Iterator[dict[str, Any]]:
-    """Judge the ledger's invoices by the numbers in the names that backups list, where no archive is there to compare."""
-    wanted = ledger["invoice_key"].drop_nulls().unique(maintain_order=True)
-    seen = coverage.numbers
-    if seen.is_empty() or wanted.is_empty():
-        yield words.finding("BK02", "unknown", variant="evidence_unknown", state="unknown", count=len(wanted))
-        return
-    levels = dict(seen.group_by("invoice_key").agg(pl.col("level").max()).iter_rows())
-    for key in wanted:
-        level = levels.get(key, NOWHERE)
-        if level < VERIFIED:
-            yield words.finding(
-                "BK02" if level == NOWHERE else "BK01", invoice_key=key, variant="evidence_by_number", key=key
-            )
-
-
-def one_copy(state: State, coverage: Coverage, words: Words) -> Iterator[dict[str, Any]]:
-    """BK04: an invoice that fewer repositories hold than policy asks; one finding where hardly any repository is there."""
-    wanted = state.world.policy.copies
-    if coverage.files.is_empty() or not coverage.repositories or wanted < 2:  # noqa: PLR2004 (one copy is no copy more)
-        return
-    few = coverage.invoices.filter(
-        (pl.col("level") > LISTED) & (pl.col("copies") < wanted) & (pl.col("copies") > 0)
-    ).sort("invoice_key")
-    if few.is_empty():
-        return
-    if len(coverage.repositories) < wanted:
-        yield words.finding(
-            "BK04", "all", variant="evidence_all", count=few.height, repos=coverage.repositories, wanted=wanted
-        )
-        return
-    holders = _holders(coverage, few)
-    for key, copies in few.select("invoice_key", "copies").iter_rows():
-        yield words.finding("BK04", invoice_key=key, key=key, copies=copies, wanted=wanted, repos=holders.get(key, []))
-
-
-def _holders(coverage: Coverage, invoices: pl.DataFrame) -> dict[str, list[str]]:
-    """Return the repositories that hold a file of each invoice."""
-    files = coverage.files.select("file", "invoice_key").join(
-        invoices.select("invoice_key"), on="invoice_key", how="semi"
-    )
-    held: dict[str, list[str]] = {}
-    for one in coverage.held:
-        keys = files.join(one.files.filter(pl.col("level") > LISTED), on="file", how="semi")["invoice_key"].unique()
-        for key in keys:
-            held.setdefault(key, []).append(one.repo_id)
-    return held
-
-
 def missing(state: State, incidents: pl.DataFrame, planned: pl.DataFrame, words: Words) -> Iterator[dict[str, Any]]:
-    """BK05: consecutive slots of a job without a run that ended well; critical where the gap is over the policy's RPO."""
+    """BK05: consecutive slots of a job without a run that ended well; critical where the gap is over the RPO."""
     plan = {(row["job"], row["kind"]): row for row in planned.to_dicts()}
     good = state.runs.filter(pl.col("status") == "ok", pl.col("start").is_not_null())
     for row in incidents.to_dicts():
@@ -253,37 +126,35 @@ def missing(state: State, incidents: pl.DataFrame, planned: pl.DataFrame, words:
 
 
 def late(state: State, slots: pl.DataFrame, words: Words) -> Iterator[dict[str, Any]]:
-    """BK06: a run that came late, never ended, or began before the one before it had ended."""
-    known = {(row["job"], row["backup_id"]): row for row in state.runs.to_dicts()}
+    """BK06: a run that never ended, came late, or began before the one before it had ended; one finding a run."""
+    runs = {(row["job"], row["backup_id"]): row for row in state.runs.to_dicts()}
     due = {(row["job"], row["backup_id"]): row["due"] for row in slots.drop_nulls("backup_id").to_dicts()}
-    for row in slots.filter(pl.col("state") == "late").to_dicts():
-        run = known[row["job"], row["backup_id"]]
-        minutes = (row["started_at"] - row["due"]).total_seconds() / 60
-        yield _run(words, run, "evidence", row["due"], minutes=minutes)
+    faults: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
     for run in schedules.unfinished(state.runs).to_dicts():
-        yield _run(words, run, "evidence_unfinished", due.get((run["job"], run["backup_id"]), run["start"]))
+        faults[run["job"], run["backup_id"]] = "evidence_unfinished", {}
+    for row in slots.filter(pl.col("state") == "late").to_dicts():
+        minutes = (row["started_at"] - row["due"]).total_seconds() / 60
+        faults.setdefault((row["job"], row["backup_id"]), ("evidence", {"minutes": minutes}))
     for run in schedules.overlapping(state.runs).to_dicts():
-        about = due.get((run["job"], run["backup_id"]), run["start"])
-        yield _run(words, run, "evidence_overlap", about, until=run["until"], previous=run["previous"])
-
-
-def _run(words: Words, run: dict[str, Any], variant: str, due: object, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    return words.finding(
-        "BK06",
-        run["repo_id"],
-        run["backup_id"],
-        variant,
-        variant=variant,
-        job=run["job"],
-        kind=run["kind"],
-        backup=run["short"],
-        due=due,
-        start=run["start"],
-        finish=run["finished_at"],
-        raw=run["raw_status"],
-        source=(run["source_file"], run["source_row"]),
-        **more,
-    )
+        more = {"until": run["until"], "previous": run["previous"]}
+        faults.setdefault((run["job"], run["backup_id"]), ("evidence_overlap", more))
+    for key, (variant, more) in faults.items():
+        run = runs[key]
+        yield words.finding(
+            "BK06",
+            run["repo_id"],
+            run["backup_id"],
+            variant=variant,
+            job=run["job"],
+            kind=run["kind"],
+            backup=run["short"],
+            due=due.get(key) or schedules.due_before(slots, run) or run["start"],
+            start=run["start"],
+            finish=run["finished_at"],
+            raw=run["raw_status"],
+            source=(run["source_file"], run["source_row"]),
+            **more,
+        )
 
 
 def broken_chains(state: State, words: Words) -> Iterator[dict[str, Any]]:
@@ -342,29 +213,6 @@ def recovery_point(state: State, words: Words) -> Iterator[dict[str, Any]]:
             hours=hours,
             verified=verified and verified[0],
         )
-
-
-def by_month(coverage: Coverage, ledger: pl.DataFrame) -> pl.DataFrame:
-    """Return `month`, `role`, and how many files are covered (verified), unverified and uncovered.
-
-    The month is that of the invoice's issue, in the file or in the ledger; null where neither knows.
-    """
-    issued = (
-        ledger.unique("invoice_key", keep="first").drop_nulls("invoice_key").select("invoice_key", booked="issued_at")
-    )
-    level = pl.col("level")
-    return (
-        coverage.file_levels.join(issued, on="invoice_key", how="left")
-        .group_by(month=pl.coalesce("issued_at", "booked").dt.strftime("%Y-%m"), role="role")
-        .agg(
-            covered=(level == VERIFIED).sum(),
-            unverified=level.is_between(LISTED, VERIFIED, closed="left").sum(),
-            uncovered=(level == NOWHERE).sum(),
-        )
-        .select(list(BY_MONTH))
-        .cast(BY_MONTH)  # type: ignore[arg-type]
-        .sort("month", "role", nulls_last=True)
-    )
 
 
 def judged(findings: pl.DataFrame, *, nothing: bool, lang: str) -> pl.DataFrame:

@@ -33,8 +33,8 @@ BASE = r"[^/\\]+$"
 class Held:
     """What one repository holds of the archive.
 
-    `files`: `file` (position in the archive), `level`, `last_ord`, `by_hash`, one row a file that it holds. `differing`:
-    `file`, `path_norm`, `hash`, `size`, `last_ord`: another content under the same path. `timeless`: the archive's
+    `files`: `file` (position in the archive), `level`, `last_ord`, `by_hash`, one row a file that it holds.
+    `differing`: `file`, `path_norm`, `hash`, `size`, `last_ord`: another content under the same path. `timeless`: the archive's
     times were lost in copying and had to be left aside.
     """
 
@@ -48,6 +48,7 @@ class Coverage:
     """The archive's files and invoices against all repositories."""
 
     def __init__(self, state: State) -> None:
+        """Match the archive's files against the listing of every repository."""
         self.state = state
         self.files = archive(state.world.invoice_files)
         listing = state.world.backup_listing.filter(pl.col("first_ord").is_not_null())
@@ -69,7 +70,7 @@ class Coverage:
 
     @cached_property
     def numbers(self) -> pl.DataFrame:
-        """Return `invoice_key`, `repo_id`, `level`, `last_ord` of the invoice numbers in the names that backups list."""
+        """Return `invoice_key`, `repo_id`, `level`, `last_ord` of the invoice numbers in listed names."""
         nothing = pl.DataFrame(
             schema={"invoice_key": pl.String, "repo_id": pl.String, "level": pl.UInt8, "last_ord": pl.UInt32}
         )
@@ -111,7 +112,7 @@ class Coverage:
 
     @cached_property
     def invoices(self) -> pl.DataFrame:
-        """Return `invoice_key`, `level` (the lowest of its files), `copies`, `file` (the first of the worst), `differs`."""
+        """Return `invoice_key`, `level` (the lowest of its files), `copies`, `file` (the first such), `differs`."""
         required = self.file_levels.filter(pl.col("invoice_key").is_not_null() & pl.col("required"))
         worst = required.group_by("invoice_key", maintain_order=True).agg(
             pl.col("level").min(),
@@ -171,7 +172,7 @@ def archive(invoice_files: pl.DataFrame) -> pl.DataFrame:
 
 
 def numbered(name: pl.Expr) -> pl.Expr:
-    """Return the invoice number that stands in a name: 20 digits, or the code and number of an old invoice; else null."""
+    """Return the invoice number in a name: 20 digits, or code and number of an old invoice; else null."""
     return name.str.extract(NUMBER).str.replace_all(r"\D", "")
 
 
@@ -233,7 +234,7 @@ def _by_path(files: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, boo
 
 
 def _same_path(rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
-    """Return pairs of a listed and an archived file whose paths end alike; the archive's columns, the listing's `_held`.
+    """Return pairs of a listed and an archived file whose paths end alike; the listing's columns end in `_held`.
 
     One path must be the end of the other; where a name is the only one of its kind in the archive, the name is enough.
     """

@@ -22,7 +22,7 @@ MINUTE = 60_000_000
 
 
 def steps(state: State, series: str) -> pl.DataFrame:
-    """Return `ready_at`, `point`: from when the newest moment that could be brought back was `point`; only improvements.
+    """Return `ready_at`, `point`: from when on `point` was the newest moment that could be brought back.
 
     Copies are left aside: the scan of a store is no backup run.
     """

@@ -8,6 +8,8 @@ cron expression is read in its own zone. Ranges include their start and exclude 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import pairwise
+from math import log2
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -54,13 +56,15 @@ PLANS = {
     "valid_from": pl.Datetime("us"),
     "valid_to": pl.Datetime("us"),
     "stated": pl.Boolean(),
+    "counts": pl.List(pl.String()),
 }
 
 
 def plans(state: State) -> pl.DataFrame:
-    """Return the schedule of every job: its own rows, else what the policy asks of its kind; `stated` tells which.
+    """Return the schedule of every job: its own rows, else what the policy asks; `stated` tells which.
 
-    A snapshot job without a row is held to the policy's expression whose period is nearer to its own rhythm, since a
+    `counts` are the kinds of runs that fill a slot. To the policy's incremental slots a full backup counts as well. A
+    snapshot job without a row is held to the policy's expression whose period is nearer to its own rhythm, since a
     snapshot is full and incremental at once.
     """
     policy, schedule = state.world.policy, state.world.schedule
@@ -70,13 +74,17 @@ def plans(state: State) -> pl.DataFrame:
         pl.col("tol_early").fill_null(GRACE_MINUTES),
         pl.col("tol_late").fill_null(policy.tolerance_minutes),
         stated=pl.lit(value=True),
+        counts=pl.concat_list(pl.col("kind").cast(pl.String)),
     )
     rows = []
-    for (job, kind), runs in state.runs.group_by(["job", "kind"], maintain_order=True):
-        if kind in UNSCHEDULED or job in set(own["job"]):
-            continue
-        if cron := _policy_cron(kind, runs["start"].drop_nulls().sort(), policy):
-            rows.append({"job": job, "kind": kind, "cron": cron})
+    unplanned = state.runs.filter(~pl.col("job").is_in(own["job"].implode()) & ~pl.col("kind").is_in(UNSCHEDULED))
+    merged = unplanned.with_columns(
+        kind=pl.when(pl.col("kind").is_in(PART_KINDS)).then(pl.lit("incr")).otherwise("kind")
+    )
+    for (job, kind), runs in merged.group_by(["job", "kind"], maintain_order=True):
+        if cron := _policy_cron(str(kind), runs["start"].drop_nulls().sort(), policy):
+            counts = [*PART_KINDS, "full"] if kind == "incr" else [kind]
+            rows.append({"job": job, "kind": kind, "cron": cron, "counts": counts})
     held = pl.DataFrame(rows, schema=PLANS).with_columns(
         tz=pl.lit(policy.tz),
         tol_early=pl.lit(GRACE_MINUTES),
@@ -89,7 +97,7 @@ def plans(state: State) -> pl.DataFrame:
 def _policy_cron(kind: str, starts: pl.Series, policy: BackupPolicy) -> str | None:
     if kind == "full":
         return policy.full
-    if kind in PART_KINDS:
+    if kind == "incr":
         return policy.incremental
     if policy.full is None or policy.incremental is None:
         return policy.incremental or policy.full
@@ -101,8 +109,6 @@ def _policy_cron(kind: str, starts: pl.Series, policy: BackupPolicy) -> str | No
 
 def _ratio(rhythm: float, wanted: timedelta) -> float:
     """Return how far a rhythm is from a period, as a power of two."""
-    from math import log2  # noqa: PLC0415
-
     return log2(max(rhythm, 1) / max(wanted.total_seconds(), 1))
 
 
@@ -137,62 +143,73 @@ def period(cron: str, tz: str) -> timedelta:
         due.append(tick)
         if len(due) > 100:  # noqa: PLR2004 (enough for a week of hours)
             break
-    return max((later - earlier for earlier, later in zip(due, due[1:], strict=False)), default=timedelta(days=800))
+    return max((later - earlier for earlier, later in pairwise(due)), default=timedelta(days=800))
 
 
 def slots(state: State, planned: pl.DataFrame) -> pl.DataFrame:
-    """Return `job`, `kind`, `due`, `started_at`, `backup_id`, `state`: every slot up to now, with the run that filled it.
+    """Return `job`, `kind`, `due`, `started_at`, `backup_id`, `state`: every slot up to now with its run.
 
-    ok and late: a run that ended well; missing: none did; unknown: before the first run that the catalogue shows,
-    where earlier ones may have been deleted on purpose. A slot whose lateness is not over yet is not judged.
+    ok and late: a run that ended well; missing: none did; unknown: before the first run that the catalogue shows of the
+    job, where earlier ones may have been deleted on purpose, or a run of which nothing says how it ended. A slot whose
+    lateness is not over yet is not judged.
     """
     frames = [pl.DataFrame(schema=SLOTS)]
+    started = state.runs.filter(pl.col("start").is_not_null()).sort("start")
     for plan in planned.to_dicts():
-        runs = state.runs.filter(
-            (pl.col("job") == plan["job"]) & (pl.col("kind") == plan["kind"]) & pl.col("start").is_not_null()
-        ).sort("start")
-        frames.append(_slots_of(plan, runs, state.world.taken_at))
+        of_job = started.filter(pl.col("job") == plan["job"])
+        runs = of_job.filter(pl.col("kind").is_in(plan["counts"]))
+        frames.append(_slots_of(plan, runs, of_job["start"].min(), state.world.taken_at))
     return (
         pl.concat(frames).unique(["job", "kind", "due"], keep="first", maintain_order=True).sort("job", "kind", "due")
     )
 
 
-def _slots_of(plan: dict[str, Any], runs: pl.DataFrame, now: datetime) -> pl.DataFrame:
+def _slots_of(plan: dict[str, Any], runs: pl.DataFrame, first_seen: datetime | None, now: datetime) -> pl.DataFrame:
     early, late = timedelta(minutes=plan["tol_early"]), timedelta(minutes=plan["tol_late"])
-    zone = ZoneInfo(plan["tz"])
-    begins = _local(plan["valid_from"], zone) or (runs["start"][0] - early if runs.height else None)
+    begins = beijing(plan["valid_from"], plan["tz"]) or (first_seen and first_seen - early)
     if begins is None:
         return pl.DataFrame(schema=SLOTS)
-    ends = min(filter(None, (_local(plan["valid_to"], zone), now - late)))
+    ends = min(filter(None, (beijing(plan["valid_to"], plan["tz"]), now - late)))
     due = pl.DataFrame({"due": list(ticks(plan["cron"], plan["tz"], begins, ends))}, schema={"due": pl.Datetime("us")})
     opened = due.with_columns(opens=pl.col("due") - early).sort("opens")
-    good = runs.filter(pl.col("status") == "ok").select("backup_id", started_at="start").sort("started_at")
-    filled = (
-        good.join_asof(opened, left_on="started_at", right_on="opens", strategy="backward")
-        .drop_nulls("due")
-        .unique("due", keep="first", maintain_order=True)
+    assigned = runs.select("backup_id", "status", started_at="start").join_asof(
+        opened, left_on="started_at", right_on="opens", strategy="backward"
     )
-    first_seen = runs["start"].min()
+    filled = assigned.drop_nulls("due")
+    good = (
+        filled.filter(pl.col("status") == "ok").unique("due", keep="first", maintain_order=True).drop("status", "opens")
+    )
+    unsaid = (
+        filled.filter(pl.col("status").fill_null("unknown") == "unknown")
+        .select("due", unsaid=pl.lit(value=True))
+        .unique()
+    )
     state = (
-        pl.when(pl.col("started_at").is_null())
-        .then(pl.when(pl.col("due") < first_seen).then(pl.lit("unknown")).otherwise(pl.lit("missing")))
-        .when(pl.col("started_at") - pl.col("due") > late)
-        .then(pl.lit("late"))
-        .otherwise(pl.lit("ok"))
+        pl.when(pl.col("started_at").is_not_null())
+        .then(pl.when(pl.col("started_at") - pl.col("due") > late).then(pl.lit("late")).otherwise(pl.lit("ok")))
+        .when(pl.col("unsaid").fill_null(value=False) | (pl.lit(first_seen is None) | (pl.col("due") < first_seen)))
+        .then(pl.lit("unknown"))
+        .otherwise(pl.lit("missing"))
     )
-    if first_seen is None:
-        state = pl.lit("missing")
     return (
-        due.join(filled.select("due", "started_at", "backup_id"), on="due", how="left", maintain_order="left")
+        due.join(good, on="due", how="left", maintain_order="left")
+        .join(unsaid, on="due", how="left", maintain_order="left")
         .with_columns(job=pl.lit(plan["job"]), kind=pl.lit(plan["kind"]), state=state)
         .select(list(SLOTS))
         .cast(SLOTS)  # type: ignore[arg-type]
     )
 
 
-def _local(moment: datetime | None, zone: ZoneInfo) -> datetime | None:
+def due_before(all_slots: pl.DataFrame, run: dict[str, Any]) -> datetime | None:
+    """Return the last slot of a run's job that was due when it began."""
+    of_job = all_slots.filter((pl.col("job") == run["job"]) & (pl.col("due") <= run["start"]))
+    known = of_job.filter(pl.col("kind") == run["kind"])["due"].max() or of_job["due"].max()
+    return known if isinstance(known, datetime) else None
+
+
+def beijing(moment: datetime | None, tz: str) -> datetime | None:
     """Return a moment of a schedule's own zone as Beijing time."""
-    return None if moment is None else moment.replace(tzinfo=zone).astimezone(BEIJING).replace(tzinfo=None)
+    return None if moment is None else moment.replace(tzinfo=ZoneInfo(tz)).astimezone(BEIJING).replace(tzinfo=None)
 
 
 def incidents(all_slots: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:

@@ -33,6 +33,7 @@ class Catalogue:
     """All backups that are known, by repository and id."""
 
     def __init__(self, canonical: pl.DataFrame) -> None:
+        """Begin with the ids of backups that canonical tables name."""
         self.rows: dict[tuple[str, str], dict[str, Any]] = {}
         self._canonical = {
             (row["repo_id"], row["backup_id"]) for row in canonical.select("repo_id", "backup_id").to_dicts()

@@ -22,12 +22,32 @@ ITEMS = {name: pl.String() for name in ("type", "path", "mtime", "sha256")} | {
     "healthy": pl.Boolean(),
 }
 # Options of `borg create` that take a value in the next word.
-VALUED = {
-    "-C", "--compression", "--comment", "--timestamp", "--chunker-params", "-c", "--checkpoint-interval", "--files-cache",
-    "--files-changed", "--stdin-name", "--stdin-user", "--stdin-group", "--stdin-mode", "--filter", "--upload-ratelimit",
-    "--upload-buffer", "--umask", "--remote-path", "--rsh", "--lock-wait", "--exclude-from", "--pattern", "--patterns-from",
-    "--exclude-if-present", "--debug-topic", "--log-level", "--paths-delimiter",
-}  # fmt: skip
+VALUED = frozenset(
+    [
+        "-C",
+        "--compression",
+        "--comment",
+        "--timestamp",
+        "--chunker-params",
+        "-c",
+        "--checkpoint-interval",
+        "--files-cache",
+        "--files-changed",
+        "--stdin-name",
+        "--stdin-user",
+        "--stdin-group",
+        "--stdin-mode",
+        "--filter",
+        "--upload-ratelimit",
+        "--upload-buffer",
+        "--umask",
+        "--remote-path",
+        "--rsh",
+        "--lock-wait",
+        "--debug-topic",
+        "--paths-delimiter",
+    ]
+)
 
 
 def is_catalogue(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)

@@ -147,22 +147,23 @@ def outcome(command: Command, text: str | None, exit_code: int | None) -> tuple[
         text: stdout and stderr; null = not kept.
         exit_code: its exit code; null = not kept.
     """
-    not_run, broken, sound, damaged = _patterns(command.tool if command.tool else "other")
+    not_run, broken, sound, damaged = _patterns(command.tool or "other")
     said = text or ""
-    named = list(dict.fromkeys(hit[1] for pattern in damaged for hit in pattern.finditer(said)))[:MOST_DAMAGED]
-    if any(pattern.search(said) for pattern in not_run):
-        return "unknown", []
-    if any(pattern.search(said) for pattern in broken):
-        return "error", named
-    if any(pattern.search(said) for pattern in sound):
-        return "ok", []
-    if exit_code in resources.load("checks")["exit_codes"]["not_run"]:
-        return "unknown", []
-    if exit_code is None or (exit_code == 0 and text is not None and not said.strip() and not command.silent):
-        return "unknown", []
-    if exit_code == 0 and command.tool == "pgbackrest":
-        return "unknown", []
-    return ("ok", []) if exit_code == 0 else ("error", named)
+    verdicts = ((not_run, "unknown"), (broken, "error"), (sound, "ok"))
+    read = next((word for patterns, word in verdicts if any(pattern.search(said) for pattern in patterns)), None)
+    result = read or _by_code(command, text, exit_code)
+    named = (hit[1] for pattern in damaged for hit in pattern.finditer(said)) if result == "error" else ()
+    return result, list(dict.fromkeys(named))[:MOST_DAMAGED]
+
+
+def _by_code(command: Command, text: str | None, exit_code: int | None) -> str:
+    """Return what an exit code says where the text says nothing; silence counts only for tools known to be silent."""
+    if exit_code is None or exit_code in resources.load("checks")["exit_codes"]["not_run"]:
+        return "unknown"
+    if exit_code:
+        return "error"
+    speaks = command.tool == "pgbackrest" or (text is not None and not text.strip() and not command.silent)
+    return "unknown" if speaks else "ok"
 
 
 @cache

@@ -64,7 +64,7 @@ def _backup(row: Mapping[str, Any], cipher: str | None, origin: Origin) -> dict[
         parent_id=row.get("prior"),
         needs_ids=row.get("reference") or [],
         lsn_from=position(lsn.get("start")) or segment_position(archive.get("start")),
-        lsn_to=position(lsn.get("stop")) or segment_position(archive.get("stop")),
+        lsn_to=position(lsn.get("stop")) or _inside(archive.get("stop")),
         data_time=moment(times.get("stop"), origin),
         started_at=moment(times.get("start"), origin),
         finished_at=moment(times.get("stop"), origin),
@@ -89,6 +89,12 @@ def segment_position(segment: str | None) -> int | None:
     if not segment or len(segment) != 24:  # noqa: PLR2004 (timeline, log and segment, 8 digits each)
         return None
     return (int(segment[8:16], 16) << 32) + int(segment[16:], 16) * SEGMENT_BYTES
+
+
+def _inside(segment: str | None) -> int | None:
+    """Return a position within a WAL segment."""
+    start = segment_position(segment)
+    return None if start is None else start + 1
 
 
 def read_wal(text: str, origin: Origin) -> Found:

@@ -33,7 +33,7 @@ def is_snapshots(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)
 
 def read_snapshots(content: Sequence[Mapping[str, Any]], text: str, origin: Origin) -> Found:
     """Return the snapshots of `restic snapshots --json`."""
-    rows = [inner for row in content for inner in (row["snapshots"] if "snapshots" in row else [row])]
+    rows = [inner for row in content for inner in row.get("snapshots", [row])]
     lines = line_numbers(text, (row["id"] for row in rows))
     return Found(
         backups=[
