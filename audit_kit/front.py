@@ -27,6 +27,7 @@ class Tab:
     """A page of the report: its file, its title, one line on what it answers."""
 
     file: str
+    name: str
     title: str
     about: str
 
@@ -52,7 +53,7 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
     figures = manifest["summary"]
     about = head(manifest, lang=lang)
     files = [{"name": FILE_NAMES[name], "about": w["front"][name]} for name in _FILES]
-    printed = [{"name": tab.file.replace(".html", ".pdf"), "about": tab.title} for tab in tabs] if pdf else []
+    printed = [{"name": tab.file.replace(".html", ".pdf"), "about": tab.name} for tab in tabs] if pdf else []
     return render(
         "front",
         lang=lang,
@@ -206,7 +207,8 @@ def _change(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> 
         }
         for word in (CHANGES if changed else ())
     ]
-    return {"title": w["front"]["change"].format(month=month), "first": changed is None, "tiles": tiles}
+    title = w["front"]["change"].format(month=month) if changed else w["tile"]["change"]
+    return {"title": title, "first": changed is None, "tiles": tiles}
 
 
 def _sources(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -70,6 +70,11 @@ def title_of(notebook: NotebookNode, *, default: str) -> str:
     return default
 
 
+def short(title: str) -> str:
+    """Return what stands before a title's colon: what a tab has room for."""
+    return re.split("[：:]", title)[0].strip()
+
+
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".new-", delete=False, encoding="utf-8") as file:
@@ -117,7 +122,6 @@ def _cells(notebook: NotebookNode, *, lang: str) -> str:
         exclude_input=True,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
-        exclude_anchor_links=True,
         embed_images=True,
         language_code=lang,
     )

@@ -225,9 +225,10 @@ def _kept(failure: execution.NotebookFailed, folder: Path) -> Exception:
     folder.mkdir(parents=True)
     if failure.path.is_file():
         shutil.copy(failure.path, folder / failure.path.name)
-    words = f"{failure.path.name} stopped at cell {failure.cell}: {failure.message.rstrip('. ')}"
+    kind = "" if failure.user_error else f"{failure.kind}: "
+    words = f"{failure.path.name} stopped at cell {failure.cell}: {kind}{failure.message.rstrip('. ')}"
     words = " ".join(f"{words}; the notebook up to there is in {folder}.".split())
-    (folder / WHY).write_text(f"{words}\n\n{failure.kind}\n", encoding="utf-8")
+    (folder / WHY).write_text(f"{words}\n", encoding="utf-8")
     return (failure.user_error or ReportError)(words)
 
 
@@ -237,9 +238,9 @@ def _publish(request: _Request, material: _Material, stage: Path) -> None:
     folder.mkdir()
     executed = {path.stem: nbformat.read(path, as_version=4) for path in sorted((stage / "notebooks").glob("*.ipynb"))}
     answers = wording(lang)["notebook"]
+    titles = {stem: publish.title_of(notebook, default=stem) for stem, notebook in executed.items()}
     tabs = [
-        front.Tab(f"{stem}.html", publish.title_of(notebook, default=stem), answers.get(stem, ""))
-        for stem, notebook in executed.items()
+        front.Tab(f"{stem}.html", publish.short(title), title, answers.get(stem, "")) for stem, title in titles.items()
     ]
     head = front.head(about, lang=lang)
     for stem, notebook in executed.items():
