@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from audit_kit.loaders.hashing import hash_file
 from audit_kit.loaders.reading import FILES, SET_ASIDE, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["every_file", "read_backups", "read_checks"]
@@ -303,7 +302,8 @@ def _joined(table: str, rows: pl.DataFrame, more: Sequence[Reading], **found: pl
     nothing = Reading.nothing(table)
 
     def together(name: str, first: pl.DataFrame) -> pl.DataFrame:
-        return pl.concat([first, *(getattr(reading, name) for reading in more)], how="diagonal_relaxed")
+        frames: list[pl.DataFrame] = [first, *(getattr(reading, name) for reading in more)]
+        return pl.concat(frames, how="diagonal_relaxed")
 
     return Reading(
         table=table,

@@ -125,7 +125,7 @@ def _levels_by_number(coverage: Coverage) -> dict[str, int]:
 
 
 def one_copy(state: State, coverage: Coverage, words: Words) -> Iterator[dict[str, Any]]:
-    """BK04: an invoice that fewer repositories hold than policy asks; one finding for all where too few have listings."""
+    """BK04: an invoice that fewer repositories hold than policy asks; or one for all of them."""
     wanted = state.world.policy.copies
     if coverage.files.is_empty() or not coverage.repositories or wanted < 2:  # noqa: PLR2004 (one copy is no copy more)
         return

@@ -7,6 +7,7 @@ compared, 4 opened. What no evidence shows is unknown, never a pass. Times are B
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -42,8 +43,8 @@ class BackupAudit:
     """What an audit of backups says.
 
     `findings`: schema.Findings. `slots`: `job`, `kind`, `due`, `started_at`, `backup_id`, `state` (ok, late, missing,
-    unknown). `incidents`: `job`, `kind`, `first_due`, `last_due`, `slots`, `next_good`. `recovery_points`: `at` (every
-    hour), `series` (listed, restorable, verified), `minutes`. `coverage`: `month`, `role`, files `covered`, `unverified`,
+    unknown). `incidents`: `job`, `kind`, `first_due`, `last_due`, `slots`, `next_good`. `recovery_points`:
+    `at` (every hour), `series` (listed, restorable, verified), `minutes`. `coverage`: `month`, `role`, files `covered`, `unverified`,
     `uncovered`. `rules`: `id`, `text`, `source`, `edition`, `valid_from`, `state` (pass, fails, unknown), `findings`.
     """
 
@@ -65,7 +66,7 @@ def audit_backups(world: BackupWorld, *, lang: str = "zh") -> BackupAudit:
     coverage = state.coverage
     planned = schedules.plans(state)
     slots = schedules.slots(state, planned)
-    incidents = schedules.incidents(slots, state.runs)
+    incidents = schedules.incidents(slots)
     ledger = (
         with_key(world.ledger).with_row_index("ledger_row").select("ledger_row", "invoice_key", "gross", "issued_at")
     )
@@ -108,9 +109,12 @@ def missing(state: State, incidents: pl.DataFrame, planned: pl.DataFrame, words:
     plan = {(row["job"], row["kind"]): row for row in planned.to_dicts()}
     good = state.runs.filter(pl.col("status") == "ok", pl.col("start").is_not_null())
     for row in incidents.to_dicts():
-        of_job = good.filter((pl.col("job") == row["job"]) & (pl.col("kind") == row["kind"]))["start"]
+        of_job = good.filter(
+            (pl.col("job") == row["job"]) & pl.col("kind").is_in(plan[row["job"], row["kind"]]["counts"])
+        )["start"]
         before = of_job.filter(of_job < row["first_due"]).max()
-        gap: timedelta = (row["next_good"] or state.world.taken_at) - (before or row["first_due"])
+        since = before if isinstance(before, datetime) else row["first_due"]
+        gap: timedelta = (row["next_good"] or state.world.taken_at) - since
         over = gap.total_seconds() / 60 > state.world.policy.rpo_minutes
         yield words.finding(
             "BK05",

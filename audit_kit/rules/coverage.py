@@ -34,8 +34,8 @@ class Held:
     """What one repository holds of the archive.
 
     `files`: `file` (position in the archive), `level`, `last_ord`, `by_hash`, one row a file that it holds.
-    `differing`: `file`, `path_norm`, `hash`, `size`, `last_ord`: another content under the same path. `timeless`: the archive's
-    times were lost in copying and had to be left aside.
+    `differing`: `file`, `path_norm`, `hash`, `size`, `last_ord`: another content under the same path.
+    `timeless`: the archive's times were lost in copying and had to be left aside.
     """
 
     repo_id: str

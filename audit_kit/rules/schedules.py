@@ -212,30 +212,21 @@ def beijing(moment: datetime | None, tz: str) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=ZoneInfo(tz)).astimezone(BEIJING).replace(tzinfo=None)
 
 
-def incidents(all_slots: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
+def incidents(all_slots: pl.DataFrame) -> pl.DataFrame:
     """Return consecutive missing slots of one job and kind as one incident, with the next good run after them."""
-    grouped = (
-        all_slots.with_columns(missing=pl.col("state") == "missing")
-        .with_columns(run=pl.col("missing").rle_id().over("job", "kind"))
-        .filter("missing")
-        .group_by("job", "kind", "run", maintain_order=True)
-        .agg(first_due=pl.col("due").min(), last_due=pl.col("due").max(), slots=pl.len())
-        .drop("run")
-        .sort("last_due")
-    )
-    good = (
-        runs.filter(pl.col("status") == "ok", pl.col("start").is_not_null())
-        .select("job", "kind", next_good=pl.col("start"))
-        .sort("next_good")
+    judged = all_slots.filter(pl.col("state") != "unknown").with_columns(
+        missing=pl.col("state") == "missing",
+        next_good=pl.col("started_at").backward_fill().over("job", "kind"),
     )
     return (
-        grouped.join_asof(
-            good,
-            left_on="last_due",
-            right_on="next_good",
-            by=["job", "kind"],
-            strategy="forward",
-            check_sortedness=False,
+        judged.with_columns(spell=pl.col("missing").rle_id().over("job", "kind"))
+        .filter("missing")
+        .group_by("job", "kind", "spell", maintain_order=True)
+        .agg(
+            first_due=pl.col("due").min(),
+            last_due=pl.col("due").max(),
+            slots=pl.len(),
+            next_good=pl.col("next_good").last(),
         )
         .select(list(INCIDENTS))
         .cast(INCIDENTS)  # type: ignore[arg-type]

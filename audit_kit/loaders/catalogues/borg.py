@@ -22,32 +22,11 @@ ITEMS = {name: pl.String() for name in ("type", "path", "mtime", "sha256")} | {
     "healthy": pl.Boolean(),
 }
 # Options of `borg create` that take a value in the next word.
-VALUED = frozenset(
-    [
-        "-C",
-        "--compression",
-        "--comment",
-        "--timestamp",
-        "--chunker-params",
-        "-c",
-        "--checkpoint-interval",
-        "--files-cache",
-        "--files-changed",
-        "--stdin-name",
-        "--stdin-user",
-        "--stdin-group",
-        "--stdin-mode",
-        "--filter",
-        "--upload-ratelimit",
-        "--upload-buffer",
-        "--umask",
-        "--remote-path",
-        "--rsh",
-        "--lock-wait",
-        "--debug-topic",
-        "--paths-delimiter",
-    ]
-)
+VALUED = """
+-C --compression --comment --timestamp --chunker-params -c --checkpoint-interval --files-cache --files-changed
+--stdin-name --stdin-user --stdin-group --stdin-mode --filter --upload-ratelimit --upload-buffer --umask --remote-path
+--rsh --lock-wait --debug-topic --paths-delimiter
+""".split()
 
 
 def is_catalogue(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)

@@ -50,7 +50,7 @@ def read_checks(frame: pl.DataFrame, root: Path) -> pl.DataFrame:
         return frame
     rows = [row | _resolved(row, root) for row in frame.to_dicts()]
     plain = {name: pl.String() if isinstance(dtype, pl.Enum) else dtype for name, dtype in frame.schema.items()}
-    return pl.DataFrame(rows, schema=plain, orient="row").cast(frame.schema)  # type: ignore[arg-type]
+    return pl.DataFrame(rows, schema=plain, orient="row").cast(frame.schema)
 
 
 def _resolved(row: Mapping[str, Any], root: Path) -> dict[str, Any]:
