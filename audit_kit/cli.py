@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,6 +140,21 @@ def _trace(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _settle(options: argparse.Namespace) -> int:
+    from audit_kit.hindsight import settle_engagement
+    from audit_kit.loaders.engagement import open_engagement
+
+    settled = settle_engagement(
+        open_engagement(options.engagement), options.later, predictions=options.predictions, taken_at=options.taken_at
+    )
+    figures = settled.figures()
+    if options.json:
+        _print_json(figures)
+    else:
+        print("\n".join(f"{name:<16} {value}" for name, value in figures.items()))
+    return EXIT_DONE
+
+
 def _simulate(options: argparse.Namespace) -> int:
     from audit_kit.training.simulate import simulate
 
@@ -181,6 +197,13 @@ def _pair(text: str) -> tuple[str, str]:
     if not (name and mark and value):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
     return name, value
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2025-06-10T09:00") from None
 
 
 def _share(text: str) -> tuple[str, float]:
@@ -274,6 +297,17 @@ def _add_engagement(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     sub.add_argument("engagement", type=Path)
     sub.add_argument("number", help="the invoice number, as written anywhere")
+
+    sub = command(
+        "settle",
+        _settle,
+        "Score last time's chances of being merely late against a later export.",
+        "settle engagements/acme later.xlsx --taken-at 2025-06-10T09:00",
+    )
+    sub.add_argument("engagement", type=Path)
+    sub.add_argument("later", type=Path, metavar="LATER_EXPORT")
+    sub.add_argument("--predictions", type=Path, metavar="findings.parquet", help="the report whose chances are scored")
+    sub.add_argument("--taken-at", type=_moment, metavar="TIME", help="when the later export was taken, Beijing time")
 
     sub = command(
         "lab",
