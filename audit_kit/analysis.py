@@ -142,9 +142,11 @@ def read(source: str | Path | Mapping[str, str], *, table: str | None = None) ->
         source: where to read.
         table: which canonical table it is; null = told by its headers.
     """
-    from audit_kit.loaders import databases, einvoices, tables  # noqa: PLC0415 (an analysis may need none of them)
+    from audit_kit.loaders import einvoices, tables  # noqa: PLC0415 (an analysis may need none of them)
 
     if not isinstance(source, str | Path):
+        from audit_kit.loaders import databases  # noqa: PLC0415 (its drivers are an extra)
+
         return databases.read_database(source, table=table).rows
     path = Path(source)
     if path.is_dir() and table in (None, "invoice_files"):
