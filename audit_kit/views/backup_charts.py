@@ -5,6 +5,7 @@ Each chart takes a tidy frame of aggregates; the function above it prepares that
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -15,8 +16,6 @@ from audit_kit.views.parts import Chart, bounded, by_legend, faded, labelled, no
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from audit_kit.rules.backups import BackupAudit
 
 MOST_SEGMENTS = 4000
@@ -98,7 +97,7 @@ def timeline(lanes: pl.DataFrame, points: pl.DataFrame, *, target_minutes: float
         return nothing(words("backup.timeline"), words("backup.timeline_none"))
     brush = alt.selection_interval(encodings=["x"], name="backup_time")
     panels: list[Chart] = [_lanes(lanes, brush, words, linked=not points.is_empty())]
-    panels.append(_recovery(points, brush, target_minutes, words))
+    panels.append(_recovery(points, brush, target_minutes, _reach(lanes, points), words))
     heading = title(words("backup.timeline"), words("backup.timeline_how"))
     return together(*panels, heading=heading, way="below", spacing=18).resolve_scale(color="independent")
 
@@ -142,7 +141,20 @@ def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: b
     )
 
 
-def _recovery(points: pl.DataFrame, brush: alt.Parameter, target: float | None, words: Words) -> Chart:
+def _reach(lanes: pl.DataFrame, points: pl.DataFrame) -> list[alt.DateTime]:
+    """Return the first and last moment of both panels, so that they stand exactly above each other."""
+    times = pl.concat([lanes["starts"].rename("at"), lanes["ends"].rename("at"), points["at"]])
+    ends = (times.min(), times.max())
+    return [
+        alt.DateTime(year=at.year, month=at.month, date=at.day, hours=at.hour, minutes=at.minute)
+        for at in ends
+        if isinstance(at, datetime)
+    ]
+
+
+def _recovery(
+    points: pl.DataFrame, brush: alt.Parameter, target: float | None, reach: list[alt.DateTime], words: Words
+) -> Chart:
     if points.is_empty():
         return nothing(words("backup.recovery"), words("backup.recovery_none"), width=690, height=80)
     labels = words.terms("series", SERIES)
@@ -153,7 +165,7 @@ def _recovery(points: pl.DataFrame, brush: alt.Parameter, target: float | None, 
         alt.Chart(data, width=690, height=190, title=alt.TitleParams(words("backup.recovery"), fontSize=12))
         .mark_line(interpolate="step-after", strokeWidth=1.6)
         .encode(
-            alt.X("at:T", title=None, axis=alt.Axis(format="%-m-%-d")),
+            alt.X("at:T", title=None, scale=alt.Scale(domain=reach), axis=alt.Axis(format="%-m-%-d")),
             alt.Y(
                 "hours:Q",
                 title=words("head.would_lose"),
@@ -213,7 +225,7 @@ def coverage_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         alt.Tooltip("sum(rows):Q", title=words("head.files"), format=","),
     ]
     left = (
-        alt.Chart(data, width=400, height=200)
+        alt.Chart(data, width=alt.Step(max(24, min(64, 400 // data["month"].n_unique()))), height=200)
         .transform_filter(roles)
         .mark_bar()
         .encode(
@@ -226,7 +238,7 @@ def coverage_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         )
     )
     right = (
-        alt.Chart(data, width=250, height=200)
+        alt.Chart(data, width=300, height=alt.Step(44))
         .mark_bar()
         .encode(
             alt.X("sum(rows):Q", stack="normalize", title=words("head.share"), axis=alt.Axis(format="%", tickCount=4)),

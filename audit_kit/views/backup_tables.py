@@ -35,7 +35,7 @@ def rules(audit: BackupAudit, *, lang: str = "zh") -> gt.GT | HTML:
             "state": badge(row["state"], words.term("rules", row["state"])),
             "rule": f"<b>{escape(row['id'])}</b> {escape(row['text'] or '')}",
             "findings": row["findings"] if row["state"] == "fails" else None,
-            "source": " ".join(str(row[name]) for name in ("source", "edition") if row[name]),
+            "source": " ".join(str(row[name]) for name in ("source", "edition") if row[name] and row[name] != "–"),
             "valid_from": str(row["valid_from"] or ""),
         }
         for row in found.iter_rows(named=True)
@@ -47,7 +47,7 @@ def rules(audit: BackupAudit, *, lang: str = "zh") -> gt.GT | HTML:
         html=["state", "rule"],
         numbers=["findings"],
         note=words("tables.unknown_note"),
-        widths={"state": "76px", "rule": "52%", "source": "24%"},
+        widths={"state": "84px", "rule": "50%", "source": "24%", "valid_from": "104px"},
     )
 
 

@@ -88,7 +88,7 @@ def _half(  # noqa: PLR0917 -- one bar of the pair, called twice above
         .mark_text(color=theme.PAPER, align="right", dx=-6, fontWeight=600)
         .encode(alt.X(f"{measure}:Q", stack="zero"), text=alt.Text(f"{measure}_share:Q", format=".1%"))
     )
-    return (bars + inside).properties(width=330, height=96)
+    return (bars + inside).properties(width=335, height=96)
 
 
 def days(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:

@@ -121,7 +121,7 @@ _CHANGES = {
     "invoice_key": "invoice",
     "field": "field",
     "change": "ledger_to_platform",
-    "difference": "difference_of_platform",
+    "difference": "of_platform",
 }
 
 

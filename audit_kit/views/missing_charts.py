@@ -121,7 +121,7 @@ def _calendar(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, 
     data = data.with_columns(weekday=pl.col("day").dt.weekday() - 1, week=monday, number=pl.col("day").dt.day())
     week_order = data.sort("day")["week"].unique(maintain_order=True).to_list()
     base = _summed(
-        alt.Chart(data, width=alt.Step(44), height=alt.Step(34)).transform_filter(channels),
+        alt.Chart(data, width=alt.Step(42), height=alt.Step(34)).transform_filter(channels),
         ["day", "weekday", "week", "number"],
     ).encode(
         alt.X(
@@ -145,7 +145,7 @@ def _calendar(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, 
 
 def _hour_by_channel(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, words: Words) -> alt.Chart:
     return (
-        _summed(alt.Chart(data, width=430, height=alt.Step(34)).transform_filter(days), ["hour", "channel"])
+        _summed(alt.Chart(data, width=385, height=alt.Step(34)).transform_filter(days), ["hour", "channel"])
         .mark_rect(cornerRadius=2, stroke=theme.PAPER, strokeWidth=1)
         .encode(
             alt.X("hour:O", title=words("head.hour"), axis=alt.Axis(labelAngle=0, values=list(range(0, 24, 2)))),
@@ -167,7 +167,7 @@ def _bands(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, wor
     order = [labels[place] for place in sorted(data["band"].unique().to_list())]
     data = data.with_columns(label=pl.col("band").replace_strict(range(len(labels)), labels, return_dtype=pl.String))
     base = _summed(
-        alt.Chart(data, width=360, height=130).transform_filter(days).transform_filter(channels), ["label", "band"]
+        alt.Chart(data, width=310, height=130).transform_filter(days).transform_filter(channels), ["label", "band"]
     ).encode(alt.Y("label:N", title=words("axis.band"), sort=order))
     tips = _tips(words, alt.Tooltip("label:N", title=words("axis.band")))
     panels = []
@@ -215,7 +215,7 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     data = labelled(data, "cause", named)
     picked = alt.selection_point(fields=["cause"], name="picked_cause")
     brush = alt.selection_interval(encodings=["x"], name="cause_days")
-    colour = alt.Color("severity:N", title=words("head.severity"), scale=theme.scale(theme.SEVERITIES, labels))
+    colours = alt.Color("severity:N", title=words("head.severity"), scale=theme.scale(theme.SEVERITIES, labels))
     tips = [
         alt.Tooltip("cause:N", title=words("head.cause")),
         alt.Tooltip("sum(rows):Q", title=words("head.rows"), format=","),
@@ -227,10 +227,11 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
             "cause:N", sort=list(named.values()), title=None, axis=alt.Axis(labelLimit=200) if not place else None
         )
         x = alt.X(f"sum({measure}):Q", title=words(f"head.{measure}"), axis=alt.Axis(format="~s", tickCount=3))
-        bars = alt.Chart(data, width=130, height=alt.Step(20)).transform_filter(brush).mark_bar(size=13)
+        bars = alt.Chart(data, width=150, height=alt.Step(20)).transform_filter(brush).mark_bar(size=13)
+        colour = colours.legend(None) if place else colours
         panels.append(bars.encode(x, y, color=colour, opacity=faded(picked, low=0.3), tooltip=tips).add_params(picked))
     when = (
-        alt.Chart(data.filter(pl.col("day").is_not_null()), width=330, height=alt.Step(20))
+        alt.Chart(data.filter(pl.col("day").is_not_null()), width=340, height=alt.Step(20))
         .mark_rect(stroke=theme.PAPER, strokeWidth=0.5)
         .encode(
             alt.X("yearmonthdate(day):T", title=None, axis=alt.Axis(format="%-m-%-d", grid=False)),

@@ -80,8 +80,8 @@ def run_strips(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         alt.Tooltip("batch:Q", title=words("head.batch"), format=","),
     ]
     zoom = alt.selection_interval(encodings=["x"], bind="scales", name="zoom_runs")
-    base = alt.Chart(data, width=700, height=alt.Step(34)).encode(
-        alt.X("start:Q", title=words("head.place"), axis=alt.Axis(format=",", grid=False)),
+    base = alt.Chart(data, width=760, height=alt.Step(34)).encode(
+        alt.X("start:Q", title=words("head.place"), axis=alt.Axis(format=",d", grid=False)),
         alt.X2("end:Q"),
         alt.Y("channel:N", title=None),
         tooltip=tips,

@@ -154,7 +154,7 @@ def _curve_panel(
         alt.Tooltip("waiting:Q", title=words("head.waiting"), format=","),
     ]
     x = _minutes("minutes", words("head.delay"), words)
-    base = alt.Chart(data, width=470, height=280).encode(x, color=colour)
+    base = alt.Chart(data, width=470, height=270).encode(x, color=colour)
     percent = alt.Axis(format="%", tickCount=6)
     floor = alt.param(
         name="curve_floor",
@@ -191,11 +191,11 @@ def _quantile_panel(
     quantiles: pl.DataFrame, colour: alt.Color, chosen: alt.Parameter, words: Words
 ) -> alt.Chart | alt.LayerChart:
     if quantiles.is_empty():
-        return nothing("", words("sync.quantiles_none"), width=240, height=280)
+        return nothing("", words("sync.quantiles_none"), width=240, height=270)
     data = bounded(quantiles).with_columns(
         label=pl.format("{}%", (pl.col("share") * 100).round(1).cast(pl.String).str.strip_suffix(".0"))
     )
-    base = alt.Chart(data, width=250, height=280).encode(
+    base = alt.Chart(data, width=230, height=270).encode(
         alt.Y("label:N", title=words("head.quantile"), sort=None),
         yOffset="channel:N",
         color=colour,
@@ -251,7 +251,7 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
     chosen = alt.selection_point(fields=["channel"], name="slow_channel")
     brush = alt.selection_interval(encodings=["x"], name="slow_days")
     heat = (
-        alt.Chart(data, width=600, height=230)
+        alt.Chart(data, width=570, height=230)
         .transform_filter(chosen)
         .transform_aggregate(issued="sum(issued)", late="sum(late)", groupby=["day", "hour"])
         .transform_calculate(share="datum.late / datum.issued")
@@ -306,7 +306,7 @@ def stop_bars(
     """Draw announced and found stops as bars in time, by channel; an open one runs to its last known moment."""
     words = Words(lang)
     if stops.is_empty():
-        return nothing(words("sync.stops"), words("sync.stops_none"), width=600, height=56)
+        return nothing(words("sync.stops"), words("sync.stops_none"), width=570, height=56)
     labels = {"true": words("sync.announced"), "false": words("sync.found")}
     data = labelled(stops.head(500), "channel", {EVERYTHING: words("unit.all")})
     data = labelled(data.with_columns(kind=pl.col("announced").cast(pl.String)), "kind", labels)
@@ -315,7 +315,7 @@ def stop_bars(
     ends = [alt.DateTime(year=day.year, month=day.month, date=day.day) for day in (first, last) if day]
     span = alt.Scale(domain=ends) if ends else alt.Scale()
     return (
-        alt.Chart(data, width=600, height=alt.Step(20), title=alt.TitleParams(words("sync.stops"), fontSize=12))
+        alt.Chart(data, width=570, height=alt.Step(20), title=alt.TitleParams(words("sync.stops"), fontSize=12))
         .mark_bar(size=10, cornerRadius=2, clip=True)
         .encode(
             alt.X("starts_at:T", title=None, scale=span, axis=alt.Axis(format="%-m-%-d")),
@@ -356,7 +356,7 @@ def late_bars(frame: pl.DataFrame, *, threshold: float = 0.5, lang: str = "zh") 
     channels = top.to_list()
     colour = alt.Color("channel:N", title=words("head.channel"), scale=channel_colours(channels, EVERYTHING))
     left = (
-        alt.Chart(data, width=480, height=190)
+        alt.Chart(data, width=490, height=190)
         .mark_bar(stroke=theme.PAPER, strokeWidth=0.5)
         .encode(
             alt.X(
@@ -381,7 +381,7 @@ def late_bars(frame: pl.DataFrame, *, threshold: float = 0.5, lang: str = "zh") 
     )
     line = alt.Chart(pl.DataFrame({"at": [threshold]})).mark_rule(strokeDash=[5, 4], color=theme.INK).encode(x="at:Q")
     right = (
-        alt.Chart(data, width=200, height=190)
+        alt.Chart(data, width=210, height=190)
         .mark_bar()
         .transform_filter(brush)
         .encode(

@@ -87,7 +87,7 @@ def budget_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     names = {row: _incident(row, kind, words) for row, kind in frame.select("incident", "kind").iter_rows()}
     data = labelled(labelled(bounded(frame), "incident", names), "kind", kinds)
     colours = {"stop": theme.SLATE, "cause": theme.RED, "slow": theme.AMBER}
-    base = alt.Chart(data, width=470, height=alt.Step(22)).encode(
+    base = alt.Chart(data, width=540, height=alt.Step(22)).encode(
         alt.Y("incident:N", sort=data["incident"].to_list(), title=None, axis=alt.Axis(labelLimit=240)),
         alt.X("misses:Q", title=words("head.late"), axis=alt.Axis(format="~s")),
         tooltip=[

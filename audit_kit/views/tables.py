@@ -156,12 +156,17 @@ def cause_summary(findings: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
             severity=order.min().cast(pl.String),
             findings=pl.len(),
             unknown=(pl.col("state").cast(pl.String) == "unknown").sum(),
-            yuan=pl.col("amount").sum(),
+            yuan=pl.when(pl.col("amount").is_not_null().any()).then(pl.col("amount").sum()),
             first=pl.col("issued_at").min(),
             last=pl.col("issued_at").max(),
             evidence=pl.col("evidence").first(),
         )
-        .sort(pl.col("severity").cast(pl.Enum(schema.SEVERITIES)), pl.col("yuan").abs(), descending=[False, True])
+        .sort(
+            pl.col("severity").cast(pl.Enum(schema.SEVERITIES)),
+            pl.col("yuan").abs(),
+            descending=[False, True],
+            nulls_last=True,
+        )
     )
 
 
@@ -190,11 +195,13 @@ def _rule(cause: str, words: Words) -> str:
 
 
 def _observed(row: Mapping[str, Any], words: Words) -> str:
-    text = words("tables.observed", findings=words.count(row["findings"]), yuan=words.yuan(row["yuan"]))
+    text = words("tables.observed", findings=words.count(row["findings"]))
+    if row["yuan"] is not None:
+        text += words("tables.observed_yuan", yuan=words.yuan(row["yuan"]))
     if row["unknown"]:
         text += words("tables.observed_unknown", unknown=words.count(row["unknown"]))
     example = escape(words("tables.example") + (row["evidence"] or ""))
-    return f'<b>{escape(text)}</b><br><span style="color:{theme.MUTED}">{example}</span>'
+    return f'<b>{escape(text)}</b><br><span style="color:{theme.MUTED};overflow-wrap:anywhere">{example}</span>'
 
 
 def said(*sentences: str, strong: bool = False) -> HTML:
@@ -231,11 +238,21 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
         maxColumns=0,
         classes="display compact",
         style="table-layout:auto;width:100%;font-size:12.5px",
+        css=_SEARCHED,
+        autoWidth=False,
+        columnDefs=[{"targets": list(range(shown.width)), "className": "dt-left"}],
         language=_language(words),
         lengthMenu=[10, 25, 50, 100],
         **({"caption": caption} if frame.height > most else {}),
     )
     return HTML(html)
+
+
+_SEARCHED = (
+    "table.dataTable td{vertical-align:top;overflow-wrap:anywhere;min-width:64px}"
+    "table.dataTable td:last-child{min-width:240px}table.dataTable th{white-space:nowrap}"
+    ".dt-container{font-size:12.5px}"
+)
 
 
 def _language(words: Words) -> dict[str, Any]:
@@ -273,5 +290,5 @@ FINDING_COLUMNS = (
 def finding_labels(lang: str = "zh") -> dict[str, str]:
     """Return the headings of the columns of findings_list that a page lists."""
     words = Words(lang)
-    shown = [name for name in FINDING_COLUMNS if name not in {"source_file", "source_row"}]
+    shown = [name for name in FINDING_COLUMNS if name not in {"next_step", "source_file", "source_row"}]
     return {name: words("head.late_percent" if name == "late" else f"head.{name}") for name in shown}

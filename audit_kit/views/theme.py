@@ -28,7 +28,7 @@ GREY = "#b3b9c2"
 SLATE = "#46536a"
 
 FONT = '"Noto Sans CJK SC", "Noto Sans SC", "Microsoft YaHei", "PingFang SC", "Segoe UI", sans-serif'
-WIDTH = 860
+WIDTH = 840
 
 OUTCOMES = {
     "matched": BLUE,
@@ -139,6 +139,7 @@ def _theme() -> alt.theme.ThemeConfig:
         "domainColor": GREY,
         "tickColor": GREY,
         "labelOverlap": "greedy",
+        "labelSeparation": 8,
     }
     title = {
         "font": FONT,
@@ -159,7 +160,23 @@ def _theme() -> alt.theme.ThemeConfig:
         "title": title,
         "axis": axis,
         "axisY": {"domain": False, "ticks": False, "labelPadding": 6},
-        "legend": {**text, "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "symbolSize": 90},
+        "legend": {
+            **text,
+            "orient": "top",
+            "direction": "horizontal",
+            "titleOrient": "left",
+            "titleAnchor": "middle",
+            "labelFontSize": 11,
+            "titleFontSize": 11,
+            "titleFontWeight": "normal",
+            "symbolSize": 90,
+            "gradientLength": 140,
+            "gradientThickness": 10,
+            "labelLimit": 200,
+            "columns": 8,
+            "padding": 2,
+            "offset": 6,
+        },
         "header": {**text, "labelFontSize": 12, "titleFontSize": 11},
         "bar": {"color": BLUE},
         "line": {"color": BLUE, "strokeWidth": 2},
