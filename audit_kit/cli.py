@@ -155,6 +155,16 @@ def _settle(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _dictionary(options: argparse.Namespace) -> int:
+    from audit_kit.dictionary import data_dictionary
+
+    if options.out is None:
+        print(data_dictionary(), end="")
+    else:
+        options.out.write_text(data_dictionary(), encoding="utf-8")
+    return EXIT_DONE
+
+
 def _simulate(options: argparse.Namespace) -> int:
     from audit_kit.training.simulate import simulate
 
@@ -268,6 +278,15 @@ def _add_tables(command: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="THEIRS=OURS",
         help="such as 票号=invoice_number",
     )
+
+    sub = command(
+        "dictionary",
+        _dictionary,
+        "Write the data dictionary: every table and column there is.",
+        "dictionary --out docs/data-dictionary.md",
+        json_too=False,
+    )
+    sub.add_argument("--out", type=Path, help="default: print it")
 
     sub = command(
         "reconcile",
