@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rapidfuzz import fuzz, process
@@ -110,13 +111,18 @@ def place(names: Sequence[str | None], table: str, headings: Mapping[str, str]) 
 def find_header(cells: pl.DataFrame, known: Mapping[str, object], *, least: int = FEWEST) -> Header | None:
     """Return the row, or two rows, near the top that hold most headers we know; none with fewer than `least`."""
     head = [tuple(_text(cell) for cell in row) for row in cells.head(SEARCHED_ROWS).rows()]
-    best: tuple[int, Header] | None = None
-    for start, row in enumerate(head):
-        for height, names in _readings(row, head[start + 1] if start + 1 < len(head) else None):
-            score = sum(1 for name in set(names) if name is not None and fold(name) in known)
-            if score >= least and (best is None or score > best[0]):
-                best = (score, Header(start=start, height=height, names=names))
-    return best[1] if best else None
+    best, most = None, least - 1
+    single = [Header(start=at, height=1, names=row) for at, row in enumerate(head)]
+    double = [
+        Header(start=at, height=2, names=_joined(row, below, known))
+        for at, (row, below) in enumerate(pairwise(head))
+        if any(row)
+    ]
+    for header in (*single, *double):
+        score = sum(1 for name in set(header.names) if name is not None and fold(name) in known)
+        if score > most:
+            best, most = header, score
+    return best
 
 
 def _text(cell: object) -> str | None:
@@ -124,26 +130,17 @@ def _text(cell: object) -> str | None:
     return text or None
 
 
-def _readings(
-    row: tuple[str | None, ...], below: tuple[str | None, ...] | None
-) -> Iterable[tuple[int, tuple[str | None, ...]]]:
-    """Yield the ways to read a row as a header: alone, and as the upper of two where it spans columns."""
-    yield 1, row
-    if below is None or not any(row):
-        return
-    spanned: list[str | None] = []
-    for upper in row:
-        spanned.append(upper if upper is not None else (spanned[-1] if spanned else None))
-    joined: list[str | None] = []
-    for own, over, lower in zip(row, spanned, below, strict=True):
-        if lower is None:
-            joined.append(own)
-        elif own is None and over is None:
-            joined.append(lower)
-        else:
-            joined.append(f"{over or ''}{lower}")
-    yield 2, tuple(joined)
-    yield 2, tuple(lower if lower is not None else own for own, lower in zip(row, below, strict=True))
+def _joined(
+    row: tuple[str | None, ...], below: tuple[str | None, ...], known: Mapping[str, object]
+) -> tuple[str | None, ...]:
+    """Return the names of two header rows read as one: a title over several columns stands before their own names."""
+    names: list[str | None] = []
+    over: str | None = None
+    for own, lower in zip(row, below, strict=True):
+        over = own if own is not None else over
+        forms = [f"{over or ''}{lower}" if lower is not None else own, lower, own]
+        names.append(next((form for form in forms if form is not None and fold(form) in known), lower or own))
+    return tuple(names)
 
 
 @cache

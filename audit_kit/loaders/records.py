@@ -120,7 +120,7 @@ def _text(name: str, values: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 
 def _worded(values: pl.Series, dtype: pl.DataType) -> tuple[read_cells.Cells, pl.Series | None]:
-    """Read an enumeration or a flag; a word out of its vocabulary is `unknown` where there is such a word, else null."""
+    """Read an enumeration or a flag; words out of its vocabulary are `unknown` where it has that word, else null."""
     if isinstance(dtype, pl.Enum):
         read = read_cells.enumerated(values, _vocabulary(tuple(dtype.categories)), dtype)
     else:

@@ -300,6 +300,7 @@ def _inspected(reading: Reading) -> dict[str, Any]:
     files = reading.files
     rows = reading.rows
     columns = {pair["theirs"]: pair["ours"] for pairs in files["columns"].to_list() for pair in pairs or ()}
+    columns |= {name: None for names in files["unplaced"].to_list() for name in names or () if name not in columns}
     sums = {
         name: rows[name].sum() if name in rows.columns and rows.height else None for name in ("net", "tax", "gross")
     }

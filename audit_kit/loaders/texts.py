@@ -26,6 +26,8 @@ SEPARATORS = (",", "\t", ";", "|")
 SEARCHED_LINES = 60
 OVERFLOW = "overflow"
 BROKEN = "\ufffd"
+_ASCII = 0x7F
+_BROKEN_SHARE = 8  # one broken character in so many bytes beyond ASCII is damage, more is another encoding
 _BATCH = 100_000  # rows that are parsed in Python before they become a frame
 _JOINED = 50  # lines that one quoted cell may span
 _UNUSED = "\x1f"  # a separator that no line holds: the line stays whole
@@ -71,21 +73,23 @@ def sniff_encoding(head: bytes) -> str:
             and sample[order::2].count(0) > len(sample) // 8 > sample[1 - order :: 2].count(0) * 8
         ):
             return name
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        return "gb18030"
-    return "utf-8"
+    return "utf-8" if _is_utf8(head) else "gb18030"
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Tell whether text is UTF-8, a few broken characters aside; other encodings break at nearly every character."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    broken = decoder.decode(data).count(BROKEN)
+    return broken == 0 or broken * _BROKEN_SHARE < sum(byte > _ASCII for byte in data[:HEAD])
 
 
 def _better_encoding(path: Path) -> str:
-    """Return GB18030 if the whole file is that, else UTF-8, whose broken lines are set aside."""
-    try:
-        for _ in _decoded(path, "gb18030", "strict"):
-            pass
-    except UnicodeDecodeError:
-        return "utf-8"
-    return "gb18030"
+    """Return the encoding of a file whose beginning only looked like UTF-8, from its first block that is not ASCII."""
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            if not block.isascii():
+                return "utf-8" if _is_utf8(block) else "gb18030"
+    return "utf-8"
 
 
 def _decoded(path: Path, encoding: str, errors: str) -> Iterator[str]:
