@@ -81,16 +81,24 @@ def export_truncated(case: Case) -> pl.DataFrame:
 
 
 def _beyond_the_end(case: Case) -> pl.Expr | None:
-    """Return which dates lie beyond the last row of an export that is sorted by date; null if it is not sorted."""
+    """Return which dates lie beyond the break of an export that is sorted by date; null if it is not sorted.
+
+    The break is where, from that end, the ledger rows that are missing outnumber those listed the most.
+    """
     dates = case.evidence.platform["issued_at"].drop_nulls()
-    if len(dates) < 2:  # noqa: PLR2004
-        return None
     steps = dates.diff().drop_nulls()
-    if (steps >= timedelta(0)).mean() >= SORTED_SHARE:
-        return pl.col("issued_at") >= dates.max()
-    if (steps <= timedelta(0)).mean() >= SORTED_SHARE:
-        return pl.col("issued_at") <= dates.min()
-    return None
+    if len(steps) == 0:
+        return None
+    upwards = bool((steps >= timedelta(0)).mean() >= SORTED_SHARE)  # type: ignore[operator]
+    if not upwards and (steps <= timedelta(0)).mean() < SORTED_SHARE:  # type: ignore[operator]
+        return None
+    listed = case.evidence.observations.filter("visible").select("issued_at", gone=pl.lit(-1))
+    rows = pl.concat([listed, case.missing.select("issued_at", gone=pl.lit(1))]).drop_nulls()
+    ordered = rows.sort("issued_at", descending=upwards).with_columns(lead=pl.col("gone").cum_sum())
+    best = ordered.sort("lead", descending=True, maintain_order=True).row(0, named=True)
+    if best["lead"] <= 0:
+        return pl.lit(value=False)
+    return pl.col("issued_at") >= best["issued_at"] if upwards else pl.col("issued_at") <= best["issued_at"]
 
 
 def no_permission(case: Case) -> pl.DataFrame:

@@ -7,8 +7,10 @@ nothing is wrong with it. What earlier causes explain is left out on both sides.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from audit_kit.rules.evidence import moment
@@ -27,15 +29,23 @@ from audit_kit.rules.patterns import (
 from audit_kit.rules.stops import ALL_CHANNELS
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from audit_kit.rules.evidence import Case
+
+    Floats = NDArray[np.float64]
 
 STILL_TO_COME = 0.002  # levels are compared among ages at which at most this share is yet to come
 LEVEL_SHARE = 0.04  # a level that loses less than this is no cause, whatever the odds
 ODDS_LOWER = 2.0
+MOST_LEVELS = 24
+LEVEL_EVIDENCE = 8.0  # log likelihood that a level must add beside the others
+LEVEL_ROUNDS = 60
 NOTICE_EVIDENCE = 6.0  # log likelihood ratio at which an announced stop is no longer innocent
 IN_STOP = 0.9  # within a stop a missing invoice is nothing unusual for its channel
 BATCH_LEAST = 5  # invoices of an upload batch from which its loss can be told
 RUN_LEAST_SHARE = 0.9  # a stretch in which fewer are missing is no lost batch; windows look at it
+AROUND_SHARE = 0.3
 OTHERS_LEAST = 3  # missing invoices of other channels that make a half hour suspect for all
 MOSTLY = 0.5
 
@@ -77,10 +87,11 @@ def population(case: Case) -> pl.DataFrame:
 
 def batch_lost(case: Case) -> pl.DataFrame:
     """A run of consecutive issues within a channel, or an upload batch, is missing far beyond the local expectation."""
-    people = population(case)
-    case.population = people
-    found = [_upload_batches(case, people), _runs(case, people)]
-    hits = pl.concat(found).unique("ledger_row", keep="first", maintain_order=True)
+    case.population = population(case)
+    local = _local(case)
+    batches = _upload_batches(case, local)
+    rest = local.filter(~pl.col("ledger_row").is_in(batches["ledger_row"].implode()))
+    hits = pl.concat([batches, _runs(case, rest)])
     return case.missing.join(hits, on="ledger_row", how="inner", maintain_order="left")
 
 
@@ -93,76 +104,67 @@ HITS = {
     "issued": pl.String(),
     "expected": pl.String(),
     "lost_share": pl.Float64(),
+    "group": pl.Float64(),
 }
 
 
-def _upload_batches(case: Case, people: pl.DataFrame) -> pl.DataFrame:
+def _hits(runs: pl.DataFrame, what: pl.Expr) -> pl.DataFrame:
+    """Return the rows of runs as hits: see HITS."""
+    return (
+        runs.select(
+            pl.col("rows").alias("ledger_row"),
+            what=what,
+            first_at=moment("first_at"),
+            last_at=moment("last_at"),
+            count=pl.col("missing").cast(pl.String),
+            issued=pl.col("issued").cast(pl.String),
+            expected=pl.col("expected").round(1).cast(pl.String),
+            lost_share=(pl.col("missing") + 0.5) / (pl.col("issued") + 1),
+            group="issued",
+        )
+        .explode("ledger_row")
+        .cast(HITS)
+    )
+
+
+def _upload_batches(case: Case, local: pl.DataFrame) -> pl.DataFrame:
     """Return the missing rows of upload batches that were lost as a whole."""
     log = case.evidence.sync_log.filter(pl.col("batch").is_not_null() & pl.col("invoice_number").is_not_null())
-    if log.is_empty():
-        return pl.DataFrame(schema=HITS)
     keys = case.evidence.matches.filter(pl.col("ledger_row").is_not_null()).select("ledger_row", "invoice_key")
-    batches = log.select(invoice_key="invoice_number", batch="batch").unique("invoice_key", keep="last")
-    rows = (
-        people.join(keys, on="ledger_row")
-        .join(batches, on="invoice_key")
-        .with_columns(expected=pl.col("expected").clip(EXPECTED_FLOOR, 0.999))
-    )
-    score = (
-        pl.when("missing")
-        .then((RUN_SHARE / pl.col("expected")).log())
-        .otherwise(((1 - RUN_SHARE) / (1 - pl.col("expected"))).log())
-    )
+    named = log.select(invoice_key="invoice_number", batch="batch").unique("invoice_key", keep="last")
+    rows = local.join(keys.join(named, on="invoice_key").select("ledger_row", "batch"), on="ledger_row")
+    expected = pl.col("expected").clip(EXPECTED_FLOOR, 0.999)
+    there = ((1 - RUN_SHARE) / (1 - expected)).log()
+    score = pl.when("missing").then((RUN_SHARE / expected).log()).otherwise(there)
     sums = rows.group_by("batch").agg(
+        pl.col("channel").first(),
+        pl.col("expected").sum(),
+        pl.col("missing").sum(),
         score=score.sum(),
-        count=pl.col("missing").sum(),
         issued=pl.len(),
-        usual=pl.col("expected").sum(),
-        first=pl.col("issued_at").min(),
-        last=pl.col("issued_at").max(),
+        first_at=pl.col("issued_at").min(),
+        last_at=pl.col("issued_at").max(),
+        rows=pl.col("ledger_row").filter("missing"),
     )
     lost = sums.filter(
         (pl.col("score") > RUN_EVIDENCE + math.log(sums.height + 1))
-        & (pl.col("count") >= BATCH_LEAST)
-        & (pl.col("count") >= RUN_LEAST_SHARE * pl.col("issued"))
-    )
-    return (
-        rows.filter("missing")
-        .join(lost, on="batch")
-        .select(
-            "ledger_row",
-            what=pl.format(case.phrase("batch"), "batch"),
-            first_at=moment("first"),
-            last_at=moment("last"),
-            count=pl.col("count").cast(pl.String),
-            issued=pl.col("issued").cast(pl.String),
-            expected=pl.col("usual").round(1).cast(pl.String),
-            lost_share=(pl.col("count") + 0.5) / (pl.col("issued") + 1),
-        )
-    )
+        & (pl.col("missing") >= BATCH_LEAST)
+        & (pl.col("missing") >= RUN_LEAST_SHARE * pl.col("issued"))
+    ).sort("first_at", "batch")
+    lost = lost.filter(pl.Series([_alone(run, local) for run in lost.iter_rows(named=True)], dtype=pl.Boolean))
+    return _hits(lost, pl.format(case.phrase("batch"), "batch"))
 
 
-def _runs(case: Case, people: pl.DataFrame) -> pl.DataFrame:
+def _runs(case: Case, local: pl.DataFrame) -> pl.DataFrame:
     """Return the missing rows of lost runs of consecutive issues."""
-    local = _local(case, people)
     found = runs(local).filter(pl.col("missing") >= RUN_LEAST_SHARE * pl.col("issued"))
-    case.runs = found.filter([_alone(run, people) for run in found.iter_rows(named=True)])
-    return case.runs.select(
-        pl.col("rows").alias("ledger_row"),
-        what=pl.format(case.phrase("run"), "channel"),
-        first_at=moment("first_at"),
-        last_at=moment("last_at"),
-        count=pl.col("missing").cast(pl.String),
-        issued=pl.col("issued").cast(pl.String),
-        expected=pl.col("expected").round(1).cast(pl.String),
-        lost_share=(pl.col("missing") + 0.5) / (pl.col("issued") + 1),
-    ).explode("ledger_row").cast(HITS)  # fmt: skip
+    found = found.filter(pl.Series([_alone(run, local) for run in found.iter_rows(named=True)], dtype=pl.Boolean))
+    return _hits(found, pl.format(case.phrase("run"), "channel"))
 
 
-def _local(case: Case, people: pl.DataFrame) -> pl.DataFrame:
+def _local(case: Case) -> pl.DataFrame:
     """Return the population with what is expected locally: no less than other channels miss in the same half hour."""
-    slot = pl.col("issued_at").dt.truncate(f"{BIN_MINUTES}m")
-    people = people.with_columns(slot=slot)
+    people = case.population.with_columns(slot=pl.col("issued_at").dt.truncate(f"{BIN_MINUTES}m"))
     own = people.group_by("slot", "channel").agg(n=pl.len(), gone=pl.col("missing").sum().cast(pl.Int64))
     own = own.with_columns(
         others=pl.col("n").sum().over("slot") - pl.col("n"), lost=pl.col("gone").sum().over("slot") - pl.col("gone")
@@ -170,7 +172,7 @@ def _local(case: Case, people: pl.DataFrame) -> pl.DataFrame:
     own = own.filter(pl.col("lost") >= OTHERS_LEAST).select("slot", "channel", around=pl.col("lost") / pl.col("others"))
     people = people.join(own, on=["slot", "channel"], how="left", maintain_order="left")
     stopped = pl.lit(value=False)
-    for stop in case.evidence.stops.filter(pl.col("share") > MOSTLY).iter_rows(named=True):
+    for stop in case.evidence.stops.filter((pl.col("share") > MOSTLY) & pl.col("announced")).iter_rows(named=True):
         end = stop["ends_at"] or case.evidence.taken_at
         within = pl.col("issued_at").is_between(stop["starts_at"], end, closed="left")
         stopped |= within & (pl.lit(stop["channel"] == ALL_CHANNELS) | (pl.col("channel") == stop["channel"]))
@@ -178,13 +180,24 @@ def _local(case: Case, people: pl.DataFrame) -> pl.DataFrame:
     return people.with_columns(expected=pl.max_horizontal("expected", pl.col("around").fill_null(0.0), floor))
 
 
-def _alone(run: dict[str, object], people: pl.DataFrame) -> bool:
-    """Return whether the other channels went on as usual while a run was issued; if not, it is no matter of a batch."""
-    others = people.filter(
-        (pl.col("channel") != run["channel"]) & pl.col("issued_at").is_between(run["first_at"], run["last_at"])
+def _alone(run: dict[str, Any], people: pl.DataFrame) -> bool:
+    """Return whether all else went on as usual around a run: the other channels, and its own before and after it.
+
+    If not, a stop is the better explanation, and windows look at it.
+    """
+    spread = max(timedelta(minutes=BIN_MINUTES), run["last_at"] - run["first_at"])
+    near = people.filter(
+        pl.col("issued_at").is_between(run["first_at"] - spread, run["last_at"] + spread)
+        & ~pl.col("ledger_row").is_in(run["rows"])
     )
-    gone, usual = int(others["missing"].sum()), float(others["expected"].sum())
-    return not (gone >= WINDOW_LEAST and gone > WINDOW_RATIO * usual and gone > MOSTLY * others.height)
+    within = pl.col("issued_at").is_between(run["first_at"], run["last_at"])
+    own = pl.col("channel") == run["channel"]
+    return not (_stands_out(near.filter(~own & within), MOSTLY) or _stands_out(near.filter(own), AROUND_SHARE))
+
+
+def _stands_out(rows: pl.DataFrame, share: float) -> bool:
+    gone, usual = int(rows["missing"].sum()), float(rows["undisturbed"].sum())
+    return gone >= WINDOW_LEAST and gone > WINDOW_RATIO * usual and gone > share * rows.height
 
 
 def outage(case: Case) -> pl.DataFrame:
@@ -205,7 +218,13 @@ def outage(case: Case) -> pl.DataFrame:
     return case.missing.join(found, on="ledger_row", how="inner", maintain_order="left")
 
 
-OUTAGE_HITS = {"ledger_row": pl.UInt32(), "what": pl.String(), "counts": pl.String(), "lost_share": pl.Float64()}
+OUTAGE_HITS = {
+    "ledger_row": pl.UInt32(),
+    "what": pl.String(),
+    "counts": pl.String(),
+    "lost_share": pl.Float64(),
+    "group": pl.Float64(),
+}
 
 
 def _in_notice(case: Case, people: pl.DataFrame, notice: dict[str, object]) -> pl.DataFrame:
@@ -256,7 +275,13 @@ def _held_up(case: Case, people: pl.DataFrame) -> pl.DataFrame:
         )
         counts = case.phrase("held").format(count=mine.height, usual=f"{float(mine['undisturbed'].sum()):.1f}")
         parts.append(
-            mine.select("ledger_row", what=pl.lit(what), counts=pl.lit(counts), lost_share=pl.lit(None, pl.Float64))
+            mine.select(
+                "ledger_row",
+                what=pl.lit(what),
+                counts=pl.lit(counts),
+                lost_share=pl.lit(None, pl.Float64),
+                group=pl.lit(None, pl.Float64),
+            )
         )
     return pl.concat([pl.DataFrame(schema=OUTAGE_HITS), *parts])
 
@@ -290,7 +315,13 @@ def _taken(case: Case, inside: pl.DataFrame, what: str) -> pl.DataFrame:
         missing=int(rows["missing"].sum()), issued=rows.height, usual=f"{float(rows['undisturbed'].sum()):.1f}"
     )
     share = _lost_share(rows)
-    return gone.select("ledger_row", what=pl.lit(what), counts=pl.lit(counts), lost_share=pl.lit(share, pl.Float64))
+    return gone.select(
+        "ledger_row",
+        what=pl.lit(what),
+        counts=pl.lit(counts),
+        lost_share=pl.lit(share, pl.Float64),
+        group=pl.lit(rows.height, pl.Float64),
+    )
 
 
 def _lost_share(rows: pl.DataFrame) -> float | None:
@@ -335,7 +366,10 @@ def _excess(case: Case, dimension: str) -> pl.DataFrame:
         }
         parts.append(
             hits.select(
-                "ledger_row", lost_share=pl.lit(level["share"]), **{name: pl.lit(text) for name, text in facts.items()}
+                "ledger_row",
+                lost_share=pl.lit(level["share"]),
+                group=pl.lit(float(level["issued"])),
+                **{name: pl.lit(text) for name, text in facts.items()},
             )
         )
     if not parts:
@@ -350,26 +384,66 @@ def alive(share: pl.Expr) -> pl.Expr:
 
 
 def excess_levels(case: Case) -> pl.DataFrame:
-    """Return the levels that stand out, the clearest first; each is set aside before the next is looked for.
+    """Return the levels that are at fault: `patterns.levels` and `share`, the chance that a row of the level is lost to it.
 
-    Columns of `patterns.levels` and `share` (what is missing in the level).
+    Levels overlap: an account belongs to a channel, and a channel stands out because one of its accounts does. So the
+    levels that stand out are weighed against each other, and one that adds nothing beside the others is left out.
     """
     still = case.missing.select("ledger_row", open=pl.lit(value=True))
-    rows = case.population.join(still, on="ledger_row", how="left").filter(
-        ~pl.col("missing") | pl.col("open").fill_null(value=False)
-    )
+    rows = case.population.join(still, on="ledger_row", how="left", maintain_order="left")
+    rows = rows.filter(~pl.col("missing") | pl.col("open").fill_null(value=False))
     rows = rows.filter((pl.col("expected") - pl.col("plateau")) <= STILL_TO_COME)
-    found: list[pl.DataFrame] = []
-    while len(found) < 10:  # noqa: PLR2004 - more than ten levels at fault are no levels
-        table = levels(rows).with_columns(share=(pl.col("missing") + 0.5) / (pl.col("issued") + 1))
-        usual = (pl.col("missing") - pl.col("excess")).clip(0.5)
-        clear = pl.col("missing") * (pl.col("missing") / usual).log() - pl.col("excess")
-        out = table.filter(
-            pl.col("stands_out") & (pl.col("share") >= LEVEL_SHARE) & (pl.col("odds_lower") > ODDS_LOWER)
-        )
-        if out.is_empty():
+    rate = (pl.col("missing") + 0.5) / (pl.col("issued") + 1)
+    clear = pl.col("stands_out") & (rate >= LEVEL_SHARE) & (pl.col("odds_lower") > ODDS_LOWER)
+    table = (
+        levels(rows)
+        .filter(clear)
+        .sort("missing", "dimension", "level", descending=[True, False, False])
+        .head(MOST_LEVELS)
+    )
+    if table.is_empty():
+        return table.with_columns(share=pl.lit(0.0))
+    share = blame(rows, table)
+    return table.with_columns(share=pl.Series(share)).filter(pl.col("share") >= LEVEL_SHARE / 2)
+
+
+def blame(rows: pl.DataFrame, table: pl.DataFrame) -> Floats:
+    """Return for each level the share of its rows that is lost to it, all levels and a common share fitted at once.
+
+    A level is kept only where leaving it out would cost the fit more than chance would.
+    """
+    names = table["dimension"].unique().to_list()
+    cells = rows.group_by(names).agg(n=pl.len(), gone=pl.col("missing").sum())
+    member = np.stack(
+        [
+            (cells[row["dimension"]] == row["level"]).fill_null(value=False).to_numpy()
+            for row in table.iter_rows(named=True)
+        ]
+    )
+    n, gone = cells["n"].cast(pl.Float64).to_numpy(), cells["gone"].cast(pl.Float64).to_numpy()
+    kept = sorted(range(table.height), key=lambda place: int((member[place] * n).sum()))
+    share, fit = _noisy_or(member[kept], n, gone)
+    while kept:
+        costs = [fit - _noisy_or(np.delete(member[kept], place, axis=0), n, gone)[1] for place in range(len(kept))]
+        idle = [place for place, cost in enumerate(costs) if cost < LEVEL_EVIDENCE]
+        if not idle:
             break
-        best = out.sort(clear, descending=True).head(1)
-        found.append(best)
-        rows = rows.filter((pl.col(best["dimension"][0]) != best["level"][0]).fill_null(value=True))
-    return pl.concat(found) if found else levels(rows.clear()).with_columns(share=pl.lit(0.0))
+        kept.pop(idle[0])  # the narrowest: a channel at fault is one finding, not one for each of its accounts
+        share, fit = _noisy_or(member[kept], n, gone)
+    result = np.zeros(table.height)
+    result[kept] = share
+    return result
+
+
+def _noisy_or(member: NDArray[np.bool_], n: Floats, gone: Floats) -> tuple[Floats, float]:
+    """Return each level's share and the log likelihood, where a row is lost to any of its levels or to none of them."""
+    parts = np.vstack([np.ones((1, len(n)), dtype=bool), member])
+    share = np.full(len(parts), max(float(gone.sum() / n.sum()), 1e-6))
+    kept = np.ones(len(n))
+    for _ in range(LEVEL_ROUNDS):
+        kept = np.clip(1 - np.prod(np.where(parts, 1 - share[:, None], 1), axis=0), 1e-9, 1 - 1e-9)
+        # Of those gone, a level took share / kept; of those there, none.
+        took = (parts * (gone / kept)).sum(axis=1) * share
+        share = np.clip(took / np.maximum((parts * n).sum(axis=1), 1), 1e-9, 1 - 1e-9)
+    likelihood = float((gone * np.log(kept) + (n - gone) * np.log(1 - kept)).sum())
+    return share[1:], likelihood

@@ -173,11 +173,15 @@ def operational(rows: pl.DataFrame, stops: pl.DataFrame, *, taken_at: datetime) 
     until = (
         pl.when(pl.col("visible") & pl.col("visible_at").is_not_null()).then("visible_at").otherwise(pl.lit(taken_at))
     )
-    rows = rows.with_columns(until=until.cast(pl.Datetime("us"))).with_columns(
-        minutes=(pl.col("until") - pl.col("issued_at")).dt.total_microseconds() / 60e6,
-        since=(pl.col("previous") - pl.col("issued_at")).dt.total_microseconds() / 60e6,
-        age=(pl.lit(taken_at) - pl.col("issued_at")).dt.total_microseconds() / 60e6,
-    ).with_columns(loose="age", held=pl.lit(1.0))
+    rows = (
+        rows.with_columns(until=until.cast(pl.Datetime("us")))
+        .with_columns(
+            minutes=(pl.col("until") - pl.col("issued_at")).dt.total_microseconds() / 60e6,
+            since=(pl.col("previous") - pl.col("issued_at")).dt.total_microseconds() / 60e6,
+            age=(pl.lit(taken_at) - pl.col("issued_at")).dt.total_microseconds() / 60e6,
+        )
+        .with_columns(loose="age", held=pl.lit(1.0))
+    )
     parts = [
         _less_stops(part, str(name[0]), stops, taken_at) for name, part in rows.group_by("channel", maintain_order=True)
     ]
@@ -208,7 +212,9 @@ def _less_stops(part: pl.DataFrame, channel: str, stops: pl.DataFrame, taken_at:
     issued = stood.until(part["issued_at"])
     slipped = stood.slipped(part["issued_at"], part["visible_at"]).fill_null(0.0)
     return part.with_columns(
-        minutes=pl.col("minutes") - (stood.until(part["until"]) - issued) + pl.when("visible").then(slipped).otherwise(0.0),
+        minutes=pl.col("minutes")
+        - (stood.until(part["until"]) - issued)
+        + pl.when("visible").then(slipped).otherwise(0.0),
         since=pl.col("since") - (stood.until(part["previous"]) - issued),
         age=pl.col("age") - (stood.total - issued),
         loose=pl.col("age") - (stood.total - issued) + stood.loose(part["issued_at"]),

@@ -142,12 +142,16 @@ def diagnose(evidence: Evidence, *, lang: str = "zh") -> pl.DataFrame:
     return _findings(case, rows)
 
 
+# Causes that mean an invoice will not appear under this entry, or in this export, by waiting.
+SETTLED = [cause.__name__ for cause in CAUSES[: CAUSES.index(clusters.batch_lost)]]
+
 CLAIMS = {
     ROW: pl.UInt32(),
     "cause": pl.String(),
     "state": pl.String(),
     "evidence": pl.String(),
     "lost_share": pl.Float64(),
+    "group": pl.Float64(),
 }
 
 
@@ -173,6 +177,7 @@ def _claim(case: Case, cause: str, rows: pl.DataFrame) -> pl.DataFrame:
         state=pl.col("state") if "state" in ready.columns else pl.lit("fails"),
         evidence=text,
         lost_share=pl.col("lost_share") if "lost_share" in ready.columns else pl.lit(None, pl.Float64),
+        group=pl.col("group") if "group" in ready.columns else pl.lit(None, pl.Float64),
     )
 
 
@@ -185,6 +190,12 @@ def _late(case: Case) -> pl.DataFrame:
     observations, missing = case.evidence.observations, case.rows.filter(pl.col("outcome") == "missing")
     claims = pl.concat(case.claims)
     own = claims.filter(pl.col("cause") != "channel_excess").join(missing.select(ROW, "ledger_row"), on=ROW)
+    # What an entry, a status, an account or a log explains does not come by waiting; how surely, the count of it says.
+    settled, count = pl.col("cause").is_in(SETTLED), pl.len().over("cause")
+    own = own.with_columns(
+        lost_share=pl.when(settled).then((count + 0.5) / (count + 1)).otherwise("lost_share"),
+        group=pl.when(settled).then(count.cast(pl.Float64)).otherwise("group"),
+    )
     left_out = [own["ledger_row"]]
     for level in case.excess.filter(pl.col("dimension") != "channel").iter_rows(named=True):
         left_out.append(case.population.filter(pl.col(level["dimension"]) == level["level"])["ledger_row"])
@@ -192,7 +203,9 @@ def _late(case: Case) -> pl.DataFrame:
     table = lateness(observations.filter(~pl.col("ledger_row").is_in(out.implode())), history=case.evidence.history)
     rows = observations.filter(~pl.col("visible") & pl.col("minutes").is_not_null())
     rows = rows.with_columns(at_age(rows, table)).filter(pl.col("survival").is_not_null())
-    rows = rows.join(own.select("ledger_row", "lost_share"), on="ledger_row", how="left", maintain_order="left")
+    rows = rows.join(
+        own.select("ledger_row", "lost_share", "group"), on="ledger_row", how="left", maintain_order="left"
+    )
     share = pl.coalesce("lost_share", "plateau")
     rows = rows.with_columns(expected="survival")
     return rows.select(
@@ -201,7 +214,7 @@ def _late(case: Case) -> pl.DataFrame:
         "survival",
         "method",
         "certain",
-        probability_late=chance(alive(share), share, pl.col("invoices")),
+        probability_late=chance(alive(share), share, pl.min_horizontal("invoices", "group")),
     )
 
 

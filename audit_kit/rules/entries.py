@@ -12,6 +12,7 @@ SEARCHED = ("invoice_code", "invoice_number", "digital_number")
 AMOUNTS = ("net", "tax", "gross")
 REVERSED = ("red_full", "red_part")
 CHANGES = ("edit", "void", "red")
+LEFT_OUT = 0.5  # voided or reversed invoices are left out of the platform's list if more than this share is missing
 
 
 def precision_lost(case: Case) -> pl.DataFrame:
@@ -94,30 +95,44 @@ def _old_status() -> pl.Expr:
 
 
 def voided(case: Case) -> pl.DataFrame:
-    """The invoice was voided: the platform says so, or the ledger does and the platform no longer lists it."""
-    return _status(case, ("voided",))
+    """The invoice was voided: the platform or the operation log says so, or the voided ones are no longer listed."""
+    return _with_statuses(case, case.open.filter(_undone(case, ("voided",), "void")))
 
 
 def red_reversed(case: Case) -> pl.DataFrame:
-    """The invoice was reversed by a red one while the ledger still carries it as normal, or it is no longer listed."""
-    return _status(case, REVERSED)
+    """A red invoice reversed it while the ledger still carries it as normal, or reversed ones are no longer listed."""
+    referred = [
+        frame["red_of"] for frame in (case.evidence.platform, case.evidence.ledger) if "red_of" in frame.columns
+    ]
+    reds = pl.concat(referred).drop_nulls().unique() if referred else pl.Series(dtype=pl.String)
+    named = _outcome("missing") & pl.col("invoice_key").is_in(reds.implode())
+    return _with_statuses(case, case.open.filter(_undone(case, REVERSED, "red") | named.fill_null(value=False)))
 
 
 def not_issued(case: Case) -> pl.DataFrame:
     """The invoice was never issued: a draft or a failed request stands in the ledger."""
-    return _status(case, ("not_issued",))
-
-
-def _status(case: Case, words: tuple[str, ...]) -> pl.DataFrame:
-    """Return rows whose platform status is one of these and not the ledger's, or that are missing with such a status."""
-    ours, theirs = pl.col("status").cast(pl.String), pl.col("p_status").cast(pl.String)
-    on_platform = (
-        _outcome("conflict") & theirs.is_in(words) & ~ours.is_in(words).fill_null(value=False) & _differs("status")
+    draft = pl.col("status").cast(pl.String) == "not_issued"
+    conflict = (
+        _outcome("conflict") & _differs("status") & (draft | (pl.col("p_status").cast(pl.String) == "not_issued"))
     )
+    return _with_statuses(case, case.open.filter(((_outcome("missing") & draft) | conflict).fill_null(value=False)))
+
+
+def _undone(case: Case, words: tuple[str, ...], action: str) -> pl.Expr:
+    """Return which rows were voided or reversed, for all that is known of them.
+
+    The platform says so and the ledger does not; or the log shows it and the platform does not list the invoice; or the
+    ledger says so and most of those that it says so of are not listed, so that the platform leaves them out.
+    """
+    ours, theirs = pl.col("status").cast(pl.String), pl.col("p_status").cast(pl.String)
+    stated = _outcome("conflict") & _differs("status") & theirs.is_in(words) & ~ours.is_in(words).fill_null(value=False)
+    log = case.evidence.operations.filter((pl.col("action") == action) & pl.col("invoice_number").is_not_null())
+    logged = _outcome("missing") & pl.col("invoice_key").is_in(log["invoice_number"].str.strip_chars().implode())
+    ledger = case.evidence.ledger
+    everyone = int(ledger["status"].is_in(words).sum()) if "status" in ledger.columns else 0
     gone = _outcome("missing") & ours.is_in(words)
-    never = _outcome("conflict") & _differs("status") & ours.is_in(["not_issued"]) & ("not_issued" in words)
-    rows = case.open.filter((on_platform | gone | never).fill_null(value=False))
-    return _with_statuses(case, rows)
+    left_out = case.rows.filter(gone).height > LEFT_OUT * everyone
+    return (stated | logged | (gone & pl.lit(left_out))).fill_null(value=False)
 
 
 def status_conflict(case: Case) -> pl.DataFrame:

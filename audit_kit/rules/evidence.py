@@ -71,7 +71,6 @@ class Case:
     rows: pl.DataFrame
     claims: list[pl.DataFrame] = field(default_factory=list)
     population: pl.DataFrame = field(default_factory=pl.DataFrame)
-    runs: pl.DataFrame = field(default_factory=pl.DataFrame)
     excess: pl.DataFrame = field(default_factory=pl.DataFrame)
     late: pl.DataFrame = field(default_factory=pl.DataFrame)
 

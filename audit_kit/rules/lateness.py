@@ -181,7 +181,9 @@ def _place(rows: pl.DataFrame, table: pl.DataFrame, age: str) -> pl.Series:
     place = np.zeros(rows.height, dtype=np.int64)
     ages = rows[age].cast(pl.Float64).fill_null(0.0).to_numpy()
     minutes = table["minutes"].to_numpy()
-    spans = table.with_row_index("place").group_by("channel").agg(pl.col("place").min(), pl.len()).rows_by_key("channel")
+    spans = (
+        table.with_row_index("place").group_by("channel").agg(pl.col("place").min(), pl.len()).rows_by_key("channel")
+    )
     for (name,), part in rows.select("channel").with_row_index("at").group_by("channel"):
         first, size = spans.get(name, spans[POOLED])[0]
         at = part["at"].to_numpy()

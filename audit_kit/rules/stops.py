@@ -70,8 +70,7 @@ def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: dateti
         taken_at: when the platform export was taken.
     """
     timed = observations.filter(pl.col("issued_at").is_not_null() & (pl.col("issued_at") <= taken_at))
-    listed_from = timed.filter("visible")["issued_at"].min()  # older rows are outside the export, not held up
-    timed = timed.filter(pl.col("issued_at") >= listed_from)
+    timed = timed.filter(pl.col("issued_at") > _listed_from(timed))
     flows = {
         str(name[0]): _flow(part, taken_at)
         for name, part in timed.group_by("channel", maintain_order=True)
@@ -91,6 +90,16 @@ def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: dateti
             for notice in notices.filter(pl.col("starts_at") < taken_at).iter_rows(named=True)
         ]
     return pl.DataFrame(rows, schema=STOPS).sort("starts_at", "channel")
+
+
+def _listed_from(timed: pl.DataFrame) -> datetime:
+    """Return the time before which the export lists next to nothing: what is older was not asked for, or cut off."""
+    lead = timed.sort("issued_at").select("issued_at", lead=pl.when("visible").then(-1).otherwise(1).cum_sum())
+    best = lead.sort("lead", descending=True, maintain_order=True).head(1)
+    if best.is_empty() or best["lead"][0] <= 0:
+        return datetime.min  # noqa: DTZ901 - Beijing time is stored without zone
+    moment: datetime = best["issued_at"][0]
+    return moment
 
 
 def _row(

@@ -352,7 +352,9 @@ def _first_guess(observations: pl.DataFrame, spans: _Spans) -> Mixture:
     rest = np.clip((alive - lost) / (1 - lost), 0, 1)
     low, middle, high = (float(logs[int(np.argmax(rest <= share))]) for share in (0.7, 0.5, 0.15))
     spread = max(0.3, (high - low) / 2)
-    return Mixture(lost, np.array([0.6, 0.4]), np.array([min(low, middle), max(high, middle + 0.2)]), np.array([spread] * 2))
+    return Mixture(
+        lost, np.array([0.6, 0.4]), np.array([min(low, middle), max(high, middle + 0.2)]), np.array([spread] * 2)
+    )
 
 
 def _improve(fit: Mixture, spans: _Spans) -> Mixture:
@@ -373,7 +375,8 @@ def _improve(fit: Mixture, spans: _Spans) -> Mixture:
     square = (part * np.clip(second, 0, LIMIT**2)).sum(axis=1) / mass
     spreads = fit.spreads * np.sqrt(np.maximum(square - mean**2, 1e-4))
     means = fit.means + fit.spreads * mean
-    return Mixture(float(1 - mass.sum() / spans.weight.sum()), mass / mass.sum(), means, np.maximum(spreads, 0.05))
+    lost = min(max(float(1 - mass.sum() / spans.weight.sum()), 1e-9), 1 - 1e-9)
+    return Mixture(lost, mass / mass.sum(), means, np.maximum(spreads, 0.05))
 
 
 def log_likelihood(alive: Floats, missing: Floats, present: Floats) -> float:
