@@ -1,0 +1,203 @@
+"""One invoice's story: every source has its say, in time order; numbers may be typed as people type them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+from audit_kit.analysis import analyse
+from audit_kit.errors import RequestError
+from audit_kit.loaders.engagement import open_engagement
+from audit_kit.training.einvoice_files import Paper, xml
+from audit_kit.views.trace import tell, trace
+
+NUMBER = "25112000000012345678"
+TYPED = "25112000000012345687"  # two neighbours swapped
+HEAD = "数电发票号码,发票代码,发票号码,开票日期,销方识别号,销方名称,购方识别号,购买方名称,金额,税额,价税合计,发票状态,备注\n"
+PARTIES = "91110108MA01ABCD2X,北京甲科技有限公司,91110105MA00XYQW3Q,北京乙商贸有限公司"
+PERSON = "91110108MA01ABCD2X,北京甲科技有限公司,110105199003071234,高宗林"
+OLD_CODE, OLD_NUMBER = "011001900311", "21010038"
+PAPER = Paper(
+    number=NUMBER,
+    issued_at=datetime(2025, 5, 3, 10, 5),
+    seller_tax_id="91110108MA01ABCD2X",
+    seller_name="北京甲科技有限公司",
+    buyer_tax_id="91110105MA00XYQW3Q",
+    buyer_name="北京乙商贸有限公司",
+    net=Decimal("100.00"),
+    tax=Decimal("6.00"),
+    gross=Decimal("106.00"),
+    requested_at=datetime(2025, 5, 3, 9, 50),
+    signed_at=datetime(2025, 5, 3, 10, 5, 1),
+)
+FILES = {
+    "audit.toml": """
+[engagement]
+taken_at = 2025-06-01T09:00:00
+[sources]
+ledger = "ledger.csv"
+platform = "platform.csv"
+sync_log = "sync_log.csv"
+operations = "operations.csv"
+confirmations = "confirmations.csv"
+tickets = "tickets.csv"
+notices = "notices.csv"
+substitute = "substitute.csv"
+register = "register.csv"
+invoice_files = "原件"
+backups = "backups.csv"
+backup_listing = "backup_listing.csv"
+""",
+    "ledger.csv": HEAD
+    + f"{TYPED},,,2025-05-03 10:05:00,{PARTIES},100.00,6.00,106.00,正常,\n"
+    + f",{OLD_CODE},{OLD_NUMBER},2020-05-03 10:05:00,{PARTIES},200.00,12.00,212.00,正常,\n"
+    + f"25112000000099999999,,,2025-05-09 10:05:00,{PERSON},300.00,18.00,318.00,正常,\n",
+    "platform.csv": HEAD + f"{NUMBER},,,2025-05-03 10:05:00,{PARTIES},100.00,6.00,106.00,正常,\n",
+    "sync_log.csv": "发票号码,事件,时间,渠道,批次号,错误码,说明\n"
+    f"{NUMBER},失败,2025-05-03 10:06:00,网页,B1,E17,超时\n{NUMBER},入库,2025-05-03 11:00:00,网页,B1,,\n",
+    "operations.csv": "时间,账号,操作,发票号码,字段,原值,新值,结果\n2025-05-04 08:00:00,kpy01,修改,"
+    f"{NUMBER},备注,a,b,成功\n2025-05-05 08:00:00,kpy01,登录,,,,,成功\n",
+    "confirmations.csv": f"发票号码,来源,结果,时间,附件\n{NUMBER},查验平台,一致,2025-05-20 08:00:00,p.png\n",
+    "tickets.csv": "工单号,发票号码,级别,提交时间,更新时间,期限,状态,处理结果\n"
+    f"T1,{NUMBER},税务局,2025-05-06 08:00:00,2025-05-07 08:00:00,2025-05-09 08:00:00,已解决,已补录\n",
+    "notices.csv": "开始时间,结束时间,类型,范围,标题,来源\n"
+    "2025-05-03 10:00:00,2025-05-03 10:30:00,维护,全部,升级,官网\n",
+    "substitute.csv": HEAD.strip() + ",迁回时间\n"
+    f"{NUMBER},,,2025-05-03 10:05:00,{PARTIES},100.00,6.00,106.00,正常,,2025-05-08 08:00:00\n",
+    "register.csv": HEAD.strip() + ",登记人,复核人\n"
+    f"{NUMBER},,,2025-05-03 10:05:00,{PARTIES},100.00,6.00,106.00,正常,,王小明,李四\n",
+    "backups.csv": "backup_id,repo_id,job,tool,kind,data_time,started_at,finished_at,status\n"
+    "b1,r,r,restic,snapshot,2025-05-04 02:00:00,2025-05-04 02:00:00,2025-05-04 02:05:00,ok\n"
+    "b2,r,r,restic,snapshot,2025-05-05 02:00:00,2025-05-05 02:00:00,2025-05-05 02:05:00,ok\n",
+    "backup_listing.csv": "repo_id,path_norm,size,hash,hash_kind,first_ord,last_ord\n"
+    f"r,/srv/2025/{NUMBER}.xml,1000,,none,0,1\n",
+}
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trace")
+    for name, text in FILES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "原件").mkdir()
+    (folder / "原件" / f"{NUMBER}.xml").write_bytes(xml(PAPER))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIT_KIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield analyse(open_engagement(folder))
+
+
+def test_every_source_has_its_say_in_time_order(analysis):
+    story = trace(analysis, NUMBER, lang="en")
+    assert story.schema == {
+        "at": pl.Datetime("us"),
+        "source": pl.String(),
+        "what": pl.String(),
+        "source_file": pl.String(),
+        "source_row": pl.UInt32(),
+    }
+    assert story["at"].is_sorted()
+    assert sorted(set(story["source"])) == [
+        "backup",
+        "confirmations",
+        "e-invoice file",
+        "finding",
+        "ledger",
+        "operations",
+        "platform",
+        "register",
+        "stop",
+        "substitute system",
+        "sync log",
+        "tickets",
+    ]
+    said = dict(zip(story["source"], story["what"], strict=True))
+    assert {"ledger", "platform", "sync log", "operations", "confirmations", "ticket", "register", "backup"} <= set(
+        said
+    )
+    assert story.filter(pl.col("source") == "sync log")["what"].to_list() == [
+        "failed: channel 网页, batch B1, E17 超时",
+        "visible: channel 网页, batch B1, – –",
+    ]
+    assert "2 backups of r hold" in said["backup"]
+    assert "the earliest is b1" in said["backup"]
+    assert story.filter(pl.col("source") == "tickets").height == 3
+    assert "login" not in " ".join(story["what"])
+
+
+def test_a_mistyped_ledger_row_and_its_finding_belong_to_the_story(analysis):
+    for typed in (NUMBER, TYPED):
+        story = trace(analysis, typed)
+        told = story.filter(pl.col("source") == "企业台账")["what"].item()
+        assert TYPED in told
+        assert story.filter(pl.col("source") == "平台导出").height == 1
+        assert "号码录错" in " ".join(story.filter(pl.col("source") == "审计发现")["what"])
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        NUMBER,
+        f" {NUMBER} ",
+        "２５１１２０００００００１２３４５６７８",
+        "2511-2000-0000-1234-5678",
+        f"'{NUMBER}",
+        NUMBER + "\t",
+    ],
+)
+def test_the_number_may_be_typed_as_people_type_it(analysis, typed):
+    assert trace(analysis, typed).equals(trace(analysis, NUMBER))
+
+
+def test_a_prefix_of_one_invoice_finds_it(analysis):
+    assert trace(analysis, "2511200000009999").equals(trace(analysis, "25112000000099999999"))
+
+
+def test_a_prefix_of_several_lists_them(analysis):
+    listed = trace(analysis, "25112000")
+    assert listed["source"].unique().to_list() == ["候选"]
+    assert [number in " ".join(listed["what"]) for number in (NUMBER, TYPED, "25112000000099999999")] == [True] * 3
+    assert "平台导出" in listed.filter(pl.col("what").str.contains(NUMBER))["what"].item()
+
+
+@pytest.mark.parametrize("typed", [OLD_CODE + OLD_NUMBER, OLD_NUMBER, f"{OLD_CODE} {OLD_NUMBER}"])
+def test_an_old_invoice_is_found_by_its_number(analysis, typed):
+    assert "212.00" in trace(analysis, typed).filter(pl.col("source") == "企业台账")["what"].item()
+
+
+def test_persons_are_masked_unless_asked(analysis):
+    number = "25112000000099999999"
+    masked, open_ = (
+        trace(analysis, number)["what"].str.join(""),
+        trace(analysis, number, reveal=True)["what"].str.join(""),
+    )
+    assert "高宗林" not in masked.item()
+    assert "高**" in masked.item()
+    assert "高宗林" in open_.item()
+    assert "北京甲科技有限公司" in masked.item()
+    registered = trace(analysis, NUMBER).filter(pl.col("source") == "手工登记")["what"].item()
+    assert "王小明" not in registered
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"), [("2511", "too short"), ("99" * 10, "No source knows"), ("发票", "too short")]
+)
+def test_what_cannot_be_found_is_said(analysis, typed, reason):
+    with pytest.raises(RequestError, match=reason):
+        trace(analysis, typed)
+
+
+def test_the_story_as_text(analysis):
+    lines = tell(trace(analysis, NUMBER)).splitlines()
+    assert len(lines) == trace(analysis, NUMBER).height
+    assert lines[0].startswith("2025-05-03 ")
+    assert any(line.endswith("[sync_log.csv:2]") for line in lines)
+    assert tell(pl.DataFrame([{"at": None, "source": "s", "what": "w", "source_file": None, "source_row": None}])) == (
+        "（无时间）  s  w"
+    )
+
+
+def test_an_engagement_will_do(analysis):
+    assert trace(analysis.engagement, NUMBER).equals(trace(analysis, NUMBER))
