@@ -89,9 +89,9 @@ def batch_lost(case: Case) -> pl.DataFrame:
     """A run of consecutive issues within a channel, or an upload batch, is missing far beyond the local expectation."""
     case.population = population(case)
     local = _local(case)
-    batches = _upload_batches(case, local)
-    rest = local.filter(~pl.col("ledger_row").is_in(batches["ledger_row"].implode()))
-    hits = pl.concat([batches, _runs(case, rest)])
+    found = _runs(case, local)
+    rest = local.filter(~pl.col("ledger_row").is_in(found["ledger_row"].implode()))
+    hits = pl.concat([found, _upload_batches(case, rest)])
     return case.missing.join(hits, on="ledger_row", how="inner", maintain_order="left")
 
 
