@@ -41,7 +41,8 @@ def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFra
         text = frame[name]
         lost = _lost(text, numbers.get(placement.ours[name]), data)
         if name in NUMBER_COLUMNS:
-            lost |= from_text(text) if name != "invoice_code" else False
+            # Cells that are known to be damaged say nothing about the honest ones beside them.
+            lost |= from_text(text.set(lost, None)) if name != "invoice_code" else False
         if not lost.any():
             continue
         rounded = frame.select(pl.when(lost).then(scientific(pl.col(name))).otherwise(name).alias(name)).to_series()
