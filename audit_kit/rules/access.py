@@ -120,7 +120,9 @@ def no_permission(case: Case) -> pl.DataFrame:
 
 def _exporting(case: Case) -> dict[str, object] | None:
     """Return the permission row of the account that took the export."""
-    rows = case.evidence.accounts.filter(pl.col("account") == case.evidence.export.account)
+    if (account := case.evidence.export.account) is None:
+        return None
+    rows = case.evidence.accounts.filter(pl.col("account") == account)
     return rows.row(0, named=True) if rows.height else None
 
 
