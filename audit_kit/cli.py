@@ -28,7 +28,7 @@ LANGUAGES = ("zh", "en")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -224,14 +224,15 @@ def _share(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(f"{value!r} is not a share such as 0.01") from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; each sets `run`."""
+    top = argparse.ArgumentParser(
         prog="audit-kit",
         description="Why issued invoices are not on the tax platform: reconcile, explain, report.",
         epilog="Try it: audit-kit report --sample",
     )
-    parser.add_argument("--version", action=_Version)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    top.add_argument("--version", action=_Version)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(
         name: str, run: Callable[[argparse.Namespace], int], text: str, example: str, *, json_too: bool = True
@@ -247,7 +248,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_tables(command)
     _add_engagement(command)
     _add_training(command)
-    return parser
+    return top
 
 
 def _add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -369,4 +370,5 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from audit_kit import __version__
 
-        parser.exit(message=f"audit-kit {__version__}\n")
+        print(f"audit-kit {__version__}")
+        parser.exit()
