@@ -69,8 +69,10 @@ def as_text(values: pl.Series) -> pl.Series:
             .to_series()
             .alias(values.name)
         )
+    elif dtype.is_decimal():
+        text = values.cast(pl.String).str.replace(r"\.0+$", "")
     elif isinstance(dtype, pl.Datetime):
-        text = values.dt.to_string(_PLAIN_TIME)
+        text = _typed_times(values).dt.to_string(_PLAIN_TIME)
     elif dtype == pl.Boolean:
         text = values.replace_strict({True: "true", False: "false"}, return_dtype=pl.String)
     else:
