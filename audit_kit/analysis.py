@@ -141,12 +141,18 @@ def read(source: str | Path | Mapping[str, str], *, table: str | None = None) ->
     Args:
         source: where to read.
         table: which canonical table it is; null = told by its headers.
+
+    Raises:
+        RequestError: no such table, or none is named for a database.
+        SourceError: it cannot be read at all.
     """
     from audit_kit.loaders import einvoices, tables  # noqa: PLC0415 (an analysis may need none of them)
 
     if not isinstance(source, str | Path):
         from audit_kit.loaders import databases  # noqa: PLC0415 (its drivers are an extra)
 
+        if table is None:
+            raise RequestError("A database does not tell which table it holds; name it: read(source, table=…).")
         return databases.read_database(source, table=table).rows
     path = Path(source)
     if path.is_dir() and table in (None, "invoice_files"):
@@ -291,7 +297,9 @@ def _earlier_exports(exports: pl.DataFrame, taken_at: datetime) -> dict[datetime
 
 def _all(readings: Mapping[str, Reading], name: str, shape: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return one frame of all readings, each row with its table."""
-    frames = [getattr(reading, name).with_columns(table=pl.lit(table)) for table, reading in readings.items()]
+    frames: list[pl.DataFrame] = [
+        getattr(reading, name).with_columns(table=pl.lit(table)) for table, reading in readings.items()
+    ]
     nothing = pl.DataFrame(schema={**shape, "table": pl.String()})
     return pl.concat([nothing, *frames], how="diagonal_relaxed")
 

@@ -155,11 +155,11 @@ class Engagement:
 
     def _read_input(self, table: str, entry: Input) -> Reading:
         """Read one input by the reader of its kind."""
-        if entry.uri is not None:
+        if entry.uri is not None and entry.query is not None:
             from audit_kit.loaders.databases import read_database  # noqa: PLC0415 (drivers are an extra)
 
-            found: Reading = read_database({"uri": entry.uri, "query": entry.query}, table=table)
-            return in_beijing(found, entry.tz)
+            place = {"uri": entry.uri, "query": entry.query}
+            return read_database(place, table=table, headings=self.headings, tz=entry.tz)
         readings: list[Reading] = []
         files = list(entry.paths)
         if table == "invoice_files":
@@ -288,19 +288,10 @@ def joined(table: str, readings: list[Reading]) -> Reading:
     parts = [Reading.nothing(table), *readings]
 
     def together(name: str) -> pl.DataFrame:
-        return pl.concat([getattr(part, name) for part in parts], how="diagonal_relaxed")
+        frames: list[pl.DataFrame] = [getattr(part, name) for part in parts]
+        return pl.concat(frames, how="diagonal_relaxed")
 
     return Reading(table, together("rows"), together("set_aside"), together("control"), together("files"))
-
-
-def in_beijing(reading: Reading, tz: str | None) -> Reading:
-    """Return the reading with its times, which the source gives in the zone `tz`, as Beijing time."""
-    if tz is None or tz == "Asia/Shanghai":
-        return reading
-    times = pl.selectors.datetime(time_zone=None)
-    moved = times.dt.replace_time_zone(tz, ambiguous="earliest", non_existent="null")
-    rows = reading.rows.with_columns(moved.dt.convert_time_zone("Asia/Shanghai").dt.replace_time_zone(None))
-    return replace(reading, rows=rows)
 
 
 def _standing(exports: list[pl.DataFrame]) -> pl.DataFrame:
