@@ -113,6 +113,8 @@ def windows(draft: Draft, dice: Dice, count: int, cause: str) -> None:
     for number in range(many):
         share = count // many + (number < count % many)
         free = draft.free() & (draft.column("issued") < draft.taken - 3 * DAY)
+        for other in draft.windows:
+            free &= (draft.column("issued") < other.start - DAY) | (draft.column("issued") > other.end + DAY)
         announced = bool(number % 2) if many > 1 else bool(draft.seed % 2)
         made = outages.losing(draft.column("issued"), free, share, dice, announced=announced)
         if made:
