@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BITES = 0.1  # a fault of the exporting account explains what is missing only where this share is missing
 STANDS_OUT = 0.001  # chance below which an issuing account's missing share is no accident
 SORTED_SHARE = 0.99
+EVERYTHING = 0.5  # a backup that holds more than this share of both listed and missing invoices singles none out
 FITS = 0.02  # how far the missing amount may be from what the control total lacks
 
 
@@ -242,7 +243,14 @@ def not_migrated_back(case: Case) -> pl.DataFrame:
 
 def only_in_backup(case: Case) -> pl.DataFrame:
     """The invoice is in a backup, while the live systems no longer have it."""
-    kept = case.evidence.backup_keys.group_by("invoice_key", maintain_order=True).agg(
+    evidence = case.evidence
+    kept = evidence.backup_keys.group_by("invoice_key", maintain_order=True).agg(
         repository=pl.col("repo_id").last(), backup=pl.col("backup_id").last()
     )
-    return case.missing.join(kept, on="invoice_key", how="inner", maintain_order="left")
+    found = case.missing.join(kept, on="invoice_key", how="inner", maintain_order="left")
+    if evidence.archive is not None and evidence.archive.height:
+        return found.join(evidence.archive.select("invoice_key"), on="invoice_key", how="anti", maintain_order="left")
+    # Without a live archive to compare with, a backup that holds everything says nothing of what is missing.
+    listed = evidence.matches.filter((pl.col("outcome") == "matched") & pl.col("invoice_key").is_not_null())
+    covered = listed.join(kept, on="invoice_key", how="semi").height > EVERYTHING * listed.height
+    return found.clear() if covered and found.height > EVERYTHING * case.missing.height else found

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit import resources, schema
-from audit_kit.rules.lateness import lateness, lost_interval, probability_late
-from audit_kit.rules.service import budget_by_incident, service_level
+from audit_kit.rules.lateness import HISTORY, lateness, lost_interval, probability_late, remembered
+from audit_kit.rules.service import budget_by_incident, of_delays, service_level
 from audit_kit.rules.settling import Settlement, settle
 from audit_kit.rules.stops import ALL_CHANNELS, STOPS, StoodStill, stops
 from audit_kit.rules.survival import quantiles, survival
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL_CHANNELS",
+    "HISTORY",
     "OBSERVATIONS",
     "STOPS",
     "Settlement",
@@ -30,9 +31,11 @@ __all__ = [
     "lateness",
     "lost_interval",
     "observations",
+    "of_delays",
     "operational",
     "probability_late",
     "quantiles",
+    "remembered",
     "service_level",
     "settle",
     "stops",

@@ -34,6 +34,7 @@ class Evidence:
 
     `observations`, `stops`, `curves`: see rules.delays. `control`: the platform export's own totals against ours.
     `backup_keys`: `invoice_key`, `repo_id`, `backup_id`. `history`: earlier months' curves, or null.
+    `archive`: `invoice_key` of the e-invoices that the live archive holds, or null where none is known.
     """
 
     ledger: pl.DataFrame
@@ -56,6 +57,7 @@ class Evidence:
     direction: str
     taken_at: datetime
     history: pl.DataFrame | None = None
+    archive: pl.DataFrame | None = None
 
 
 @dataclass

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 FEW = 50  # a channel with fewer invoices uses the curve of all channels
 HEAVY_TAIL = 0.1  # share of what is still missing at the longest age that would yet arrive
 FALLING = 0.02
+DRIFT = 0.15  # an earlier month's curve further off than this is not borrowed
 PRIOR = 0.1  # invoices added to the late and to the lost, so that a share is never 0 or 1
 PLATEAU_STEP = 1.5  # ages are compared over spans that grow by this factor when a plateau is looked for
 STEP_COST = 1.5  # log likelihood that an isotonic step is worth by chance
@@ -80,7 +81,7 @@ def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl
         fit = mixture(part)
         reach = float(fit.alive(minutes[-1:])[0])
         if (reach - fit.lost) / max(reach, 1e-12) > HEAVY_TAIL:
-            borrowed = _borrow(channel, history)
+            borrowed = _borrow(channel, history, minutes, alive)
             if borrowed is not None:
                 return borrowed.with_columns(invoices=pl.lit(float(part.height))).select(*LATENESS)
             method, certain, lost = "mixture", False, fit.lost
@@ -148,13 +149,39 @@ def _plateau(part: pl.DataFrame) -> tuple[float, float]:
     return float((missing[start] + PRIOR) / (n[start] + 2 * PRIOR)), float(age)
 
 
-def _borrow(channel: str, history: pl.DataFrame | None) -> pl.DataFrame | None:
-    """Return the latest month's curve of a channel, if there is one."""
+def _borrow(channel: str, history: pl.DataFrame | None, minutes: Floats, alive: Floats) -> pl.DataFrame | None:
+    """Return the latest month's curve of a channel; null if there is none, or delays have become another matter since."""
     if history is None:
         return None
     mine = history.filter(pl.col("channel") == channel)
     mine = mine.filter(pl.col("month") == pl.col("month").max()).sort("minutes")
-    return None if mine.is_empty() else mine.with_columns(method=pl.lit("history"), certain=pl.lit(value=True))
+    if mine.is_empty():
+        return None
+    early = minutes <= minutes[-1] / 4
+    place = np.maximum(np.searchsorted(mine["minutes"].to_numpy(), minutes[early], side="right") - 1, 0)
+    if np.abs(mine["survival"].to_numpy()[place] - alive[early]).max(initial=0.0) > DRIFT:
+        return None
+    return mine.with_columns(method=pl.lit("history"), certain=pl.lit(value=True))
+
+
+def remembered(
+    history: pl.DataFrame | None, observations: pl.DataFrame, *, month: str, points: int = GRID
+) -> pl.DataFrame:
+    """Return the history with this month's curves in place of what it had of the month.
+
+    Args:
+        history: HISTORY columns, or null.
+        observations: of the month, without what says nothing of delays.
+        month: `YYYY-MM`.
+        points: most steps kept of a curve.
+    """
+    table = lateness(observations).filter(~pl.col("method").str.contains("pooled|history") & pl.col("certain"))
+    place = pl.int_range(pl.len()).over("channel")
+    thin = (pl.len().over("channel") / points).ceil().cast(pl.Int64)
+    last = place == pl.len().over("channel") - 1
+    table = table.filter((place % thin == 0) | last).select(pl.lit(month).alias("month"), *list(HISTORY)[1:])
+    earlier = history.filter(pl.col("month") != month).select(*HISTORY) if history is not None else table.clear()
+    return pl.concat([earlier.cast(HISTORY), table.cast(HISTORY)]).sort("month", "channel", "minutes")
 
 
 def at_age(rows: pl.DataFrame, table: pl.DataFrame, *, age: str = "age") -> pl.DataFrame:

@@ -260,7 +260,8 @@ def levels(rows: pl.DataFrame, dimensions: Sequence[str] = ("account", "channel"
     a, b = pl.col("missing") + 0.5, pl.col("issued") - pl.col("missing") + 0.5
     c, d = pl.col("others_missing") + 0.5, pl.col("others_issued") - pl.col("others_missing") + 0.5
     table = table.with_columns(odds_ratio=a * d / (b * c), spread=(1 / a + 1 / b + 1 / c + 1 / d).sqrt())
-    p = [fisher(*counts) for counts in table.select("missing", "issued", "others_missing", "others_issued").iter_rows()]
+    counts = table.select("missing", "issued", "others_missing", "others_issued").iter_rows()
+    p = [fisher(*count) if count[0] else 1.0 for count in counts]
     table = table.with_columns(
         p=pl.Series(p, dtype=pl.Float64),
         odds_lower=pl.col("odds_ratio") * (-CONFIDENCE_Z * pl.col("spread")).exp(),

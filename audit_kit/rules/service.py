@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit import resources
 from audit_kit.rules.survival import survival
 
 if TYPE_CHECKING:
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from audit_kit.policy import SyncPolicy
 
 WHOLE = "全部"
+
+
+def of_delays(observations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
+    """Return the observations that say something of delays.
+
+    Left out is what is missing because of its entry, its status or the way the export was asked: the platform may well
+    have had it in time.
+    """
+    silent = [name for name, entry in resources.load("causes")["causes"].items() if not entry.get("delays", True)]
+    rows = findings.filter(pl.col("cause").is_in(silent))["ledger_row"].drop_nulls()
+    return observations.filter(pl.col("visible") | ~pl.col("ledger_row").is_in(rows.implode()))
 
 
 def wall_clock(observations: pl.DataFrame, *, taken_at: datetime) -> pl.DataFrame:
