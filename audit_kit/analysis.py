@@ -243,7 +243,6 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
         notices=engagement.table("notices"),
     )
     stops = delays.stops(observations, engagement.table("notices"), taken_at=taken_at)
-    curves = delays.survival(observations)
     step("backups")
     world = backup_rules.BackupWorld(
         **{table: engagement.table(table) for table in BACKUP_TABLES},
@@ -260,7 +259,6 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
         matches=matches,
         observations=observations,
         stops=stops,
-        curves=curves,
         **{table: engagement.table(table) for table in EVIDENCE},
         control=engagement.reading("platform").control,
         backup_keys=backup_rules.backup_keys(world),
@@ -270,7 +268,10 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
         direction=engagement.direction,
         taken_at=taken_at,
         history=pl.read_parquet(history) if history is not None and history.exists() else None,
+        archive=with_key(engagement.table("invoice_files")) if engagement.has("invoice_files") else None,
     )
+    findings = diagnosis.diagnose(evidence, lang=lang)
+    curves = delays.survival(delays.of_delays(observations, findings))
     return Analysis(
         engagement=engagement,
         lang=lang,
@@ -283,7 +284,7 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
         stops=stops,
         curves=curves,
         quantiles=delays.quantiles(curves),
-        findings=diagnosis.diagnose(evidence, lang=lang),
+        findings=findings,
         backup=backup,
         **{name: _all(readings, name, shape) for name, shape in READ.items()},
     )
