@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import itables
 import polars as pl
+from IPython.display import HTML, display
+from itables.javascript import generate_init_offline_itables_html
 
 import audit_kit
 from audit_kit.analysis import analyse
@@ -114,7 +116,7 @@ def open_page(
         EngagementError, SourceError: an engagement or source that cannot be used.
     """
     theme.setup(lang)
-    itables.init_notebook_mode(connected=False)
+    display(HTML(generate_init_offline_itables_html(itables.options.dt_bundle)))  # searching without a network
     opened = open_engagement(engagement or os.environ.get(ENGAGEMENT) or sample())
     whole = analyse(opened, lang=lang, history=Path(history) if history else None)
     wanted = month or _latest(whole.ledger)

@@ -52,6 +52,7 @@ def table(
         .sub_missing(missing_text="–")
         .tab_options(**_LOOK)
         .opt_row_striping(row_striping=False)
+        .opt_css(_PLAIN)
     )
     if as_markup:
         made = made.fmt(fns=str, columns=as_markup)
@@ -64,6 +65,11 @@ def table(
     return made.tab_source_note(escape(note)) if note else made
 
 
+# JupyterLab draws every table with fixed columns, stripes and cut-off text; ours wrap.
+_PLAIN = (
+    ".gt_table{table-layout:auto!important}.gt_table td{overflow-wrap:anywhere;white-space:normal!important}"
+    ".gt_table tbody tr{background:none!important}"
+)
 _LOOK: dict[str, Any] = {
     "table_font_names": [name.strip('" ') for name in theme.FONT.split(",")],
     "table_font_size": "13px",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 50
 MOST_CHOICES = 200
+_WIDTHS = {"cause": "112px", "invoice_key": "172px", "issued_at": "100px", "channel": "66px", "amount": "100px"}
 _NARROW = w.Layout(width="210px")
 
 
@@ -150,7 +151,7 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.sentence.value = f"<b>{escape(said or words('panel.shown_plain', **counts))}</b>"
         listed = rows.head(MOST_LISTED).with_columns(pl.selectors.datetime().dt.strftime("%Y-%m-%d %H:%M"))
         money = [amount] if amount and amount in self._columns.listed else []
-        self.table.value = table(listed, labels=self._columns.listed, money=money).as_raw_html()
+        self.table.value = table(listed, labels=self._columns.listed, money=money, widths=_WIDTHS).as_raw_html()
 
 
 def _number(text: str) -> float | None:
@@ -205,7 +206,7 @@ def missing_panel(page: Page) -> Panel:
 
 def _finding_columns(page: Page, choices: Mapping[str, str]) -> Columns:
     words = page.words
-    listed = ("cause", "invoice_key", "issued_at", "channel", "buyer_name", "amount", "evidence", "next_step")
+    listed = ("cause", "invoice_key", "issued_at", "channel", "buyer_name", "amount", "evidence")
     return Columns(
         choices={name: words(f"head.{key}") for name, key in choices.items()},
         listed={name: words(f"head.{name}") for name in listed},
