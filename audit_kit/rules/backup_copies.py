@@ -175,7 +175,7 @@ def _gaps_in_time(state: State, planned: pl.DataFrame, words: Words) -> Iterator
 
 def _gaps_in_content(state: State, coverage: Coverage, words: Words) -> Iterator[dict[str, Any]]:
     for held in coverage.held:
-        by_name = held.files.filter(~pl.col("by_hash")).height
+        by_name = int(((held.level > 0) & ~held.by_hash).sum())
         if by_name:
             yield words.finding(
                 "BK24",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -71,6 +72,27 @@ class Words:
             "source_row": source[1],
         }
 
+    def of_invoices(self, cause: str, rows: pl.DataFrame, *, variant: str = "evidence") -> pl.DataFrame:
+        """Return one finding a row of `rows`, which has `invoice_key` and the template's fields."""
+        entry = self.causes[cause]
+        pieces: list[pl.Expr] = []
+        for text, name, _, _ in Formatter().parse(entry[self.lang][variant]):
+            pieces.append(pl.lit(text))
+            if name:
+                known = pl.col(name).cast(pl.String) if name in rows.columns else pl.lit(None, pl.String)
+                pieces.append(known.fill_null("–"))
+        ids = [identifier(cause, key) for key in rows["invoice_key"]]
+        return rows.select(
+            pl.Series("finding_id", ids, dtype=pl.String),
+            area=pl.lit("backup"),
+            cause=pl.lit(cause),
+            severity=pl.lit(entry["severity"]),
+            state=pl.lit("fails"),
+            invoice_key="invoice_key",
+            evidence=pl.concat_str(pieces),
+            next_step=pl.lit(entry[self.lang]["next_step"]),
+        )
+
 
 def identifier(*about: object) -> str:
     """Return the id of a finding about these things: 16 hexadecimal digits."""
@@ -101,17 +123,23 @@ def some(names: Sequence[object], *, most: int = MOST_NAMED) -> str:
     return text if len(names) <= most else f"{text} … (+{len(names) - most})"
 
 
-def frame(rows: Iterable[dict[str, Any]], ledger: pl.DataFrame) -> pl.DataFrame:
+def frame(rows: Iterable[dict[str, Any]], many: Iterable[pl.DataFrame], ledger: pl.DataFrame) -> pl.DataFrame:
     """Return findings in canonical columns, the worst first, each with the ledger's row and amount of its invoice.
 
     Args:
         rows: findings as `Words.finding` makes them.
+        many: findings as `Words.of_invoices` makes them.
         ledger: `invoice_key`, `ledger_row`, `gross`; the first row of a key counts.
     """
     dtypes = schema.dtypes("findings")
     plain = {name: pl.String() if isinstance(dtype, pl.Enum) else dtype for name, dtype in dtypes.items()}
-    found = pl.DataFrame([{name: row.get(name) for name in dtypes} for row in rows], schema=plain, orient="row")
-    booked = ledger.unique("invoice_key", keep="first", maintain_order=True).drop_nulls("invoice_key")
+    single = pl.DataFrame([{name: row.get(name) for name in dtypes} for row in rows], schema=plain, orient="row")
+    found = pl.concat([single, *many], how="diagonal")
+    booked = (
+        ledger.join(found.select("invoice_key").drop_nulls().unique(), on="invoice_key", how="semi")
+        .sort("ledger_row")
+        .unique("invoice_key", keep="first", maintain_order=True)
+    )
     return (
         found.drop("ledger_row", "amount")
         .join(booked.rename({"gross": "amount"}), on="invoice_key", how="left", maintain_order="left")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.rules.coverage import LISTED, NOWHERE, VERIFIED
+from audit_kit.rules.coverage import LISTED, NOWHERE, RESTORABLE, VERIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from audit_kit.rules.backup_world import State
     from audit_kit.rules.coverage import Coverage
 
-Names = dict[tuple[str | None, int | None], str]
 MOST_EXAMPLES = 5
 BY_MONTH = {
     "month": pl.String(),
@@ -26,135 +25,135 @@ BY_MONTH = {
 }
 
 
-def uncovered(state: State, coverage: Coverage, ledger: pl.DataFrame, words: Words) -> Iterator[dict[str, Any]]:
-    """BK01, BK02 and BK03: an invoice in no verified backup, in none at all, or only with another content."""
+def uncovered(state: State, coverage: Coverage, bare: pl.Series, words: Words) -> list[pl.DataFrame]:
+    """BK01 to BK04, one finding an invoice.
+
+    In no verified backup, in none at all, with another content, in fewer copies than policy asks. One whose content is
+    nowhere because it differs is told once, as BK03. `bare`: the invoices that have no file in the archive.
+    """
     if state.runs.is_empty():
-        return
-    booked = ledger["invoice_key"].drop_nulls().unique(maintain_order=True)
+        return []
     if coverage.files.is_empty() or not coverage.repositories:
-        yield from _by_number(coverage, booked, words)
-        return
-    yield from _without_file(coverage, booked, words)
-    bad = coverage.invoices.filter((pl.col("level") < VERIFIED) | pl.col("differs"))
-    rows = bad.join(coverage.file_levels.select("file", "path", "sha256", "last_ord", "repo"), on="file", how="left")
-    differing = _differing(coverage)
-    names = _names(state)
-    for row in rows.sort("invoice_key").to_dicts():
-        if row["differs"]:
-            yield _other_content(words, row["invoice_key"], differing[row["invoice_key"]], names)
-        # An invoice whose content is nowhere because it differs is told once.
-        if row["level"] == VERIFIED or (row["differs"] and row["level"] == NOWHERE):
-            continue
-        repo = None if row["repo"] is None else coverage.held[row["repo"]].repo_id
-        yield words.finding(
-            "BK02" if row["level"] == NOWHERE else "BK01",
-            invoice_key=row["invoice_key"],
-            variant="evidence_listed" if row["level"] == LISTED else "evidence",
-            key=row["invoice_key"],
-            path=row["path"],
-            sha256=row["sha256"],
-            repo=repo,
-            backup=names.get((repo, row["last_ord"])),
-        )
+        return _by_number(coverage, bare, words, complete=True)
+    at = pl.Series("repo", range(len(coverage.repositories)), dtype=pl.UInt32)
+    places = pl.DataFrame({"repo": at, "repo_id": coverage.repositories})
+    names = state.runs.select("repo_id", last_ord="ord", backup="short")
+    rows = (
+        coverage.weak.filter((pl.col("level") < VERIFIED) & ~(pl.col("differs") & (pl.col("level") == NOWHERE)))
+        .join(coverage.file_levels.select("file", "path", "sha256", "last_ord", "repo"), on="file", how="left")
+        .join(places, on="repo", how="left")
+        .join(names, on=["repo_id", "last_ord"], how="left")
+        .select("invoice_key", "level", "path", "sha256", "backup", key="invoice_key", repo="repo_id")
+        .sort("invoice_key")
+    )
+    return [
+        words.of_invoices("BK01", rows.filter(pl.col("level") == RESTORABLE)),
+        words.of_invoices("BK01", rows.filter(pl.col("level") == LISTED), variant="evidence_listed"),
+        words.of_invoices("BK02", rows.filter(pl.col("level") == NOWHERE)),
+        *_other_content(coverage, names, words),
+        *_few_copies(state, coverage, words),
+        *_by_number(coverage, bare, words, complete=False),
+    ]
 
 
-def _differing(coverage: Coverage) -> dict[str, dict[str, Any]]:
-    """Return the first file with another content of every invoice that has one, with what the repository holds."""
-    found: dict[str, dict[str, Any]] = {}
-    for held in coverage.held:
-        theirs = held.differing.select(
-            "file", "last_ord", theirs="path_norm", other_hash="hash", other_size="size", repo=pl.lit(held.repo_id)
-        )
-        own = coverage.files.select("file", "invoice_key", "path", "sha256", "size", "mtime")
-        for row in theirs.join(own, on="file").drop_nulls("invoice_key").sort("file").to_dicts():
-            found.setdefault(row["invoice_key"], row)
+def _other_content(coverage: Coverage, names: pl.DataFrame, words: Words) -> list[pl.DataFrame]:
+    """Return BK03: the first file with another content of every invoice that has one."""
+    own = coverage.files.select("file", "invoice_key", "path", "sha256", "size", "mtime").drop_nulls("invoice_key")
+    found = [
+        held.differing.select("file", "last_ord", other_hash="hash", other_size="size", repo_id=pl.lit(held.repo_id))
+        .join(own, on="file")
+        .join(names, on=["repo_id", "last_ord"], how="left")
+        for held in coverage.held
+    ]
+    rows = (
+        pl.concat(found)
+        .sort("file", maintain_order=True)
+        .unique("invoice_key", keep="first", maintain_order=True)
+        .with_columns(pl.col("mtime").dt.strftime("%Y-%m-%d %H:%M"), key="invoice_key", repo="repo_id")
+    )
+    hashed = pl.col("other_hash").is_not_null() & pl.col("sha256").is_not_null()
+    return [
+        words.of_invoices("BK03", rows.filter(hashed)),
+        words.of_invoices("BK03", rows.filter(~hashed), variant="evidence_size"),
+    ]
+
+
+def _by_number(coverage: Coverage, keys: pl.Series, words: Words, *, complete: bool) -> list[pl.DataFrame]:
+    """Judge invoices by the numbers in listed names, where the archive has no file to compare.
+
+    Where there is no archive at all (`complete`), a number that is in no name is in no backup.
+    """
+    if coverage.numbers.is_empty():
+        return []
+    seen = coverage.numbers.group_by("invoice_key").agg(pl.col("level").max())
+    levels = keys.to_frame("invoice_key").sort("invoice_key").join(seen, on="invoice_key", how="left")
+    found = [words.of_invoices("BK01", _keyed(levels, pl.col("level") < VERIFIED), variant="evidence_by_number")]
+    if complete:
+        found.append(words.of_invoices("BK02", _keyed(levels, pl.col("level").is_null()), variant="evidence_by_number"))
     return found
 
 
-def _other_content(words: Words, key: str, row: dict[str, Any], names: Names) -> dict[str, Any]:
-    return words.finding(
-        "BK03",
-        invoice_key=key,
-        variant="evidence" if row["other_hash"] and row["sha256"] else "evidence_size",
-        key=key,
-        backup=names.get((row["repo"], row["last_ord"])),
-        **{name: row[name] for name in ("path", "sha256", "size", "mtime", "repo", "other_hash", "other_size")},
-    )
+def _keyed(levels: pl.DataFrame, wanted: pl.Expr) -> pl.DataFrame:
+    return levels.filter(wanted).select("invoice_key", key="invoice_key")
 
 
-def _names(state: State) -> dict[tuple[str | None, int | None], str]:
-    """Return the short id of every backup by repository and ordinal."""
-    return {(repo, ord_): short for repo, ord_, short in state.runs.select("repo_id", "ord", "short").iter_rows()}
+def without_file(coverage: Coverage, ledger: pl.DataFrame) -> pl.Series:
+    """Return the ledger's invoices that have no file in the archive, sorted."""
+    booked = ledger.select("invoice_key").drop_nulls().unique()
+    if booked.height and coverage.files.height:
+        booked = booked.join(coverage.files.select("invoice_key"), on="invoice_key", how="anti")
+    return booked["invoice_key"].sort()
 
 
-def _by_number(coverage: Coverage, booked: pl.Series, words: Words) -> Iterator[dict[str, Any]]:
-    """Judge the ledger's invoices by the numbers in listed names, where no archive is there to compare."""
-    seen = _levels_by_number(coverage)
-    if not seen or booked.is_empty():
-        yield words.finding("BK02", "unknown", variant="evidence_unknown", state="unknown", count=len(booked))
+def undecided(state: State, coverage: Coverage, bare: pl.Series, words: Words) -> Iterator[dict[str, Any]]:
+    """BK02 as unknown, where there is nothing to compare; BK04 for all, where too few repositories have listings."""
+    if state.runs.is_empty():
         return
-    for key in booked:
-        level = seen.get(key, NOWHERE)
-        if level < VERIFIED:
-            cause = "BK02" if level == NOWHERE else "BK01"
-            yield words.finding(cause, invoice_key=key, variant="evidence_by_number", key=key)
-
-
-def _without_file(coverage: Coverage, booked: pl.Series, words: Words) -> Iterator[dict[str, Any]]:
-    """Judge the ledger's invoices that have no file in the archive: by number, or together as unknown."""
-    filed = coverage.files["invoice_key"].drop_nulls().unique()
-    bare = booked.filter(~booked.is_in(filed.implode()))
-    seen = _levels_by_number(coverage) if len(bare) else {}
-    nowhere = [key for key in bare if key not in seen]
-    for key in bare:
-        if LISTED <= seen.get(key, NOWHERE) < VERIFIED:
-            yield words.finding("BK01", invoice_key=key, variant="evidence_by_number", key=key)
-    if nowhere:
+    if coverage.files.is_empty() or not coverage.repositories:
+        if coverage.numbers.is_empty():
+            yield words.finding("BK02", "unknown", variant="evidence_unknown", state="unknown", count=len(bare))
+        return
+    nowhere = bare.filter(~bare.is_in(coverage.numbers["invoice_key"].implode()))
+    if len(nowhere):
         yield words.finding(
             "BK02",
             "no file",
             variant="evidence_no_file",
             state="unknown",
             count=len(nowhere),
-            keys=nowhere[:MOST_EXAMPLES],
+            keys=nowhere.head(MOST_EXAMPLES).to_list(),
         )
-
-
-def _levels_by_number(coverage: Coverage) -> dict[str, int]:
-    return dict(coverage.numbers.group_by("invoice_key").agg(pl.col("level").max()).iter_rows())
-
-
-def one_copy(state: State, coverage: Coverage, words: Words) -> Iterator[dict[str, Any]]:
-    """BK04: an invoice that fewer repositories hold than policy asks; or one for all of them."""
     wanted = state.world.policy.copies
-    if coverage.files.is_empty() or not coverage.repositories or wanted < 2:  # noqa: PLR2004 (one copy is no copy more)
-        return
-    few = coverage.invoices.filter(
-        (pl.col("level") > LISTED) & (pl.col("copies") < wanted) & (pl.col("copies") > 0)
-    ).sort("invoice_key")
-    if few.is_empty():
-        return
     if len(coverage.repositories) < wanted:
-        yield words.finding(
-            "BK04", "all", variant="evidence_all", count=few.height, repos=coverage.repositories, wanted=wanted
-        )
-        return
-    holders = _holders(coverage, few)
-    for key, copies in few.select("invoice_key", "copies").iter_rows():
-        yield words.finding("BK04", invoice_key=key, key=key, copies=copies, wanted=wanted, repos=holders.get(key, []))
+        count = coverage.file_levels.filter((pl.col("level") > LISTED) & pl.col("required")).height
+        if count:
+            yield words.finding(
+                "BK04", "all", variant="evidence_all", count=count, repos=coverage.repositories, wanted=wanted
+            )
 
 
-def _holders(coverage: Coverage, invoices: pl.DataFrame) -> dict[str, list[str]]:
-    """Return the repositories that hold a file of each invoice."""
-    files = coverage.files.select("file", "invoice_key").join(
-        invoices.select("invoice_key"), on="invoice_key", how="semi"
+def _few_copies(state: State, coverage: Coverage, words: Words) -> list[pl.DataFrame]:
+    """Return BK04: invoices that some repository holds whole, but fewer than policy asks."""
+    wanted, there = state.world.policy.copies, len(coverage.repositories)
+    if there < wanted:
+        return []
+    lacking = pl.concat(
+        [
+            keys.to_frame().with_columns(repo=pl.lit(repo))
+            for repo, keys in zip(coverage.repositories, coverage.lacking, strict=True)
+        ]
     )
-    held: dict[str, list[str]] = {}
-    for one in coverage.held:
-        keys = files.join(one.files.filter(pl.col("level") > LISTED), on="file", how="semi")["invoice_key"].unique()
-        for key in keys:
-            held.setdefault(key, []).append(one.repo_id)
-    return held
+    few = (
+        lacking.group_by("invoice_key")
+        .agg(pl.col("repo"))
+        .with_columns(copies=there - pl.col("repo").list.len().cast(pl.Int64))
+        .filter(pl.col("copies").is_between(1, wanted - 1))
+        .sort("invoice_key")
+    )
+    has = [pl.when(~pl.col("repo").list.contains(repo)).then(pl.lit(repo)) for repo in coverage.repositories]
+    held = pl.concat_list(has).list.drop_nulls().list.join("、")
+    rows = few.select("invoice_key", "copies", key="invoice_key", wanted=pl.lit(wanted), repos=held)
+    return [words.of_invoices("BK04", rows)]
 
 
 def by_month(coverage: Coverage, ledger: pl.DataFrame) -> pl.DataFrame:
@@ -162,18 +161,20 @@ def by_month(coverage: Coverage, ledger: pl.DataFrame) -> pl.DataFrame:
 
     The month is that of the invoice's issue, in the file or in the ledger; null where neither knows.
     """
-    issued = (
-        ledger.unique("invoice_key", keep="first").drop_nulls("invoice_key").select("invoice_key", booked="issued_at")
-    )
+    files = coverage.file_levels.select("role", "level", "issued_at", "invoice_key")
+    if files["issued_at"].null_count():
+        issued = ledger.unique("invoice_key", keep="first").drop_nulls("invoice_key")
+        files = files.join(issued.select("invoice_key", booked="issued_at"), on="invoice_key", how="left")
+        files = files.with_columns(pl.coalesce("issued_at", "booked"))
     level = pl.col("level")
     return (
-        coverage.file_levels.join(issued, on="invoice_key", how="left")
-        .group_by(month=pl.coalesce("issued_at", "booked").dt.strftime("%Y-%m"), role="role")
+        files.group_by(pl.col("issued_at").dt.truncate("1mo").alias("month"), "role")
         .agg(
             covered=(level == VERIFIED).sum(),
             unverified=level.is_between(LISTED, VERIFIED, closed="left").sum(),
             uncovered=(level == NOWHERE).sum(),
         )
+        .with_columns(pl.col("month").dt.strftime("%Y-%m"))
         .select(list(BY_MONTH))
         .cast(BY_MONTH)  # type: ignore[arg-type]
         .sort("month", "role", nulls_last=True)

@@ -42,10 +42,12 @@ KEYS = {"invoice_key": pl.String(), "repo_id": pl.String(), "backup_id": pl.Stri
 class BackupAudit:
     """What an audit of backups says.
 
-    `findings`: schema.Findings. `slots`: `job`, `kind`, `due`, `started_at`, `backup_id`, `state` (ok, late, missing,
-    unknown). `incidents`: `job`, `kind`, `first_due`, `last_due`, `slots`, `next_good`. `recovery_points`:
-    `at` (every hour), `series` (listed, restorable, verified), `minutes`. `coverage`: `month`, `role`, files `covered`, `unverified`,
-    `uncovered`. `rules`: `id`, `text`, `source`, `edition`, `valid_from`, `state` (pass, fails, unknown), `findings`.
+    `findings`: see schema.Findings.
+    `slots`: `job`, `kind`, `due`, `started_at`, `backup_id`, `state` (ok, late, missing, unknown).
+    `incidents`: `job`, `kind`, `first_due`, `last_due`, `slots` (how many), `next_good`.
+    `recovery_points`: `at` (every hour), `series` (listed, restorable, verified), `minutes`.
+    `coverage`: `month`, `role`, how many files are `covered`, `unverified`, `uncovered`.
+    `rules`: `id`, `text`, `source`, `edition`, `valid_from`, `state` (pass, fails, unknown), `findings` (how many).
     """
 
     findings: pl.DataFrame
@@ -70,9 +72,9 @@ def audit_backups(world: BackupWorld, *, lang: str = "zh") -> BackupAudit:
     ledger = (
         with_key(world.ledger).with_row_index("ledger_row").select("ledger_row", "invoice_key", "gross", "issued_at")
     )
+    bare = backup_invoices.without_file(coverage, ledger)
     found = [
-        *backup_invoices.uncovered(state, coverage, ledger, words),
-        *backup_invoices.one_copy(state, coverage, words),
+        *backup_invoices.undecided(state, coverage, bare, words),
         *missing(state, incidents, planned, words),
         *late(state, slots, words),
         *broken_chains(state, words),
@@ -93,7 +95,8 @@ def audit_backups(world: BackupWorld, *, lang: str = "zh") -> BackupAudit:
         *backup_copies.store_against_catalogue(state, words),
         *backup_copies.gaps_of_evidence(state, planned, coverage, words),
     ]
-    findings = frame(found, ledger.select("ledger_row", "invoice_key", "gross"))
+    invoices = backup_invoices.uncovered(state, coverage, bare, words)
+    findings = frame(found, invoices, ledger.select("ledger_row", "invoice_key", "gross"))
     return BackupAudit(
         findings=findings,
         slots=slots,
@@ -244,9 +247,7 @@ def backup_keys(world: BackupWorld) -> pl.DataFrame:
     """
     coverage = world.state.coverage
     held = [
-        one.files.join(coverage.files.select("file", "invoice_key"), on="file")
-        .drop_nulls("invoice_key")
-        .select("invoice_key", "last_ord", repo_id=pl.lit(one.repo_id))
+        coverage.files.select("invoice_key", one.last_ord.alias("last_ord"), repo_id=pl.lit(one.repo_id)).drop_nulls()
         for one in coverage.held
     ]
     named = coverage.numbers.select("invoice_key", "last_ord", "repo_id")

@@ -14,7 +14,7 @@ from audit_kit import identity
 from audit_kit.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MONEY = ("net", "tax", "gross")
 FIELDS = ("issued_at", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name", "net", "tax", "gross", "status")
@@ -34,13 +34,13 @@ _BEIJING = "Asia/Shanghai"
 _NEEDED = ("issued_at", "gross")
 
 
-def require(frame: pl.DataFrame, side: str) -> None:
-    """Raise `RequestError` unless the frame has a number, a date and an amount."""
-    if not {"digital_number", "invoice_number"} & set(frame.columns):
+def require_columns(columns: Sequence[str], side: str) -> None:
+    """Raise `RequestError` unless there is a number, a date and an amount."""
+    if not {"digital_number", "invoice_number"} & set(columns):
         raise RequestError(f"The {side} has no number column: name one digital_number or invoice_number.")
     for name in _NEEDED:
-        if name not in frame.columns:
-            raise RequestError(f"The {side} has no column {name}; found {', '.join(frame.columns)}.")
+        if name not in columns:
+            raise RequestError(f"The {side} has no column {name}; found {', '.join(columns)}.")
 
 
 def common_fields(ledger: pl.DataFrame, platform: pl.DataFrame) -> tuple[str, ...]:

@@ -26,21 +26,32 @@ LOST_TIMES_LEAST = 20
 LOST_TIMES_SHARE = 0.9
 NUMBER = r"(?:^|\D)(\d{20}|\d{18}|\d{10,12}[-_]\d{8})(?:\D|$)"
 REQUIRED = ("xml", "ofd", "pdf", "xbrl")
-BASE = r"[^/\\]+$"
+
+DIFFERING = {
+    "file": pl.UInt32(),
+    "path_norm": pl.String(),
+    "last_ord": pl.UInt32(),
+    "hash": pl.String(),
+    "size": pl.UInt64(),
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """What one repository holds of the archive.
+    """What one repository holds of the archive, file by file.
 
-    `files`: `file` (position in the archive), `level`, `last_ord`, `by_hash`, one row a file that it holds.
+    `level`, `last_ord`, `by_hash`: of every file of the archive, in its order; level 0 = not there.
     `differing`: `file`, `path_norm`, `hash`, `size`, `last_ord`: another content under the same path.
+    `spare`: `path_norm`, `level`, `last_ord` of listed files that are none of the archive's.
     `timeless`: the archive's times were lost in copying and had to be left aside.
     """
 
     repo_id: str
-    files: pl.DataFrame
+    level: pl.Series
+    last_ord: pl.Series
+    by_hash: pl.Series
     differing: pl.DataFrame
+    spare: pl.DataFrame
     timeless: bool
 
 
@@ -53,122 +64,144 @@ class Coverage:
         self.files = archive(state.world.invoice_files)
         listing = state.world.backup_listing.filter(pl.col("first_ord").is_not_null())
         self.repositories = listing["repo_id"].drop_nulls().unique().sort().to_list()
-        self.held = [] if self.files.is_empty() else [self._held(repo, listing) for repo in self.repositories]
+        alone = len(self.repositories) == 1
+        self.held = [
+            self._held(repo, listing if alone else listing.filter(pl.col("repo_id") == repo))
+            for repo in self.repositories
+        ]
 
     def _held(self, repo: str, listing: pl.DataFrame) -> Held:
-        rows = levels(self.state.runs, listing.filter(pl.col("repo_id") == repo), repo)
-        by_hash, unmatched = _by_hash(self.files, rows)
-        by_path, timeless = _by_path(self.files, unmatched)
-        files = (
-            pl.concat([by_hash, by_path])
-            .group_by("file")
-            .agg(pl.col("level").max(), pl.col("last_ord").max(), pl.col("by_hash").max())
-        )
+        rows = levels(self.state.runs, listing, repo)
+        pairs, matched = _by_hash(self.files, rows)
+        rest = rows.filter(~matched)
+        named, timeless = _by_path(self.named, rest) if rest.height else (None, False)
+        if named is not None and named.height:
+            pairs = pl.concat([pairs, named.drop("row")])
+        best = _one_each(pairs)
+        count = self.files.height
+        level = pl.zeros(count, dtype=pl.UInt8, eager=True).scatter(best["file"], best["level"])
+        last = pl.repeat(None, count, dtype=pl.UInt32, eager=True).scatter(best["file"], best["last_ord"])
+        hashed = pl.repeat(value=False, n=count, dtype=pl.Boolean, eager=True).scatter(best["file"], best["by_hash"])
         made = self.state.runs.filter(pl.col("repo_id") == repo).select(last_ord="ord", made="data_time")
-        differing = _differing(self.files, unmatched, files, made)
-        return Held(repo, files, differing, timeless)
+        spare = rest if named is None else rest.with_row_index("row").join(named.select("row"), on="row", how="anti")
+        differing = _differing(self.named, spare, level, made) if spare.height else pl.DataFrame(schema=DIFFERING)
+        return Held(repo, level, last, hashed, differing, spare.select("path_norm", "level", "last_ord"), timeless)
+
+    @cached_property
+    def named(self) -> pl.DataFrame:
+        """Return the archive's files with `name`, the last part of their path."""
+        return self.files.select("file", "path", "size", "mtime", "sha256", name=base(pl.col("path")))
 
     @cached_property
     def numbers(self) -> pl.DataFrame:
-        """Return `invoice_key`, `repo_id`, `level`, `last_ord` of the invoice numbers in listed names."""
+        """Return `invoice_key`, `repo_id`, `level`, `last_ord` of the numbers in names of files the archive lacks."""
         nothing = pl.DataFrame(
             schema={"invoice_key": pl.String, "repo_id": pl.String, "level": pl.UInt8, "last_ord": pl.UInt32}
         )
-        listing = self.state.world.backup_listing.filter(pl.col("first_ord").is_not_null())
-        found = [nothing]
-        for repo in self.repositories:
-            rows = levels(self.state.runs, listing.filter(pl.col("repo_id") == repo), repo)
-            found.append(
-                rows.select("level", "last_ord", invoice_key=numbered(pl.col("path_norm").str.extract(f"({BASE})")))
-                .drop_nulls("invoice_key")
-                .group_by("invoice_key")
-                .agg(pl.col("level").max(), pl.col("last_ord").max())
-                .select("invoice_key", pl.lit(repo).alias("repo_id"), "level", "last_ord")
-            )
-        return pl.concat(found)
+        named = [
+            held.spare.select("level", "last_ord", invoice_key=numbered(base(pl.col("path_norm"))))
+            .drop_nulls("invoice_key")
+            .group_by("invoice_key")
+            .agg(pl.col("level").max(), pl.col("last_ord").max())
+            .select("invoice_key", pl.lit(held.repo_id).alias("repo_id"), "level", "last_ord")
+            for held in self.held
+        ]
+        return pl.concat([nothing, *named])
 
     @cached_property
     def file_levels(self) -> pl.DataFrame:
-        """Return the archive's files with `level`, `last_repo`, `last_ord`, `by_hash` of the best repository."""
-        nothing = pl.DataFrame(
-            schema={
-                "file": pl.UInt32,
-                "level": pl.UInt8,
-                "last_ord": pl.UInt32,
-                "by_hash": pl.Boolean,
-                "repo": pl.UInt32,
-            }
-        )
-        best = (
-            pl.concat(
-                [nothing, *(held.files.with_columns(repo=pl.lit(at, pl.UInt32)) for at, held in enumerate(self.held))]
-            )
-            .sort("level", "repo", descending=[True, False])
-            .unique("file", keep="first", maintain_order=True)
-        )
-        return self.files.join(best, on="file", how="left", maintain_order="left").with_columns(
-            pl.col("level").fill_null(NOWHERE)
+        """Return the archive's files with `level`, `repo` (position of the best repository) and its `last_ord`."""
+        count = self.files.height
+        level = pl.zeros(count, dtype=pl.UInt8, eager=True)
+        last = pl.repeat(None, count, dtype=pl.UInt32, eager=True)
+        repo = pl.repeat(None, count, dtype=pl.UInt32, eager=True)
+        for at, held in enumerate(self.held):
+            better = held.level > level
+            level = held.level.zip_with(better, level)
+            last = held.last_ord.zip_with(better, last)
+            repo = pl.repeat(at, count, dtype=pl.UInt32, eager=True).zip_with(better, repo)
+        return self.files.with_columns(level.alias("level"), last.alias("last_ord"), repo.alias("repo"))
+
+    @cached_property
+    def weak(self) -> pl.DataFrame:
+        """Return the invoices that are not wholly verified, or differ somewhere.
+
+        `invoice_key`, `level` (the lowest of its files), `file` (the first such), `differs`.
+        """
+        required = self.file_levels.filter(pl.col("invoice_key").is_not_null() & pl.col("required"))
+        differing = pl.concat(
+            [pl.DataFrame(schema={"file": pl.UInt32}), *(held.differing.select("file") for held in self.held)]
+        ).unique()
+        marked = required.join(differing, on="file", how="semi")["invoice_key"].unique()
+        bad = pl.col("level") < VERIFIED
+        touched = required.filter(bad | pl.col("invoice_key").is_in(marked.implode()) if len(marked) else bad)
+        return (
+            touched.sort("level", "file")
+            .group_by("invoice_key", maintain_order=True)
+            .agg(pl.col("level").first(), pl.col("file").first())
+            .with_columns(differs=pl.col("invoice_key").is_in(marked.implode()))
         )
 
     @cached_property
-    def invoices(self) -> pl.DataFrame:
-        """Return `invoice_key`, `level` (the lowest of its files), `copies`, `file` (the first such), `differs`."""
-        required = self.file_levels.filter(pl.col("invoice_key").is_not_null() & pl.col("required"))
-        worst = required.group_by("invoice_key", maintain_order=True).agg(
-            pl.col("level").min(),
-            pl.col("file").sort_by("level", "file").first(),
-            files=pl.len(),
-        )
-        whole = [
-            required.select("file", "invoice_key")
-            .join(held.files.filter(pl.col("level") >= RESTORABLE), on="file")
-            .group_by("invoice_key")
-            .len("held")
-            for held in self.held
-        ]
-        copies = pl.concat([pl.DataFrame(schema={"invoice_key": pl.String, "held": pl.get_index_type()}), *whole]).join(
-            worst.select("invoice_key", "files"), on="invoice_key"
-        )
-        full = copies.filter(pl.col("held") == pl.col("files")).group_by("invoice_key").len("copies")
-        differing = pl.concat(
-            [pl.DataFrame(schema={"file": pl.UInt32}), *(held.differing.select("file") for held in self.held)]
-        )
-        marked = required.join(differing.unique(), on="file", how="semi").select("invoice_key").unique()
-        return (
-            worst.join(full, on="invoice_key", how="left", maintain_order="left")
-            .join(marked.with_columns(differs=pl.lit(value=True)), on="invoice_key", how="left", maintain_order="left")
-            .with_columns(pl.col("copies").fill_null(0), pl.col("differs").fill_null(value=False))
-        )
+    def lacking(self) -> list[pl.Series]:
+        """Return for every repository the invoices of which it does not hold all files restorable."""
+        wanted = self.files["invoice_key"].is_not_null() & self.files["required"]
+        return [self.files["invoice_key"].filter(wanted & (held.level < RESTORABLE)).unique() for held in self.held]
 
 
 def archive(invoice_files: pl.DataFrame) -> pl.DataFrame:
-    """Return the archive's files: `file`, `path`, `base`, `size`, `mtime`, `sha256`, `role`, `invoice_key`, `required`.
+    """Return the archive's files: `file`, `path`, `size`, `mtime`, `sha256`, `role`, `invoice_key`, `required`.
 
     An invoice's number is the one read from the file, else the digits in its name. Data-base dumps and the like are
     not required; a file without a role is.
     """
-    keyed = with_key(invoice_files)
-    mtime = pl.col("mtime") if "mtime" in keyed.columns else pl.lit(None, pl.Datetime("us"))
-    if "mtime" in keyed.columns and keyed["mtime"].dtype == pl.String:
-        mtime = pl.col("mtime").str.to_datetime(time_unit="us", strict=False)
-    path = pl.col("path").str.replace_all("\\", "/", literal=True).str.normalize("NFC")
-    return (
-        keyed.select(
-            path=path,
-            base=path.str.extract(f"({BASE})"),
-            size=pl.col("size"),
-            mtime=mtime.cast(pl.Datetime("us")),
-            sha256=pl.col("sha256").str.to_lowercase(),
-            role=pl.col("role"),
-            issued_at=pl.col("issued_at"),
-            invoice_key=pl.col("invoice_key"),
+    path = _normal(invoice_files["path"])
+    keys = _keys(invoice_files)
+    unknown = keys.is_null()
+    if unknown.any():
+        named = path.to_frame("path").select(
+            pl.when(pl.lit(unknown)).then(numbered(base(pl.col("path")))).alias("invoice_key")
         )
-        .with_row_index("file")
-        .with_columns(
-            invoice_key=pl.coalesce("invoice_key", numbered(pl.col("base"))),
-            required=pl.col("role").is_in(REQUIRED).fill_null(value=True),
-        )
+        keys = named["invoice_key"].zip_with(unknown, keys)
+    return invoice_files.select(
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias("file"),
+        path.alias("path"),
+        "size",
+        "mtime",
+        pl.col("sha256").str.to_lowercase(),
+        "role",
+        "issued_at",
+        keys.alias("invoice_key"),
+        pl.col("role").is_in(REQUIRED).fill_null(value=True).alias("required"),
     )
+
+
+def _keys(invoice_files: pl.DataFrame) -> pl.Series:
+    """Return the key of every file by its numbers; 20 plain digits are one already."""
+    number = pl.col("digital_number")
+    plain = number.str.contains(r"^[0-9]{20}$") & (number.str.head(10) != number.str.tail(10))
+    tidy = invoice_files.select(plain.fill_null(value=False)).to_series()
+    if tidy.all():
+        return invoice_files["digital_number"].alias("invoice_key")
+    rest = with_key(invoice_files.filter(~tidy).select("digital_number", "invoice_number", "invoice_code"))
+    places = (~tidy).arg_true()
+    return invoice_files["digital_number"].alias("invoice_key").scatter(places, rest["invoice_key"])
+
+
+def _normal(paths: pl.Series) -> pl.Series:
+    """Return paths with forward slashes, in NFC; plain ones, nearly all, are not touched."""
+    odd = (paths.str.len_bytes() != paths.str.len_chars()) | paths.str.contains("\\", literal=True)
+    if not odd.any():
+        return paths
+    places = odd.fill_null(value=False).arg_true()
+    return paths.clone().scatter(
+        places, paths.gather(places).str.replace_all("\\", "/", literal=True).str.normalize("NFC")
+    )
+
+
+def base(path: pl.Expr) -> pl.Expr:
+    """Return the last part of a path."""
+    return path.str.extract(r"([^/\\]+)$")
 
 
 def numbered(name: pl.Expr) -> pl.Expr:
@@ -184,97 +217,94 @@ def levels(runs: pl.DataFrame, listing: pl.DataFrame, repo: str) -> pl.DataFrame
     kinds = (present, restorable, restorable & own["verified_at"].is_not_null())
     first = listing["first_ord"].clip(0, count)
     end = (listing["last_ord"].fill_null(0) + 1).clip(0, count)
-    level = pl.Series("level", [0], dtype=pl.UInt8).new_from_index(0, listing.height)
+    level = pl.zeros(listing.height, dtype=pl.UInt8, eager=True)
     for holds in kinds:
         totals = pl.concat([pl.Series([0], dtype=pl.UInt32), holds.cast(pl.UInt32).cum_sum()])
         level += (totals.gather(end) > totals.gather(first)).cast(pl.UInt8)
-    return (
-        listing.select("path_norm", "size", "mtime", "hash", "hash_kind", "first_ord", "last_ord")
-        .with_columns(level.alias("level"))
-        .filter(pl.col("level") > NOWHERE)
+    rows = listing.select(
+        "path_norm", "size", "mtime", "hash", pl.col("hash_kind").cast(pl.String), "last_ord", level.alias("level")
     )
+    return rows if (level > NOWHERE).all() else rows.filter(pl.col("level") > NOWHERE)
 
 
-def _by_hash(files: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the archive's files that a listing holds by hash, and the listing's rows that match none."""
-    hashed = rows.with_row_index("row").filter(
-        pl.col("hash").is_not_null() & pl.col("hash_kind").cast(pl.String).is_in(HASHED)
+def _by_hash(files: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+    """Return the archive's files that a listing holds by hash, and which of the listing's rows they are.
+
+    Joined by a 64-bit hash of the hash, confirmed by the whole of it.
+    """
+    matched = pl.repeat(value=False, n=rows.height, dtype=pl.Boolean, eager=True)
+    theirs = rows.select(
+        pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
+        pl.when(pl.col("hash_kind").is_in(HASHED)).then(pl.col("hash").hash()).alias("key"),
+    ).filter(rows["hash"].is_not_null())
+    ours = files.select("file", key=pl.col("sha256").hash()).filter(files["sha256"].is_not_null())
+    pairs = ours.join(theirs.drop_nulls("key"), on="key").drop("key")
+    same = files["sha256"].gather(pairs["file"]) == rows["hash"].gather(pairs["row"])
+    pairs = pairs if same.all() else pairs.filter(same)
+    matched = matched.scatter(pairs["row"], pl.repeat(value=True, n=pairs.height, dtype=pl.Boolean, eager=True))
+    found = pairs.select(
+        "file",
+        rows["level"].gather(pairs["row"]).alias("level"),
+        rows["last_ord"].gather(pairs["row"]).alias("last_ord"),
+        pl.lit(value=True).alias("by_hash"),
     )
-    known = files.filter(pl.col("sha256").is_not_null()).select("file", "sha256", key=pl.col("sha256").hash())
-    pairs = (
-        hashed.select("row", "level", "last_ord", pl.col("hash"), key=pl.col("hash").hash())
-        .join(known, on="key")
-        .filter(pl.col("hash") == pl.col("sha256"))
-    )
-    matched = pairs.select("row").unique()
-    unmatched = rows.with_row_index("row").join(matched, on="row", how="anti").drop("row")
-    return pairs.select("file", "level", "last_ord", by_hash=pl.lit(value=True)), unmatched
+    return found, matched
 
 
-def _by_path(files: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
-    """Return the archive's files that a listing without their hash holds by path and size; see `_same_path`.
+def _one_each(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a file: its best level and last backup."""
+    if pairs["file"].n_unique() == pairs.height:
+        return pairs
+    return pairs.group_by("file").agg(pl.col("level").max(), pl.col("last_ord").max(), pl.col("by_hash").max())
+
+
+def _by_path(named: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
+    """Return the archive's files that a listing holds by path and size, where one of the two has no hash; with `row`.
 
     Where nearly no time agrees, the archive's own times were lost in copying; they are left aside then.
     """
-    plain = rows.filter(
-        pl.col("hash").is_null() | ~pl.col("hash_kind").cast(pl.String).is_in(("sha256",)).fill_null(value=False)
-    )
-    pairs = _same_path(plain, files).filter(pl.col("size") == pl.col("size_held"))
-    also = _same_path(
-        rows.filter(pl.col("hash_kind").cast(pl.String) == "sha256"), files.filter(pl.col("sha256").is_null())
-    )
-    pairs = pl.concat([pairs, also.filter(pl.col("size_held").is_null() | (pl.col("size") == pl.col("size_held")))])
+    pairs = _same_path(rows.with_row_index("row"), named)
+    hashless = (pl.col("hash_kind_held") != "sha256").fill_null(value=True) | pl.col("hash_held").is_null()
+    same_size = (pl.col("size") == pl.col("size_held")) | (pl.col("size_held").is_null() & ~hashless)
+    pairs = pairs.filter((hashless | pl.col("sha256").is_null()) & same_size)
     apart = (pl.col("mtime") - pl.col("mtime_held")).dt.total_microseconds().abs() > SAME_MOMENT
     timed = pairs.filter(pl.col("mtime").is_not_null() & pl.col("mtime_held").is_not_null())
-    lost = timed.filter(apart)["file"].n_unique()
-    timeless = timed.height >= LOST_TIMES_LEAST and lost >= LOST_TIMES_SHARE * timed["file"].n_unique()
+    lost, known = timed.filter(apart)["file"].n_unique(), timed["file"].n_unique()
+    timeless = known >= LOST_TIMES_LEAST and lost >= LOST_TIMES_SHARE * known
     if not timeless:
         pairs = pairs.filter(~apart.fill_null(value=False))
-    return pairs.select("file", "level", "last_ord", by_hash=pl.lit(value=False)), timeless
+    return pairs.select("file", "level", "last_ord", pl.lit(value=False).alias("by_hash"), "row"), timeless
 
 
-def _same_path(rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
+def _same_path(rows: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
     """Return pairs of a listed and an archived file whose paths end alike; the listing's columns end in `_held`.
 
     One path must be the end of the other; where a name is the only one of its kind in the archive, the name is enough.
     """
-    held = rows.select(
-        "path_norm",
-        "level",
-        "last_ord",
-        base=pl.col("path_norm").str.extract(f"({BASE})"),
-        size_held="size",
-        mtime_held="mtime",
-        hash_held="hash",
+    held = rows.rename({name: f"{name}_held" for name in ("size", "mtime", "hash", "hash_kind")}).with_columns(
+        name=base(pl.col("path_norm"))
     )
-    unique = (
-        files.with_columns(alone=pl.len().over("base") == 1)
-        if files.height
-        else files.with_columns(alone=pl.lit(value=True))
-    )
+    own = named.join(held.select("name").unique(), on="name", how="semi")
+    pairs = held.join(own.with_columns(alone=pl.len().over("name") == 1), on="name").drop("name")
     ours, theirs = pl.lit("/") + pl.col("path"), pl.lit("/") + pl.col("path_norm")
-    return held.join(unique, on="base").filter(
-        pl.col("alone") | theirs.str.ends_with(ours) | ours.str.ends_with(theirs)
-    )
+    return pairs.filter(pl.col("alone") | theirs.str.ends_with(ours) | ours.str.ends_with(theirs))
 
 
-def _differing(files: pl.DataFrame, unmatched: pl.DataFrame, held: pl.DataFrame, made: pl.DataFrame) -> pl.DataFrame:
+def _differing(named: pl.DataFrame, spare: pl.DataFrame, level: pl.Series, made: pl.DataFrame) -> pl.DataFrame:
     """Return the archive's files under whose path a backup made after their last change holds another content.
 
     By hash where both have one, else by size. Without a time of the archive's file, it counts only where the
     repository holds its content nowhere.
     """
-    pairs = _same_path(unmatched, files.drop("issued_at")).join(made, on="last_ord", how="left")
-    other_hash = (
-        pl.col("hash_held").is_not_null() & pl.col("sha256").is_not_null() & (pl.col("hash_held") != pl.col("sha256"))
-    )
-    other_size = (pl.col("size") != pl.col("size_held")).fill_null(value=False)
-    known = held.select("file", good=pl.lit(value=True))
-    later = pl.col("mtime") < pl.col("made")
+    pairs = _same_path(spare, named).join(made, on="last_ord", how="left")
+    other_hash = (pl.col("hash_held") != pl.col("sha256")) & (pl.col("hash_kind_held") == "sha256")
+    other_size = pl.col("size") != pl.col("size_held")
+    absent = level.gather(pairs["file"]) == NOWHERE
     return (
-        pairs.filter(other_hash | other_size)
-        .join(known, on="file", how="left")
-        .filter(later.fill_null(pl.col("good").is_null()))
+        pairs.filter(
+            (other_hash.fill_null(value=False) | other_size.fill_null(value=False))
+            & (pl.col("mtime") < pl.col("made")).fill_null(pl.lit(absent))
+        )
         .sort("last_ord", "path_norm", descending=[True, False])
         .unique("file", keep="first", maintain_order=True)
         .select("file", "path_norm", "last_ord", hash=pl.col("hash_held"), size=pl.col("size_held"))

@@ -38,7 +38,8 @@ class Case:
     (canonical), `own` (the row's own key), `cleaning` and `stated` (what is left of a number that lost precision).
     `found` are the decided rows: `ledger_row`, `platform_row`, `outcome`. `differences` and `candidates` belong to some
     of them, by `ledger_row`. `claimed` are the platform rows that a cleaned ledger row has: `key`, `platform_row`.
-    `looked_at` are the rows of both sides that were cleaned.
+    `looked_at` are the rows of both sides that were cleaned. `papers` are the paper 数电票 (`paper`, `invoice_key`),
+    where they are known beforehand.
     """
 
     ledger: Side
@@ -51,6 +52,7 @@ class Case:
     candidates: tuple[pl.DataFrame, ...] = ()
     claimed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_CLAIMED))
     looked_at: tuple[pl.DataFrame, pl.DataFrame] | None = None
+    papers: pl.DataFrame | None = None
 
 
 def reconcile(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
@@ -73,8 +75,8 @@ def reconcile(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingP
 
 def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> Case:
     """Return both sides with every row open."""
-    comparison.require(ledger, "ledger")
-    comparison.require(platform, "platform")
+    comparison.require_columns(ledger.columns, "ledger")
+    comparison.require_columns(platform.columns, "platform")
     fields = comparison.common_fields(ledger, platform)
     return Case(
         ledger=FrameSide.of(ledger, fields),
@@ -95,7 +97,7 @@ def tidy_numbers(case: Case) -> Case:
 
 def clean_numbers(case: Case) -> Case:
     """Clean the numbers of the open rows, and open again what a cleaned number turns out to be a duplicate of."""
-    papers = _papers(case)
+    papers = _papers(case) if case.papers is None else case.papers
     left, right = _keyed(case.ledger, case.left, papers), _keyed(case.platform, case.right, papers)
     news = pl.concat([_news(case.ledger, left), _news(case.platform, right), _used(case, papers)]).unique()
     again = _reopened(case, news)

@@ -10,13 +10,15 @@ Rows are known by their ids, `ledger_row` and `platform_row` (Int64); the order 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit import identity
 from audit_kit.policy import MatchingPolicy
 from audit_kit.rules import assembly, bulk, comparison, matching
-from audit_kit.rules.sides import FrameSide
+from audit_kit.rules.sides import FrameSide, number_columns
 
 if TYPE_CHECKING:
     from audit_kit.rules.sides import Side
@@ -59,10 +61,15 @@ ROUND = {**DECIDED, **OPEN}
 
 
 def first_round(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
-    """Settle what shares a number; both sides hold every row of the canonical keys in this parcel, with its id."""
+    """Settle what shares a number; both sides hold every row of the canonical keys in this parcel, with its id.
+
+    `canonical`, where a side has it, is the number that a paper 数电票 booked by code and number goes by.
+    """
     ledger, platform = ledger.sort("ledger_row"), platform.sort("platform_row")
+    papers = pl.concat([_papers(ledger), _papers(platform)]).unique()
     ids = ledger["ledger_row"].cast(_ID), platform["platform_row"].cast(_ID)
     case = matching.open_case(*(side.drop(*_IDS, strict=False) for side in (ledger, platform)), policy=policy)
+    case = replace(case, papers=papers)
     for step in (matching.tidy_numbers, matching.clean_numbers, matching.same_number):
         case = step(case)
     return _round(case, ids, bulk.as_it_stands(ledger))
@@ -91,6 +98,14 @@ def whole_rest(rows: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.D
     for step in (matching.typing_errors, matching.other_amount, matching.leftovers):
         case = step(case)
     return _round(case, ids, _own(case))
+
+
+def _papers(side: pl.DataFrame) -> pl.DataFrame:
+    """Return `paper`, `invoice_key` of the rows whose canonical key is given."""
+    if "canonical" not in side.columns:
+        return pl.DataFrame(schema={"paper": pl.String, "invoice_key": pl.String})
+    rows = side.filter(pl.col("canonical").is_not_null())
+    return identity.with_key(number_columns(rows)).select(paper="invoice_key", invoice_key=rows["canonical"])
 
 
 def _resumed(rows: pl.DataFrame, policy: MatchingPolicy) -> tuple[matching.Case, tuple[pl.Series, pl.Series]]:
