@@ -98,6 +98,17 @@ def _inspect(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _templates(options: argparse.Namespace) -> int:
+    from audit_kit.loaders.templates import write_templates
+
+    paths = write_templates(options.folder, tables=options.table or None)
+    if options.json:
+        _print_json([str(path) for path in paths])
+    else:
+        print("\n".join(str(path) for path in paths))
+    return EXIT_DONE
+
+
 def _reconcile(options: argparse.Namespace) -> int:
     from audit_kit.loaders.tables import read
     from audit_kit.rules.matching import reconcile
@@ -288,6 +299,15 @@ def _add_tables(command: Callable[..., argparse.ArgumentParser]) -> None:
         json_too=False,
     )
     sub.add_argument("--out", type=Path, help="default: print it")
+
+    sub = command(
+        "templates",
+        _templates,
+        "Write ready-to-fill workbooks: Chinese headers, notes, drop-down lists.",
+        "templates engagements/acme/forms",
+    )
+    sub.add_argument("folder", type=Path, metavar="DIR")
+    sub.add_argument("--table", action="append", default=[], metavar="NAME", help="only this table; may be repeated")
 
     sub = command(
         "reconcile",

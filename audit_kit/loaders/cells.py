@@ -313,9 +313,19 @@ def _other_channels() -> Mapping[str, str]:
     return {pl.select(half_width(pl.lit(form))).item(): name for name, forms in spec.items() for form in (name, *forms)}
 
 
-def enumerated(values: pl.Series, vocabulary: str, dtype: pl.DataType) -> Cells:
-    """Return the canonical words of a column; `unreadable` marks words that the vocabulary does not know."""
-    return _replaced(stripped(as_text(values)), words(vocabulary), dtype)
+def vocabulary_of(dtype: pl.Enum) -> str:
+    """Return the name of the vocabulary whose words an enumeration has."""
+    return _vocabulary(tuple(dtype.categories))
+
+
+@cache
+def _vocabulary(categories: tuple[str, ...]) -> str:
+    return next(name for name, entries in resources.load("vocabularies").items() if tuple(entries) == categories)
+
+
+def enumerated(values: pl.Series, dtype: pl.Enum) -> Cells:
+    """Return the canonical words of a column; `unreadable` marks words that its vocabulary does not know."""
+    return _replaced(stripped(as_text(values)), words(vocabulary_of(dtype)), dtype)
 
 
 def flags(values: pl.Series) -> Cells:

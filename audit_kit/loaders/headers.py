@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SEARCHED_ROWS = 60
 INVOICE_TABLES = ("ledger", "platform", "substitute", "register", "invoice_files")
+SPECIAL = ("substitute", "register", "invoice_files")  # invoices with a column that no ledger has
+OWN_HEADER = 20
 OFFERED = 3
 FEWEST = 2  # columns that make a table
 ALIKE = 55.0  # of 100: below this two headers have nothing in common
@@ -169,12 +171,10 @@ def recognise(names: Sequence[str | None], headings: Mapping[str, str], *, label
         if missing(placement) or len(placement.ours) < FEWEST:
             continue
         sign = signs.get(table, {})
-        scores[table] = (
-            len(placement.ours)
-            + 4 * len({fold(header) for header in sign.get("headers", ())} & folded)
-            + 6 * any(word in label for word in sign.get("names", ()) for label in words)
-            - 3 * (table in ("substitute", "register", "invoice_files"))
-        )
+        own = len({fold(header) for header in sign.get("headers", ())} & folded)
+        named = any(word in label for word in sign.get("names", ()) for label in words)
+        special = (OWN_HEADER if own else -OWN_HEADER) if table in SPECIAL else 0
+        scores[table] = len(placement.ours) + 4 * own + 6 * named + special
     return max(scores, key=lambda table: scores[table]) if scores else None
 
 

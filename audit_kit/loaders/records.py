@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -121,10 +120,7 @@ def _text(name: str, values: pl.Series, dtype: pl.DataType) -> pl.Series:
 
 def _worded(values: pl.Series, dtype: pl.DataType) -> tuple[read_cells.Cells, pl.Series | None]:
     """Read an enumeration or a flag; words out of its vocabulary are `unknown` where it has that word, else null."""
-    if isinstance(dtype, pl.Enum):
-        read = read_cells.enumerated(values, _vocabulary(tuple(dtype.categories)), dtype)
-    else:
-        read = read_cells.flags(values)
+    read = read_cells.enumerated(values, dtype) if isinstance(dtype, pl.Enum) else read_cells.flags(values)
     if not read.unreadable.any():
         return read, None
     unknown = read_cells.as_text(values).set(~read.unreadable, None)
@@ -132,12 +128,6 @@ def _worded(values: pl.Series, dtype: pl.DataType) -> tuple[read_cells.Cells, pl
         filled = read.values.cast(pl.String).set(read.unreadable, "unknown").cast(dtype)
         read = read_cells.Cells(values=filled, unreadable=read.unreadable, reason=read.reason)
     return read, unknown
-
-
-@cache
-def _vocabulary(categories: tuple[str, ...]) -> str:
-    """Return the name of the vocabulary that has exactly these words."""
-    return next(name for name, entries in resources.load("vocabularies").items() if tuple(entries) == categories)
 
 
 def _unreadable(read: read_cells.Cells, theirs: str, values: pl.Series, *, money: bool) -> list[_Fault]:

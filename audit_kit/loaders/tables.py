@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from audit_kit.loaders.grids import Grid
 
 _BLOCK = 1 << 20
+SMALL_SHARE = 3  # a sheet with a third of the columns of another is a note beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +138,8 @@ def _place_all(grids: Sequence[Grid], table: str | None, headings: Mapping[str, 
     sheets = [sheet for grid in grids if (sheet := _placed(grid, wanted, headings)) is not None]
     complete = [sheet for sheet in sheets if not headers.missing(sheet.placement)]
     if complete:
-        return complete
+        fullest = max(len(sheet.placement.ours) for sheet in complete)
+        return [sheet for sheet in complete if len(sheet.placement.ours) * SMALL_SHARE >= fullest]
     if not sheets:
         raise _unrecognised(grids[0], headings, file=file, table=wanted)
     best = max(sheets, key=lambda sheet: len(sheet.placement.ours))
