@@ -134,8 +134,10 @@ def _exporter_faults(case: Case) -> Iterator[tuple[str, str, pl.Expr, str]]:
         return
     side = "seller_tax_id" if case.evidence.direction == "issued" else "buyer_tax_id"
     tests = {}
-    if account["tax_id"]:
-        tests["tax_id"] = fold_tax_id(pl.col(side)) != _folded((str(account["tax_id"]),))[0]
+    if account["tax_id"] and side in case.evidence.ledger.columns:
+        parties = case.evidence.ledger[side].drop_nulls().unique()
+        same = parties.to_frame("id").filter(fold_tax_id(pl.col("id")) == _folded((str(account["tax_id"]),))[0])["id"]
+        tests["tax_id"] = pl.col(side).is_not_null() & ~pl.col(side).is_in(same.implode())
     everything = pl.lit(value=True)
     if account["status"] in ("locked", "frozen"):
         tests[str(account["status"])] = everything
@@ -210,25 +212,27 @@ def _issuer_fault(case: Case, account: dict[str, object] | None) -> tuple[str, p
 
 def upload_failed(case: Case) -> pl.DataFrame:
     """The log shows that the upload failed, and nothing after it succeeded."""
-    log = case.evidence.sync_log.filter(pl.col("invoice_number").is_not_null() & pl.col("at").is_not_null())
-    last = (
-        log.sort("at")
-        .group_by(invoice_key=pl.col("invoice_number").str.strip_chars())
-        .agg(
-            failed=pl.col("at").filter(pl.col("event") == "failed").max(),
-            succeeded=pl.col("at").filter(pl.col("event").is_in(["uploaded", "received", "visible"])).max(),
-            error=pl.col("error_code").filter(pl.col("event") == "failed").last(),
-            message=pl.col("message").filter(pl.col("event") == "failed").last(),
-            log_file=pl.col("source_file").filter(pl.col("event") == "failed").last(),
-            log_row=pl.col("source_row").filter(pl.col("event") == "failed").last(),
-        )
+    missing, log = case.missing, case.evidence.sync_log
+    failed = log.filter((pl.col("event") == "failed") & pl.col("at").is_not_null())
+    failed = failed.filter(pl.col("invoice_number").is_in(missing["invoice_key"].drop_nulls().implode()))
+    last = failed.sort("at", maintain_order=True).unique("invoice_number", keep="last", maintain_order=True)
+    last = last.select(
+        invoice_key="invoice_number",
+        failed="at",
+        error="error_code",
+        message="message",
+        log_file="source_file",
+        log_row="source_row",
     )
-    last = last.filter(
-        pl.col("failed").is_not_null() & (pl.col("succeeded").is_null() | (pl.col("succeeded") <= pl.col("failed")))
+    done = log.filter(
+        pl.col("invoice_number").is_in(last["invoice_key"].implode())
+        & pl.col("event").is_in(["uploaded", "received", "visible"])
     )
-    return case.missing.join(last, on="invoice_key", how="inner", maintain_order="left").with_columns(
-        failed_at=moment("failed")
-    )
+    done = done.group_by(invoice_key="invoice_number").agg(succeeded=pl.col("at").max())
+    last = last.join(done, on="invoice_key", how="left")
+    last = last.filter(pl.col("succeeded").is_null() | (pl.col("succeeded") <= pl.col("failed")))
+    rows = missing.join(last, on="invoice_key", how="inner", maintain_order="left")
+    return rows.with_columns(failed_at=moment("failed"))
 
 
 def not_migrated_back(case: Case) -> pl.DataFrame:

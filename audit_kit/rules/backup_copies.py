@@ -191,42 +191,21 @@ def _gaps_in_content(state: State, coverage: Coverage, words: Words) -> Iterator
     )
     for repo in unlisted["repo_id"].unique().sort():
         yield words.finding("BK24", repo, "unlisted", variant="evidence_unlisted", state="unknown", repo=repo)
-    for row in _short_listings(state).to_dicts():
-        yield words.finding(
-            "BK24",
-            row["repo_id"],
-            row["backup_id"],
-            "short",
-            variant="evidence_short",
-            state="unknown",
-            repo=row["repo_id"],
-            backup=row["short"],
-            files=row["files"],
-            listed=row["listed"],
-            source=(row["source_file"], row["source_row"]),
-        )
-
-
-def _short_listings(state: State) -> pl.DataFrame:
-    """Return the runs whose listing has fewer files than the catalogue counts, with `listed`."""
-    listing = state.world.backup_listing.filter(pl.col("first_ord").is_not_null())
-    changes = pl.concat(
-        [
-            listing.select("repo_id", ord=pl.col("first_ord").cast(pl.Int64), change=pl.lit(1, pl.Int64)),
-            listing.select("repo_id", ord=pl.col("last_ord").cast(pl.Int64) + 1, change=pl.lit(-1, pl.Int64)),
-        ]
-    )
-    totals = (
-        changes.group_by("repo_id", "ord")
-        .agg(pl.col("change").sum())
-        .sort("repo_id", "ord")
-        .with_columns(listed=pl.col("change").cum_sum().over("repo_id"))
-    )
-    return (
-        state.runs.with_columns(pl.col("ord").cast(pl.Int64))
-        .sort("ord")
-        .join_asof(
-            totals.select("repo_id", "ord", "listed").sort("ord"), on="ord", by="repo_id", check_sortedness=False
-        )
-        .filter((pl.col("listed") > 0) & (pl.col("listed") < pl.col("files").cast(pl.Int64)))
-    )
+    for held in coverage.held:
+        runs = state.runs.filter(pl.col("repo_id") == held.repo_id).sort("ord")
+        counted = runs.with_columns(held.listed.alias("listed"))
+        short = counted.filter((pl.col("listed") > 0) & (pl.col("listed") < pl.col("files").cast(pl.Int64)))
+        for row in short.to_dicts():
+            yield words.finding(
+                "BK24",
+                row["repo_id"],
+                row["backup_id"],
+                "short",
+                variant="evidence_short",
+                state="unknown",
+                repo=row["repo_id"],
+                backup=row["short"],
+                files=row["files"],
+                listed=row["listed"],
+                source=(row["source_file"], row["source_row"]),
+            )

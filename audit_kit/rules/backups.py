@@ -241,16 +241,18 @@ def judged(findings: pl.DataFrame, *, nothing: bool, lang: str) -> pl.DataFrame:
 
 
 def backup_keys(world: BackupWorld) -> pl.DataFrame:
-    """Return `invoice_key`, `repo_id`, `backup_id`: the last backup of each repository that holds an invoice.
+    """Return `invoice_key`, `repo_id`, `backup_id`: where the ledger's invoices are, the last backup of each repository.
 
     By the archive's files where there are any, and by the numbers in the names that backups list.
     """
     coverage = world.state.coverage
+    booked = with_key(world.ledger).select("invoice_key").drop_nulls().unique()
     held = [
         coverage.files.select("invoice_key", one.last_ord.alias("last_ord"), repo_id=pl.lit(one.repo_id)).drop_nulls()
         for one in coverage.held
     ]
     named = coverage.numbers.select("invoice_key", "last_ord", "repo_id")
-    known = pl.concat([named, *held]).group_by("invoice_key", "repo_id").agg(ord=pl.col("last_ord").max())
+    known = [part.join(booked, on="invoice_key", how="semi") for part in (named, *held)]
+    last = pl.concat(known).group_by("invoice_key", "repo_id").agg(ord=pl.col("last_ord").max())
     runs = world.state.runs.select("repo_id", "ord", "backup_id")
-    return known.join(runs, on=["repo_id", "ord"]).select(list(KEYS)).sort("invoice_key", "repo_id")
+    return last.join(runs, on=["repo_id", "ord"]).select(list(KEYS)).sort("invoice_key", "repo_id")

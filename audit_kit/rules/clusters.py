@@ -129,9 +129,15 @@ def _hits(runs: pl.DataFrame, what: pl.Expr) -> pl.DataFrame:
 
 def _upload_batches(case: Case, local: pl.DataFrame) -> pl.DataFrame:
     """Return the missing rows of upload batches that were lost as a whole."""
-    log = case.evidence.sync_log.filter(pl.col("batch").is_not_null() & pl.col("invoice_number").is_not_null())
+    log = case.evidence.sync_log.filter(pl.col("batch").is_not_null())
+    gone = case.missing["invoice_key"].drop_nulls()
+    hit = log.filter(pl.col("invoice_number").is_in(gone.implode())).group_by("batch").agg(
+        n=pl.col("invoice_number").n_unique()
+    )
+    suspects = hit.filter(pl.col("n") >= BATCH_LEAST)["batch"]
+    named = log.filter(pl.col("batch").is_in(suspects.implode())).select(invoice_key="invoice_number", batch="batch")
+    named = named.unique("invoice_key", keep="last")
     keys = case.evidence.matches.filter(pl.col("ledger_row").is_not_null()).select("ledger_row", "invoice_key")
-    named = log.select(invoice_key="invoice_number", batch="batch").unique("invoice_key", keep="last")
     rows = local.join(keys.join(named, on="invoice_key").select("ledger_row", "batch"), on="ledger_row")
     expected = pl.col("expected").clip(EXPECTED_FLOOR, 0.999)
     there = ((1 - RUN_SHARE) / (1 - expected)).log()
@@ -164,7 +170,7 @@ def _runs(case: Case, local: pl.DataFrame) -> pl.DataFrame:
 
 def _local(case: Case) -> pl.DataFrame:
     """Return the population with what is expected locally: no less than other channels miss in the same half hour."""
-    people = case.population.with_columns(slot=pl.col("issued_at").dt.truncate(f"{BIN_MINUTES}m"))
+    people = case.population.sort("issued_at").with_columns(slot=pl.col("issued_at").dt.truncate(f"{BIN_MINUTES}m"))
     own = people.group_by("slot", "channel").agg(n=pl.len(), gone=pl.col("missing").sum().cast(pl.Int64))
     own = own.with_columns(
         others=pl.col("n").sum().over("slot") - pl.col("n"), lost=pl.col("gone").sum().over("slot") - pl.col("gone")
@@ -186,10 +192,10 @@ def _alone(run: dict[str, Any], people: pl.DataFrame) -> bool:
     If not, a stop is the better explanation, and windows look at it.
     """
     spread = max(timedelta(minutes=BIN_MINUTES), run["last_at"] - run["first_at"])
-    near = people.filter(
-        pl.col("issued_at").is_between(run["first_at"] - spread, run["last_at"] + spread)
-        & ~pl.col("ledger_row").is_in(run["rows"])
-    )
+    times = people["issued_at"]
+    first = int(times.search_sorted(run["first_at"] - spread, side="left"))
+    last = int(times.search_sorted(run["last_at"] + spread, side="right"))
+    near = people[first:last].filter(~pl.col("ledger_row").is_in(run["rows"]))
     within = pl.col("issued_at").is_between(run["first_at"], run["last_at"])
     own = pl.col("channel") == run["channel"]
     return not (_stands_out(near.filter(~own & within), MOSTLY) or _stands_out(near.filter(own), AROUND_SHARE))

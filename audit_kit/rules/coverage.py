@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NOWHERE, LISTED, RESTORABLE, VERIFIED = range(4)
 HASHED = ("sha256", "blob")
+SLICE = 500_000
 SAME_MOMENT = 2_000_000
 LOST_TIMES_LEAST = 20
 LOST_TIMES_SHARE = 0.9
@@ -43,6 +44,7 @@ class Held:
     `level`, `last_ord`, `by_hash`: of every file of the archive, in its order; level 0 = not there.
     `differing`: `file`, `path_norm`, `hash`, `size`, `last_ord`: another content under the same path.
     `spare`: `path_norm`, `level`, `last_ord` of listed files that are none of the archive's.
+    `listed`: how many files the listing has in every backup, in their order.
     `timeless`: the archive's times were lost in copying and had to be left aside.
     """
 
@@ -52,6 +54,7 @@ class Held:
     by_hash: pl.Series
     differing: pl.DataFrame
     spare: pl.DataFrame
+    listed: pl.Series
     timeless: bool
 
 
@@ -85,7 +88,16 @@ class Coverage:
         made = self.state.runs.filter(pl.col("repo_id") == repo).select(last_ord="ord", made="data_time")
         spare = rest if named is None else rest.with_row_index("row").join(named.select("row"), on="row", how="anti")
         differing = _differing(self.named, spare, level, made) if spare.height else pl.DataFrame(schema=DIFFERING)
-        return Held(repo, level, last, hashed, differing, spare.select("path_norm", "level", "last_ord"), timeless)
+        return Held(
+            repo_id=repo,
+            level=level,
+            last_ord=last,
+            by_hash=hashed,
+            differing=differing,
+            spare=spare.select("path_norm", "level", "last_ord"),
+            listed=_listed(listing, made.height),
+            timeless=timeless,
+        )
 
     @cached_property
     def named(self) -> pl.DataFrame:
@@ -168,7 +180,7 @@ def archive(invoice_files: pl.DataFrame) -> pl.DataFrame:
         path.alias("path"),
         "size",
         "mtime",
-        pl.col("sha256").str.to_lowercase(),
+        _lower(invoice_files["sha256"]),
         "role",
         "issued_at",
         keys.alias("invoice_key"),
@@ -186,6 +198,10 @@ def _keys(invoice_files: pl.DataFrame) -> pl.Series:
     rest = with_key(invoice_files.filter(~tidy).select("digital_number", "invoice_number", "invoice_code"))
     places = (~tidy).arg_true()
     return invoice_files["digital_number"].alias("invoice_key").scatter(places, rest["invoice_key"])
+
+
+def _lower(hashes: pl.Series) -> pl.Series:
+    return hashes.str.to_lowercase() if hashes.str.contains("[A-F]").any() else hashes
 
 
 def _normal(paths: pl.Series) -> pl.Series:
@@ -227,6 +243,19 @@ def levels(runs: pl.DataFrame, listing: pl.DataFrame, repo: str) -> pl.DataFrame
     return rows if (level > NOWHERE).all() else rows.filter(pl.col("level") > NOWHERE)
 
 
+def _listed(listing: pl.DataFrame, count: int) -> pl.Series:
+    """Return how many files each of `count` backups has in a sparse listing."""
+    steps = pl.zeros(count + 1, dtype=pl.Int64, eager=True)
+    for column, ahead, sign in (("first_ord", 0, 1), ("last_ord", 1, -1)):
+        tally = listing[column].drop_nulls().value_counts(name="files")
+        places = tally[column].cast(pl.Int64) + ahead
+        known = tally.filter(places <= count)
+        steps += sign * pl.zeros(count + 1, dtype=pl.Int64, eager=True).scatter(
+            places.filter(places <= count), known["files"].cast(pl.Int64)
+        )
+    return steps.cum_sum().head(count)
+
+
 def _by_hash(files: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     """Return the archive's files that a listing holds by hash, and which of the listing's rows they are.
 
@@ -239,8 +268,14 @@ def _by_hash(files: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.
     ).filter(rows["hash"].is_not_null())
     ours = files.select("file", key=pl.col("sha256").hash()).filter(files["sha256"].is_not_null())
     pairs = ours.join(theirs.drop_nulls("key"), on="key").drop("key")
-    same = files["sha256"].gather(pairs["file"]) == rows["hash"].gather(pairs["row"])
-    pairs = pairs if same.all() else pairs.filter(same)
+    del ours, theirs
+    pairs = pl.concat(
+        [
+            part.filter(files["sha256"].gather(part["file"]) == rows["hash"].gather(part["row"]))
+            for part in pairs.iter_slices(SLICE)
+        ]
+        or [pairs]
+    )
     matched = matched.scatter(pairs["row"], pl.repeat(value=True, n=pairs.height, dtype=pl.Boolean, eager=True))
     found = pairs.select(
         "file",

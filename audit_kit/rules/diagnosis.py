@@ -130,8 +130,8 @@ def diagnose(evidence: Evidence, *, lang: str = "zh") -> pl.DataFrame:
             case.excess = excess_levels(case)
         if cause is late:
             case.late = _late(case)
-        case.claims.append(_claim(case, cause.__name__, cause(case)))
-    claims = pl.concat(case.claims)
+        case.claim(_claim(case, cause.__name__, cause(case)))
+    claims = pl.concat([pl.DataFrame(schema=CLAIMS), *case.claims])
     rows = case.rows.join(claims, on=ROW, how="left", maintain_order="left")
     if case.late.height:
         rows = rows.join(
@@ -188,7 +188,7 @@ def _late(case: Case) -> pl.DataFrame:
     window, a level) are judged by that share.
     """
     observations, missing = case.evidence.observations, case.rows.filter(pl.col("outcome") == "missing")
-    claims = pl.concat(case.claims)
+    claims = pl.concat([pl.DataFrame(schema=CLAIMS), *case.claims])
     own = claims.filter(pl.col("cause") != "channel_excess").join(missing.select(ROW, "ledger_row"), on=ROW)
     # What an entry, a status, an account or a log explains does not come by waiting; how surely, the count of it says.
     settled, count = pl.col("cause").is_in(SETTLED), pl.len().over("cause")

@@ -63,13 +63,16 @@ class Evidence:
 class Case:
     """The working sheet: every match row that needs a cause, and which cause took it.
 
-    `rows`: `row` (its place here), the match, the ledger row's columns, the platform row's columns as `p_…`.
-    `explained`: ledger rows that causes 1 to 4 and runs took; they tell nothing about delays.
+    `rows`: `row` (its place here), the match, the ledger row's columns, the platform row's columns as `p_…`. `open`: of
+    them, those that no cause has taken yet, and `missing`, those of them that are missing from the platform. `claims`:
+    what causes took. `population`, `excess`, `late`: what the later causes work out for those after them.
     """
 
     evidence: Evidence
     lang: str
     rows: pl.DataFrame
+    open: pl.DataFrame
+    missing: pl.DataFrame
     claims: list[pl.DataFrame] = field(default_factory=list)
     population: pl.DataFrame = field(default_factory=pl.DataFrame)
     excess: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -81,18 +84,15 @@ class Case:
         open_rows = evidence.matches.filter(pl.col("outcome").cast(pl.String) != "matched").with_row_index(ROW)
         ledger = _gathered(evidence.ledger, LEDGER_COLUMNS, open_rows["ledger_row"], "")
         platform = _gathered(evidence.platform, PLATFORM_COLUMNS, open_rows["platform_row"], "p_")
-        return cls(evidence, lang, open_rows.with_columns(*ledger, *platform))
+        rows = open_rows.with_columns(*ledger, *platform)
+        return cls(evidence, lang, rows, rows, rows.filter(pl.col("outcome") == "missing"))
 
-    @property
-    def open(self) -> pl.DataFrame:
-        """The rows that no cause has taken yet."""
-        taken = [claim.select(ROW) for claim in self.claims]
-        return self.rows.join(pl.concat(taken), on=ROW, how="anti", maintain_order="left") if taken else self.rows
-
-    @property
-    def missing(self) -> pl.DataFrame:
-        """The rows that no cause has taken yet and that are missing from the platform."""
-        return self.open.filter(pl.col("outcome") == "missing")
+    def claim(self, rows: pl.DataFrame) -> None:
+        """Let a cause take rows; no later one sees them."""
+        if rows.height:
+            self.claims.append(rows)
+            self.open = self.open.join(rows.select(ROW), on=ROW, how="anti", maintain_order="left")
+            self.missing = self.missing.join(rows.select(ROW), on=ROW, how="anti", maintain_order="left")
 
     @cached_property
     def words(self) -> dict[str, dict[str, str]]:

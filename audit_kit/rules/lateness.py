@@ -56,13 +56,17 @@ def lateness(observations: pl.DataFrame, *, history: pl.DataFrame | None = None)
         `status`, `interval`, `mixture`, `history`; `pooled` before it where the channel has few invoices of its own),
         `certain` (false: the tail is too heavy to tell late from lost). Channel `*` is for invoices of no channel here.
     """
-    known = observations.filter(pl.col("minutes").is_not_null())
+    known = (
+        observations.filter(pl.col("minutes").is_not_null())
+        .group_by("channel", "minutes", "visible", "since")
+        .agg(pl.col("weight").sum())
+    )
     if known.is_empty():
         return pl.DataFrame(schema=LATENESS)
     everything = _judge(POOLED, known.with_columns(channel=pl.lit(POOLED)), history)
     parts = [everything]
-    for (name,), part in known.group_by("channel", maintain_order=True):
-        if part.height >= FEW:
+    for (name,), part in known.sort("channel", "minutes", "visible", "since").group_by("channel", maintain_order=True):
+        if part["weight"].sum() >= FEW:
             parts.append(_judge(str(name), part, history))
         else:
             method = pl.concat_str(pl.lit("pooled "), "method")
@@ -83,7 +87,7 @@ def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl
         if (reach - fit.lost) / max(reach, 1e-12) > HEAVY_TAIL:
             borrowed = _borrow(channel, history, minutes, alive)
             if borrowed is not None:
-                return borrowed.with_columns(invoices=pl.lit(float(part.height))).select(*LATENESS)
+                return borrowed.with_columns(invoices=pl.lit(float(part["weight"].sum()))).select(*LATENESS)
             method, certain, lost = "mixture", False, fit.lost
             alive = fit.alive(minutes)
     return pl.DataFrame(

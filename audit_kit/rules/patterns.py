@@ -25,6 +25,7 @@ RUN_SHORTEST = 8  # fewer consecutive missing invoices are no batch
 RUN_EVIDENCE = 9.2  # log odds beyond the log of the number of rows: one false run in 10,000 months
 RUN_SHARE = 0.97  # share of a lost batch that is missing
 EXPECTED_FLOOR = 0.002
+SERIAL_SAMPLE = 1000
 BIN_MINUTES = 30
 WINDOW_BINS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 60, 72, 96)
 WINDOW_EVIDENCE = 9.2  # log likelihood ratio beyond the log of the number of windows
@@ -33,6 +34,7 @@ WINDOW_LEAST = 5.0  # missing beyond expectation
 ODDS = 3.0
 FALSE_DISCOVERY = 0.01
 LEVEL_LEAST = 5
+TAIL_TERMS = 5000
 
 RUNS: dict[str, pl.DataType] = {
     "channel": pl.String(),
@@ -74,15 +76,18 @@ LEVELS: dict[str, pl.DataType] = {
 def in_issue_order(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the rows in the company's own issue order within each channel: by serial where all have one, else by time.
 
-    Serials are compared by their last run of digits, since 2025-9 comes before 2025-10.
+    Serials are compared by their last run of digits, since 2025-9 comes before 2025-10; serials that count anew for
+    each of several prefixes are no order of a channel.
     """
+    ranked = rows.with_columns(rank=pl.col("channel").rank("dense"))
     if "serial" in rows.columns and rows["serial"].null_count() == 0:
-        number = pl.col("serial").str.extract(r"(\d{1,18})\D*$").cast(pl.Int64, strict=False)
-        keyed = rows.with_columns(order=number)
-        head = pl.col("serial").str.replace(r"\d{1,18}\D*$", "")
-        if keyed["order"].null_count() == 0 and keyed.select(head.n_unique()).item() <= 2 * rows["channel"].n_unique():
-            return keyed.sort("channel", "order", "ledger_row").drop("order")
-    return rows.sort("channel", "issued_at", "ledger_row", nulls_last=True)
+        ranked = ranked.with_columns(order=pl.col("serial").str.extract(r"(\d{1,18})\D*$").cast(pl.Int64, strict=False))
+        sample = rows.gather_every(max(1, rows.height // SERIAL_SAMPLE))
+        prefixes = sample.select("channel", prefix=pl.col("serial").str.replace(r"\d{1,18}\D*$", "")).n_unique()
+        if ranked["order"].null_count() == 0 and prefixes <= rows["channel"].n_unique():
+            return ranked.sort("rank", "order", "ledger_row").drop("rank", "order")
+        ranked = ranked.drop("order")
+    return ranked.sort("rank", "issued_at", "ledger_row", nulls_last=True).drop("rank")
 
 
 def runs(rows: pl.DataFrame) -> pl.DataFrame:
@@ -278,16 +283,10 @@ def fisher(missing: int, issued: int, others_missing: int, others_issued: int) -
     most = min(issued, all_missing)
     if missing <= max(0, all_missing - others_issued):
         return 1.0
-    term = math.exp(
-        _choose(issued, missing) + _choose(others_issued, all_missing - missing) - _choose(everyone, all_missing)
-    )
-    total = term
-    for k in range(missing, most):
-        term *= (issued - k) * (all_missing - k) / ((k + 1) * (others_issued - all_missing + k + 1))
-        total += term
-        if term < total * 1e-17:
-            break
-    return min(1.0, total)
+    first = _choose(issued, missing) + _choose(others_issued, all_missing - missing) - _choose(everyone, all_missing)
+    k = np.arange(missing, min(most, missing + TAIL_TERMS), dtype=np.float64)
+    steps = np.log((issued - k) * (all_missing - k)) - np.log((k + 1) * (others_issued - all_missing + k + 1))
+    return min(1.0, float(np.exp(first + np.concatenate([[0.0], np.cumsum(steps)])).sum()))
 
 
 def _choose(n: int, k: int) -> float:
