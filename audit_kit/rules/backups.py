@@ -241,7 +241,7 @@ def judged(findings: pl.DataFrame, *, nothing: bool, lang: str) -> pl.DataFrame:
 
 
 def backup_keys(world: BackupWorld) -> pl.DataFrame:
-    """Return `invoice_key`, `repo_id`, `backup_id`: where the ledger's invoices are, the last backup of each repository.
+    """Return `invoice_key`, `repo_id`, `backup_id`: the last backup of each repository that holds a ledger invoice.
 
     By the archive's files where there are any, and by the numbers in the names that backups list.
     """
