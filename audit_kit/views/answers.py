@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit import schema
-from audit_kit.rules.delays import lost_interval
+from audit_kit.rules import answers as rule_answers
+from audit_kit.rules.lateness import lost_interval
 from audit_kit.views.charts import outcome_totals
 
 if TYPE_CHECKING:
@@ -137,13 +138,18 @@ def unknown_sources(page: Page, wanted: tuple[str, ...]) -> str:
 
 
 def delays(page: Page) -> list[str]:
-    """Return the delay page's sentences."""
-    return overview(page)[:1]
+    """Return the delay page's sentences: see rules.answers.delay_answers."""
+    sync = page.analysis.engagement.policy.sync
+    lines = rule_answers.delay_answers(page.analysis, policy=sync, lang=page.lang, history=page.history)
+    absent = unknown_sources(page, ("sync_log", "notices"))
+    return [*lines, absent] if absent else lines
 
 
 def missing(page: Page) -> list[str]:
-    """Return the missing page's sentences."""
-    return overview(page)[1:4]
+    """Return the missing page's sentences: see rules.answers.missing_answers."""
+    lines = rule_answers.missing_answers(page.analysis, lang=page.lang)
+    absent = unknown_sources(page, ("sync_log", "accounts", "notices", "operations", "confirmations"))
+    return [*lines, absent] if absent else lines
 
 
 def backups(page: Page) -> list[str]:

@@ -46,27 +46,35 @@ def segments(audit: BackupAudit, *, start: datetime | None = None, end: datetime
         slots = slots.filter(pl.col("due") >= start)
     if end is not None:
         slots = slots.filter(pl.col("due") < end)
-    return stretches(slots)
+    return stretches(with_next(slots))
+
+
+def with_next(slots: pl.DataFrame) -> pl.DataFrame:
+    """Return slots sorted by job, kind and due time, with `next_due`: when the lane's next slot is due."""
+    lane = ("job", "kind")
+    ordered = slots.sort(*lane, "due").with_columns(next_due=pl.col("due").shift(-1).over(lane))
+    usual = (pl.col("next_due") - pl.col("due")).median().over(lane)
+    last = pl.coalesce(pl.col("due") + usual, pl.col("due").dt.offset_by("1h"))
+    return ordered.with_columns(pl.coalesce("next_due", last).alias("next_due"))
 
 
 def stretches(slots: pl.DataFrame) -> pl.DataFrame:
-    """Return consecutive slots in one state as one stretch: see segments. `slots`: `job`, `kind`, `due`, `state`."""
+    """Return consecutive slots in one state as one stretch: see segments.
+
+    `slots`: `job`, `kind`, `due`, `state`, `next_due` as from with_next; slots left out since end a stretch.
+    """
     if slots.is_empty():
         return pl.DataFrame(schema=_SEGMENTS)
     lane = ("job", "kind")
+    apart = (pl.col("due") != pl.col("next_due").shift()) | (pl.col("state") != pl.col("state").shift())
     slots = slots.sort(*lane, "due").with_columns(
-        next_due=pl.col("due").shift(-1).over(lane), run=pl.col("state").rle_id().over(lane)
+        run=apart.fill_null(value=True).cum_sum().over(lane), lane=pl.concat_str(lane, separator=" · ")
     )
-    usual = (pl.col("next_due") - pl.col("due")).median().over(lane)
-    slots = slots.with_columns(
-        next_due=pl.coalesce("next_due", pl.col("due") + usual, pl.col("due").dt.offset_by("1h"))
-    )
-    found = slots.group_by(*lane, "run", maintain_order=True).agg(
+    found = slots.group_by("lane", *lane, "run", maintain_order=True).agg(
         state=pl.col("state").first(), starts=pl.col("due").min(), ends=pl.col("next_due").max(), slots=pl.len()
     )
     found = found.sort(pl.col("state") == "ok", "slots", descending=[False, True]).head(MOST_SEGMENTS)
-    found = found.with_columns(lane=pl.concat_str(pl.col("job").fill_null("–"), "kind", separator=" · "))
-    return found.select("lane", "job", "kind", "state", "starts", "ends", "slots").sort("lane", "starts")
+    return found.select(_SEGMENTS.keys()).sort("lane", "starts")
 
 
 def recovery(audit: BackupAudit, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
@@ -112,7 +120,9 @@ def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: b
         return nothing("", words("backup.slots_none"), width=690, height=60)
     states = [state for state in theme.SLOTS if state in lanes["state"].to_list()]
     labels = words.terms("slots", states)
-    data = labelled(bounded(lanes), "state", labels)
+    kinds = {kind: words.term("backup_kind", kind) for kind in lanes["kind"].drop_nulls().unique().to_list()}
+    data = labelled(labelled(bounded(lanes), "state", labels), "kind", kinds)
+    data = data.with_columns(lane=pl.concat_str("job", "kind", separator=" · "))
     time = alt.X(
         "starts:T",
         title=None,

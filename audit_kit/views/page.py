@@ -44,6 +44,7 @@ class Page:
     lang: str
     redact: bool
     previous: str
+    history: pl.DataFrame | None
     parameters: dict[str, Any]
 
     @property
@@ -118,7 +119,8 @@ def open_page(
     theme.setup(lang)
     display(HTML(generate_init_offline_itables_html(itables.options.dt_bundle)))  # searching without a network
     opened = open_engagement(engagement or os.environ.get(ENGAGEMENT) or sample())
-    whole = analyse(opened, lang=lang, history=Path(history) if history else None)
+    kept = Path(history) if history else None
+    whole = analyse(opened, lang=lang, history=kept)
     wanted = month or _latest(whole.ledger)
     return Page(
         whole=whole,
@@ -127,6 +129,7 @@ def open_page(
         lang=lang,
         redact=redact,
         previous=previous,
+        history=pl.read_parquet(kept) if kept and kept.is_file() else None,
         parameters={"engagement": opened.name, "month": wanted, "lang": lang, "redact": redact},
     )
 

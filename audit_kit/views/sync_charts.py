@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 import polars as pl
 
+from audit_kit.rules.service import of_delays
 from audit_kit.views import theme
 from audit_kit.views.parts import (
     OTHER,
@@ -47,7 +48,7 @@ def curve_steps(analysis: Analysis) -> pl.DataFrame:
     Columns: `channel`, `minutes` (≥ 0.5), `visible`, `lower`, `upper` (95 %), `waiting` (invoices not yet visible whose
     age falls into this step; a censoring tick where > 0).
     """
-    return thinned(analysis.curves, analysis.observations)
+    return thinned(analysis.curves, of_delays(analysis.observations, analysis.findings))
 
 
 def thinned(curves: pl.DataFrame, observations: pl.DataFrame) -> pl.DataFrame:
@@ -218,7 +219,8 @@ def hours(analysis: Analysis, *, start: datetime | None = None, end: datetime | 
     Days are those of issue; at most 35, the last ones; smaller channels are summed as "其他" beyond four.
     """
     target = analysis.engagement.policy.sync.target_hours * 60
-    known = analysis.observations.filter(pl.col("issued_at").is_not_null() & pl.col("minutes").is_not_null())
+    told = of_delays(analysis.observations, analysis.findings)
+    known = told.filter(pl.col("issued_at").is_not_null() & pl.col("minutes").is_not_null())
     known = within(known, start, end)
     last = known["issued_at"].max()
     if last is None:
@@ -313,7 +315,7 @@ def stop_bars(
     data = data.with_columns(hours=(pl.col("ends_at") - pl.col("starts_at")).dt.total_minutes() / 60)
     colours = alt.Scale(domain=list(labels.values()), range=[theme.SLATE, theme.RED])
     ends = [alt.DateTime(year=day.year, month=day.month, date=day.day) for day in (first, last) if day]
-    span = alt.Scale(domain=ends) if ends else alt.Scale()
+    span = alt.Scale(domainMin=ends[0], domainMax=ends[-1]) if ends else alt.Scale()
     return (
         alt.Chart(data, width=570, height=alt.Step(20), title=alt.TitleParams(words("sync.stops"), fontSize=12))
         .mark_bar(size=10, cornerRadius=2, clip=True)

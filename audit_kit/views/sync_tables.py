@@ -30,9 +30,8 @@ WAITING = ("channel", "invoice_key", "issued_at", "buyer_name", "gross", "age", 
 
 def service_level(analysis: Analysis) -> pl.DataFrame:
     """Return the share visible within the target by month and channel: see rules.service.service_level."""
-    return service.service_level(
-        analysis.observations, policy=analysis.engagement.policy.sync, taken_at=analysis.taken_at
-    )
+    told = service.of_delays(analysis.observations, analysis.findings)
+    return service.service_level(told, policy=analysis.engagement.policy.sync, taken_at=analysis.taken_at)
 
 
 def service_table(frame: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> gt.GT | HTML:
@@ -70,7 +69,7 @@ def _service_line(row: dict[str, Any], words: Words) -> dict[str, Any]:
 def budget(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
     """Return which incident used the budget of misses, most first: see rules.service.budget_by_incident."""
     return service.budget_by_incident(
-        within(analysis.observations, start, end),
+        within(service.of_delays(analysis.observations, analysis.findings), start, end),
         analysis.findings,
         analysis.stops,
         policy=analysis.engagement.policy.sync,

@@ -15,6 +15,7 @@ import ipywidgets as w
 import polars as pl
 
 from audit_kit.rules import delays
+from audit_kit.rules.service import of_delays
 from audit_kit.views import backup_charts, charts, missing_charts, sync_charts, theme
 from audit_kit.views.tables import table
 from audit_kit.views.words import Words
@@ -113,7 +114,7 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def filters(self) -> Filters:
         """What the controls say now."""
         return Filters(
-            chosen={name: control.value for name, control in self.choices.items()},
+            chosen={name: control.value or None for name, control in self.choices.items()},
             least=_number(self.least.value),
             most=_number(self.most.value),
             first=self.first.value,
@@ -128,9 +129,9 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _dropdown(self, name: str, heading: str) -> w.Dropdown:
         counts = self._rows[name].drop_nulls().value_counts(sort=True, name="rows").head(MOST_CHOICES)
-        options = [(self._words("unit.all"), None)]
+        options = [(self._words("unit.all"), "")]
         options += [(f"{value} ({rows:,})", value) for value, rows in counts.iter_rows()]
-        return w.Dropdown(options=options, value=None, description=heading, layout=w.Layout(width="280px"))
+        return w.Dropdown(options=options, value="", description=heading, layout=w.Layout(width="280px"))
 
     def _amount(self, key: str) -> w.Text:
         return w.Text(description=self._words(key), placeholder="–", continuous_update=False, layout=_NARROW)
@@ -142,7 +143,7 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _clear(self, _button: object) -> None:
         for control in self._controls:
-            control.value = "" if isinstance(control, w.Text) else None
+            control.value = None if isinstance(control, w.DatePicker) else ""
 
     def _list(self, rows: pl.DataFrame) -> None:
         words, amount = self._words, self._columns.amount
@@ -151,7 +152,10 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.sentence.value = f"<b>{escape(said or words('panel.shown_plain', **counts))}</b>"
         listed = rows.head(MOST_LISTED).with_columns(pl.selectors.datetime().dt.strftime("%Y-%m-%d %H:%M"))
         money = [amount] if amount and amount in self._columns.listed else []
-        self.table.value = table(listed, labels=self._columns.listed, money=money, widths=_WIDTHS).as_raw_html()
+        numbers = [name for name in self._columns.listed if rows.schema[name].is_integer()]
+        self.table.value = table(
+            listed, labels=self._columns.listed, numbers=numbers, money=money, widths=_WIDTHS
+        ).as_raw_html()
 
 
 def _number(text: str) -> float | None:
@@ -224,7 +228,8 @@ def delay_panel(page: Page) -> Panel:
     keys = analysis.matches.select("ledger_row", "invoice_key").drop_nulls("ledger_row").unique("ledger_row")
     state = pl.when("visible").then(pl.lit(words("panel.arrived"))).otherwise(pl.lit(words("panel.waiting")))
     rows = (
-        analysis.observations.with_columns(seen=state)
+        of_delays(analysis.observations, analysis.findings)
+        .with_columns(seen=state)
         .join(keys, on="ledger_row", how="left", maintain_order="left")
         .join(ledger, on="ledger_row", how="left", maintain_order="left")
         .sort("minutes", descending=True, nulls_last=True)
@@ -251,7 +256,7 @@ def delay_panel(page: Page) -> Panel:
         goal = {"target_hours": sync.target_hours, "target_share": sync.target_share}
         return sync_charts.delay_curves(steps, delays.quantiles(curves), **goal, lang=page.lang)
 
-    return Panel(rows.with_columns(pl.col("minutes").round(1)), columns, draw, lang=page.lang)
+    return Panel(rows.with_columns(pl.col("minutes").round().cast(pl.Int64)), columns, draw, lang=page.lang)
 
 
 def backup_panel(page: Page) -> Panel:
@@ -261,11 +266,16 @@ def backup_panel(page: Page) -> Panel:
     slots = audit.slots.with_columns(pl.col("kind", "state").cast(pl.String))
     if page.start is not None:
         slots = slots.filter(pl.col("due").is_between(page.start, page.end, closed="left"))
-    rows = slots.with_columns(shown=pl.col("state").replace(states)).sort("due")
-    listed = {"job": "job", "kind": "backup_kind", "due": "due", "started_at": "started", "backup_id": "backup_id"}
+    kinds = {kind: words.term("backup_kind", kind) for kind in slots["kind"].drop_nulls().unique().to_list()}
+    rows = backup_charts.with_next(slots).with_columns(
+        shown=pl.col("state").replace(states),
+        kind_name=pl.col("kind").replace(kinds),
+        backup_id=pl.col("backup_id").str.slice(0, 24),
+    )
+    listed = {"job": "job", "kind_name": "backup_kind", "due": "due", "started_at": "started", "backup_id": "backup_id"}
     listed |= {"shown": "state"}
     columns = Columns(
-        choices={"job": words("head.job"), "kind": words("head.backup_kind"), "shown": words("head.state")},
+        choices={"job": words("head.job"), "kind_name": words("head.backup_kind"), "shown": words("head.state")},
         listed={name: words(f"head.{key}") for name, key in listed.items()},
         searched=("job", "backup_id"),
         day="due",
