@@ -177,18 +177,35 @@ def _dictionary(options: argparse.Namespace) -> int:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from audit_kit.training.simulate import simulate
+    from audit_kit.training.simulate import DEFAULT, simulate
 
-    asked = {"causes": dict(options.cause)} if options.cause else {}
     truth = simulate(
         options.folder,
         invoices=options.invoices,
         seed=options.seed,
         month=options.month,
         format=options.format,
-        **asked,
+        causes=dict(options.cause) or DEFAULT,
     )
     return _counted(truth, "cause", options)
+
+
+def _drill(options: argparse.Namespace) -> int:
+    from audit_kit.training import drills
+
+    if options.step == "new":
+        made = drills.new(options.folder, seed=options.seed, level=options.level)
+        print(made.folder / f"brief.{options.lang}.md")
+    elif options.step == "hint":
+        print(drills.hint(options.folder, lang=options.lang))
+    else:
+        scored = drills.score(options.folder, options.answers, lang=options.lang)
+        if options.json:
+            frames = {name: getattr(scored, name).to_dicts() for name in ("causes", "confusion")}
+            _print_json({**vars(scored), **frames})
+        else:
+            print(scored.debrief)
+    return EXIT_DONE
 
 
 def _lab(options: argparse.Namespace) -> int:
@@ -375,6 +392,29 @@ def _add_training(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--month", default="2025-05", metavar="YYYY-MM")
     sub.add_argument("--cause", action="append", type=_share, default=[], metavar="CAUSE=SHARE")
     sub.add_argument("--format", choices=("xlsx", "csv", "parquet"), default="xlsx")
+
+    sub = command(
+        "drill",
+        _drill,
+        "Train on a month with hidden causes: a brief, hints at a price, a score and a debrief.",
+        "drill new /tmp/drill --seed 7 --level 3",
+    )
+    steps = sub.add_subparsers(dest="step", metavar="STEP", required=True)
+    for step, text, example in (
+        ("new", "Make a drill; its truth is sealed beside DIR.", "new /tmp/drill --seed 7 --level 3"),
+        ("hint", "Give the next hint; it costs points.", "hint /tmp/drill"),
+        ("score", "Score answers and tell what was missed.", "score /tmp/drill /tmp/drill/answers.toml"),
+    ):
+        part = steps.add_parser(step, help=text, description=text, epilog=f"Example: audit-kit drill {example}")
+        part.add_argument("folder", type=Path, metavar="DIR")
+        # Where they are not given here, what stood before the step holds.
+        part.add_argument("--lang", choices=LANGUAGES, default=argparse.SUPPRESS, help="language (default: zh)")
+        if step == "new":
+            part.add_argument("--seed", type=int, default=1, help="the same seed gives the same drill (default: 1)")
+            part.add_argument("--level", type=int, choices=range(1, 6), default=1, help="1 is the easiest (default: 1)")
+        if step == "score":
+            part.add_argument("answers", type=Path, help="answers.toml, or a table of labels such as findings.csv")
+            part.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print the score as JSON")
 
 
 def _add_out(sub: argparse.ArgumentParser) -> None:
