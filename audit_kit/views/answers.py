@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
@@ -12,6 +12,8 @@ from audit_kit.rules.lateness import lost_interval
 from audit_kit.views.charts import outcome_totals
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from audit_kit.views.page import Page
 
 OPTIONAL = ("sync_log", "accounts", "notices", "operations", "confirmations", "backups")
@@ -46,8 +48,8 @@ def overview(page: Page) -> list[str]:
     return [line for line in lines if line]
 
 
-def _ratio(part: float | None, whole: float | None) -> float | None:
-    return part / whole if part is not None and whole else None
+def _ratio(part: Decimal | float | None, whole: Decimal | float | None) -> float | None:
+    return float(part) / float(whole) if part is not None and whole else None
 
 
 def _others(totals: pl.DataFrame, page: Page) -> str:
@@ -140,14 +142,18 @@ def unknown_sources(page: Page, wanted: tuple[str, ...]) -> str:
 def delays(page: Page) -> list[str]:
     """Return the delay page's sentences: see rules.answers.delay_answers."""
     sync = page.analysis.engagement.policy.sync
-    lines = rule_answers.delay_answers(page.analysis, policy=sync, lang=page.lang, history=page.history)
+    lines = rule_answers.delay_answers(_worked(page), policy=sync, lang=page.lang, history=page.history)
     absent = unknown_sources(page, ("sync_log", "notices"))
     return [*lines, absent] if absent else lines
 
 
+def _worked(page: Page) -> rule_answers.Worked:
+    return cast("rule_answers.Worked", page.analysis)  # frozen, where the protocol's attributes could be set
+
+
 def missing(page: Page) -> list[str]:
     """Return the missing page's sentences: see rules.answers.missing_answers."""
-    lines = rule_answers.missing_answers(page.analysis, lang=page.lang)
+    lines = rule_answers.missing_answers(_worked(page), lang=page.lang)
     absent = unknown_sources(page, ("sync_log", "accounts", "notices", "operations", "confirmations"))
     return [*lines, absent] if absent else lines
 

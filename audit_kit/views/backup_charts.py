@@ -23,14 +23,14 @@ MOST_POINTS = 1500
 _MARGIN = 124  # the two panels of the timeline share their left edge
 _HOURS = [0, 1, 2, 4, 8, 24, 72, 168, 720, 2160, 8760]
 SERIES = ("listed", "restorable", "verified")
-_SEGMENTS = {
-    "lane": pl.String,
-    "job": pl.String,
-    "kind": pl.String,
-    "state": pl.String,
+_SEGMENTS: dict[str, pl.DataType] = {
+    "lane": pl.String(),
+    "job": pl.String(),
+    "kind": pl.String(),
+    "state": pl.String(),
     "starts": pl.Datetime("us"),
     "ends": pl.Datetime("us"),
-    "slots": pl.UInt32,
+    "slots": pl.UInt32(),
 }
 COVERAGE = ("covered", "unverified", "uncovered")
 
@@ -107,7 +107,10 @@ def timeline(lanes: pl.DataFrame, points: pl.DataFrame, *, target_minutes: float
     panels: list[Chart] = [_lanes(lanes, brush, words, linked=not points.is_empty())]
     panels.append(_recovery(points, brush, target_minutes, _reach(lanes, points), words))
     heading = title(words("backup.timeline"), words("backup.timeline_how"))
-    return together(*panels, heading=heading, way="below", spacing=18).resolve_scale(color="independent")
+    chart: alt.VConcatChart = together(*panels, heading=heading, way="below", spacing=18).resolve_scale(
+        color="independent"
+    )
+    return chart
 
 
 def slot_lanes(lanes: pl.DataFrame, *, lang: str = "zh") -> alt.Chart:
@@ -123,14 +126,11 @@ def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: b
     kinds = {kind: words.term("backup_kind", kind) for kind in lanes["kind"].drop_nulls().unique().to_list()}
     data = labelled(labelled(bounded(lanes), "state", labels), "kind", kinds)
     data = data.with_columns(lane=pl.concat_str("job", "kind", separator=" · "))
-    time = alt.X(
-        "starts:T",
-        title=None,
-        axis=alt.Axis(format="%-m-%-d", grid=False),
-        **({"scale": alt.Scale(domain=brush)} if linked else {}),
-    )
+    time = alt.X("starts:T", title=None, axis=alt.Axis(format="%-m-%-d", grid=False))
+    if linked:
+        time = time.scale(domain=brush)
     chosen = by_legend("state", "slot_state")
-    return (
+    chart: alt.Chart = (
         alt.Chart(data, width=690, height=alt.Step(30))
         .mark_bar(size=18, clip=True)
         .encode(
@@ -149,6 +149,7 @@ def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: b
         )
         .add_params(chosen)
     )
+    return chart
 
 
 def _reach(lanes: pl.DataFrame, points: pl.DataFrame) -> list[alt.DateTime]:
@@ -171,7 +172,7 @@ def _recovery(
     data = labelled(bounded(points), "series", labels)
     chosen = by_legend("series", "recovery_series")
     colour = alt.Color("series:N", title=words("head.series"), scale=theme.scale(theme.SERIES, labels))
-    lines = (
+    lines: alt.Chart = (
         alt.Chart(data, width=690, height=190, title=alt.TitleParams(words("backup.recovery"), fontSize=12))
         .mark_line(interpolate="step-after", strokeWidth=1.6)
         .encode(
@@ -206,7 +207,8 @@ def _recovery(
         .mark_text(align="left", dx=4, dy=-7, color=theme.RED)
         .encode(alt.Y("hours:Q"), x=alt.value(0), text="text:N")
     )
-    return lines + rule + text
+    layers: alt.LayerChart = lines + rule + text
+    return layers
 
 
 def coverage(audit: BackupAudit) -> pl.DataFrame:

@@ -6,16 +6,16 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import polars as pl
-from IPython.display import HTML
 
 from audit_kit.views import theme
-from audit_kit.views.tables import badge, said, table
+from audit_kit.views.tables import badge, markup, said, table
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     import great_tables as gt
+    from IPython.display import HTML
 
     from audit_kit.rules.backups import BackupAudit
 
@@ -90,4 +90,4 @@ def level_scale(lang: str = "zh") -> HTML:
             zip(theme.COOL, (theme.INK, theme.INK, theme.INK, theme.PAPER, theme.PAPER), strict=True)
         )
     )
-    return HTML(f'<div style="font-family:{escape(theme.FONT)};margin:6px 0">{steps}</div>')
+    return markup(f'<div style="font-family:{escape(theme.FONT)};margin:6px 0">{steps}</div>')

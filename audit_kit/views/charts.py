@@ -88,7 +88,8 @@ def _half(  # noqa: PLR0917 -- one bar of the pair, called twice above
         .mark_text(color=theme.PAPER, align="right", dx=-6, fontWeight=600)
         .encode(alt.X(f"{measure}:Q", stack="zero"), text=alt.Text(f"{measure}_share:Q", format=".1%"))
     )
-    return (bars + inside).properties(width=335, height=96)
+    both: alt.LayerChart = (bars + inside).properties(width=335, height=96)
+    return both
 
 
 def days(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
@@ -195,7 +196,8 @@ def cause_bars(totals: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> Cha
         shown = base.transform_filter(chosen)
         bars = shown.mark_bar(size=14).encode(y, x, tooltip=tooltip, opacity=faded(picked, low=0.3))
         total = f"all_{measure}"
-        sums = base.transform_filter(chosen).transform_aggregate(groupby=["cause"], **{total: f"sum({measure})"})
+        summed = alt.AggregatedFieldDef(op="sum", field=measure, **{"as": total})
+        sums = base.transform_filter(chosen).transform_aggregate([summed], groupby=["cause"])
         text = sums.mark_text(align="left", dx=4).encode(
             y, alt.X(f"{total}:Q"), text=alt.Text(f"{total}:Q", format=number), color=alt.value(theme.MUTED)
         )
@@ -236,4 +238,5 @@ def change_bars(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
         )
         .add_params(chosen)
     )
-    return bars.properties(title=title(words("overview.changes"), words("overview.changes_how")))
+    chart: alt.Chart = bars.properties(title=title(words("overview.changes"), words("overview.changes_how")))
+    return chart

@@ -11,11 +11,15 @@ import base64
 import gzip
 import hashlib
 from html import escape
+from typing import TYPE_CHECKING
 
 import polars as pl
-from IPython.display import HTML
 
+from audit_kit.views.tables import markup
 from audit_kit.views.words import Words
+
+if TYPE_CHECKING:
+    from IPython.display import HTML
 
 MOST_ROWS = 5000
 _LONG_NUMBER = r"^\d{8,}$|^0\d+$"
@@ -73,14 +77,14 @@ def button(frame: pl.DataFrame, *, name: str, lang: str = "zh", most: int = MOST
     """Return a button that saves the rows as `name`.csv; of more than `most` rows, the first."""
     words = Words(lang)
     if frame.is_empty():
-        return HTML("")
+        return markup("")
     packed = base64.b64encode(gzip.compress(safe_csv(frame.head(most)), mtime=0)).decode()
     key = "csv-" + hashlib.sha256(f"{name} {packed}".encode()).hexdigest()[:16]
     label = words("download.button", rows=words.count(min(most, frame.height)))
     note = (
         words("download.first", most=words.count(most), rows=words.count(frame.height)) if frame.height > most else ""
     )
-    return HTML(
+    return markup(
         f'<div class="download" id="{key}" data-name="{escape(name)}.csv" style="margin:6px 0">'
         f'<button type="button" style="font:13px/1.4 inherit;padding:5px 14px;border:1px solid #b3b9c2;'
         f'border-radius:5px;background:#fff;color:#1f2937;cursor:pointer">{escape(label)}</button> '

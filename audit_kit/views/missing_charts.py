@@ -110,9 +110,10 @@ def _tips(words: Words, *first: alt.Tooltip) -> list[alt.Tooltip]:
 
 
 def _summed(chart: alt.Chart, by: list[str]) -> alt.Chart:
-    sums = {name: f"sum({name})" for name in ("issued", "missing", "yuan")}
-    summed: alt.Chart = chart.transform_aggregate(groupby=by, **sums)
-    return summed.transform_calculate(share="datum.missing / datum.issued")
+    sums = chart.transform_aggregate(
+        issued="sum(issued)", missing="sum(missing)", yuan="sum(yuan)", groupby=list[str | alt.FieldName](by)
+    )
+    return sums.transform_calculate(share="datum.missing / datum.issued")
 
 
 def _calendar(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, words: Words) -> alt.LayerChart:
@@ -140,11 +141,12 @@ def _calendar(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, 
         text="number:Q",
         color=alt.condition("datum.share > 0.4", alt.value(theme.PAPER), alt.value(theme.INK)),
     )
-    return squares.add_params(days) + numbers
+    layers: alt.LayerChart = squares.add_params(days) + numbers
+    return layers
 
 
 def _hour_by_channel(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, words: Words) -> alt.Chart:
-    return (
+    chart: alt.Chart = (
         _summed(alt.Chart(data, width=385, height=alt.Step(34)).transform_filter(days), ["hour", "channel"])
         .mark_rect(cornerRadius=2, stroke=theme.PAPER, strokeWidth=1)
         .encode(
@@ -160,6 +162,7 @@ def _hour_by_channel(data: pl.DataFrame, days: alt.Parameter, channels: alt.Para
         )
         .add_params(channels)
     )
+    return chart
 
 
 def _bands(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, words: Words) -> Chart:
@@ -245,5 +248,5 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         .add_params(brush)
     )
     heading = title(words("missing.causes"), words("missing.causes_how"))
-    chart = together(*panels, when, heading=heading, spacing=14)
-    return chart.resolve_scale(color="independent")
+    chart: alt.HConcatChart = together(*panels, when, heading=heading, spacing=14).resolve_scale(color="independent")
+    return chart

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import itables
 import polars as pl
-from IPython.display import HTML, display
+from IPython.display import publish_display_data
 from itables.javascript import generate_init_offline_itables_html
 
 import audit_kit
@@ -22,8 +23,6 @@ from audit_kit.views import masking, provenance, theme
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from audit_kit.analysis import Analysis
 
 ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
@@ -117,7 +116,7 @@ def open_page(
         EngagementError, SourceError: an engagement or source that cannot be used.
     """
     theme.setup(lang)
-    display(HTML(generate_init_offline_itables_html(itables.options.dt_bundle)))  # searching without a network
+    publish_display_data({"text/html": generate_init_offline_itables_html(itables.options.dt_bundle)})  # type: ignore[no-untyped-call]
     opened = open_engagement(engagement or os.environ.get(ENGAGEMENT) or sample())
     kept = Path(history) if history else None
     whole = analyse(opened, lang=lang, history=kept)
@@ -149,7 +148,7 @@ def sample() -> Path:
 
 def _latest(ledger: pl.DataFrame) -> str:
     last = ledger["issued_at"].max()
-    return "" if last is None else f"{last:%Y-%m}"
+    return f"{last:%Y-%m}" if isinstance(last, datetime) else ""
 
 
 def _bounds(month: str) -> tuple[datetime | None, datetime | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
 import polars as pl
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 5000
 OTHER = "其他"
-Chart = alt.Chart | alt.LayerChart | alt.HConcatChart | alt.VConcatChart
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
 
 
 def title(text: str, subtitle: str = "") -> alt.TitleParams:
@@ -27,12 +27,13 @@ def title(text: str, subtitle: str = "") -> alt.TitleParams:
 
 def nothing(heading: str, sentence: str, *, width: int = theme.WIDTH, height: int = 96) -> alt.Chart:
     """Return a panel that says why there is nothing to draw; never an empty chart."""
-    return (
-        alt.Chart(alt.Data(values=[{"sentence": sentence}]), title=title(heading), width=width, height=height)
+    chart: alt.Chart = (
+        alt.Chart(pl.DataFrame({"sentence": [sentence]}), title=title(heading), width=width, height=height)
         .mark_text(fontSize=13, color=theme.MUTED, align="left", x=14, y=height / 2, limit=width - 28)
         .encode(text="sentence:N")
         .properties(view=alt.ViewConfig(stroke=theme.GRID, fill="#fafbfc"))
     )
+    return chart
 
 
 def labelled(frame: pl.DataFrame, column: str, labels: Mapping[str, str]) -> pl.DataFrame:
@@ -62,7 +63,7 @@ def by_legend(field: str, name: str) -> alt.Parameter:
     return alt.selection_point(fields=[field], bind="legend", name=name)
 
 
-def faded(selection: alt.Parameter, *, low: float = 0.15, high: float = 1.0) -> alt.When | dict[str, object]:
+def faded(selection: alt.Parameter, *, low: float = 0.15, high: float = 1.0) -> Any:  # noqa: ANN401 -- Altair names no public type
     """Return an opacity that lets what is not selected step back."""
     return alt.when(selection).then(alt.value(high)).otherwise(alt.value(low))
 

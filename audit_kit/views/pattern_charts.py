@@ -97,7 +97,8 @@ def run_strips(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         size=24, filled=False, stroke=theme.INK, strokeWidth=1.5, clip=True
     )
     heading = title(words("missing.runs"), words("missing.runs_how"))
-    return (strips + marks).add_params(zoom).properties(title=heading)
+    chart: alt.LayerChart = (strips + marks).add_params(zoom).properties(title=heading)
+    return chart
 
 
 def levels(analysis: Analysis) -> pl.DataFrame:

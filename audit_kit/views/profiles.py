@@ -50,7 +50,9 @@ def digit_bars(profile: DigitProfile, *, lang: str = "zh") -> Chart:
         alt.Y("share:Q", title=words("head.share"), axis=alt.Axis(format="%"))
     )
     law = base.mark_tick(size=34, thickness=2.5, color=theme.RED).encode(alt.Y("expected:Q"))
-    return (bars + law).properties(title=title(words("missing.digits"), words(f"missing.digits_{verdict}")))
+    heading = title(words("missing.digits"), words(f"missing.digits_{verdict}"))
+    chart: alt.LayerChart = (bars + law).properties(title=heading)
+    return chart
 
 
 def gaps(analysis: Analysis, *, lang: str = "zh") -> gt.GT | HTML:

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from IPython.display import HTML
 
 from audit_kit import schema
 from audit_kit.errors import RequestError
 from audit_kit.views import theme
-from audit_kit.views.tables import badge, said, table
+from audit_kit.views.tables import badge, markup, said, table
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import great_tables as gt
+    from IPython.display import HTML
 
     from audit_kit.analysis import Analysis
 
@@ -128,7 +128,7 @@ def foot(analysis: Analysis, parameters: Mapping[str, Any], *, lang: str = "zh")
         + "</td></tr>"
         for key, values in lines.items()
     )
-    return HTML(
+    return markup(
         f'<table style="font-family:{escape(theme.FONT)};font-size:12px;color:{theme.INK};border-collapse:collapse">'
         f"{rows}</table>"
     )

@@ -185,7 +185,8 @@ def _curve_panel(
         .encode(alt.X("target:Q"), y=alt.value(0), text="text:N")
     )
     lines = band + line + ticks + rules.encode(alt.X("target:Q")) + rules.encode(alt.Y("share:Q")) + text
-    return lines.add_params(floor)
+    layers: alt.LayerChart = lines.add_params(floor)
+    return layers
 
 
 def _quantile_panel(
@@ -210,7 +211,8 @@ def _quantile_panel(
         ],
     )
     rule = base.mark_rule(strokeWidth=2).encode(alt.X("lower:Q"), alt.X2("upper:Q"))
-    return rule + base.mark_point().encode(_minutes("minutes", words("head.delay"), words))
+    layers: alt.LayerChart = rule + base.mark_point().encode(_minutes("minutes", words("head.delay"), words))
+    return layers
 
 
 def hours(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
@@ -293,7 +295,8 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
     text = sums.mark_text(align="left", dx=4).encode(text=alt.Text("share:Q", format=".2%"))
     upper = together(heat.add_params(brush), bars + text, heading=alt.TitleParams(""), spacing=18)
     heading = title(words("sync.slow"), words("sync.slow_how"))
-    first, last = frame["day"].min(), frame["day"].max()
+    days = frame["day"].sort()
+    first, last = days[0], days[-1]
     shown = stops.filter(
         (pl.col("ends_at").fill_null(pl.lit(last).cast(pl.Datetime("us")))).dt.date() >= first,
         pl.col("starts_at").dt.date() <= last,
@@ -316,7 +319,7 @@ def stop_bars(
     colours = alt.Scale(domain=list(labels.values()), range=[theme.SLATE, theme.RED])
     ends = [alt.DateTime(year=day.year, month=day.month, date=day.day) for day in (first, last) if day]
     span = alt.Scale(domainMin=ends[0], domainMax=ends[-1]) if ends else alt.Scale()
-    return (
+    chart: alt.Chart = (
         alt.Chart(data, width=570, height=alt.Step(20), title=alt.TitleParams(words("sync.stops"), fontSize=12))
         .mark_bar(size=10, cornerRadius=2, clip=True)
         .encode(
@@ -333,6 +336,7 @@ def stop_bars(
             ],
         )
     )
+    return chart
 
 
 def late_bins(analysis: Analysis) -> pl.DataFrame:
@@ -427,4 +431,5 @@ def reliability(scored: pl.DataFrame, *, lang: str = "zh") -> Chart:
     if {"lower", "upper"} <= set(scored.columns):
         layers.append(base.mark_rule(color=theme.SKY, strokeWidth=2).encode(alt.Y("lower:Q"), alt.Y2("upper:Q")))
     heading = title(words("sync.reliability"), words("sync.reliability_how"))
-    return alt.layer(*layers, points).properties(title=heading)
+    chart: Chart = alt.layer(*layers, points).properties(title=heading)
+    return chart

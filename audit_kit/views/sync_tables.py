@@ -100,7 +100,8 @@ def budget_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         color=alt.Color("kind:N", title=words("head.kind"), scale=theme.scale(colours, kinds))
     )
     text = base.mark_text(align="left", dx=4, color=theme.MUTED).encode(text=alt.Text("share:Q", format=".0%"))
-    return (bars + text).properties(title=title(words("sync.budget"), words("sync.budget_how")))
+    chart: alt.LayerChart = (bars + text).properties(title=title(words("sync.budget"), words("sync.budget_how")))
+    return chart
 
 
 def _incident(name: str, kind: str, words: Words) -> str:

@@ -93,6 +93,11 @@ _LOOK: dict[str, Any] = {
 }
 
 
+def markup(text: str) -> HTML:
+    """Return markup of our own making, to be shown as it is."""
+    return HTML(text)  # type: ignore[no-untyped-call]
+
+
 def badge(word: str, label: str) -> str:
     """Return a severity, state or change as a small coloured label that also says its name."""
     colours = theme.SEVERITIES | theme.RULES | theme.CHANGES
@@ -214,7 +219,7 @@ def said(*sentences: str, strong: bool = False) -> HTML:
     """Return computed sentences as a paragraph each; the answer to a section's question."""
     size = "16px" if strong else "14px"
     edge = theme.BLUE if strong else theme.SKY
-    return HTML(
+    return markup(
         f'<div style="border-left:4px solid {edge};padding:6px 16px;margin:8px 0;background:#f5f7f9;'
         f'font-family:{escape(theme.FONT)};font-size:{size};line-height:1.7;color:{theme.INK}">'
         + "".join(f"<div>{escape(sentence)}</div>" for sentence in sentences if sentence)
@@ -234,7 +239,7 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
         pl.selectors.by_dtype(pl.List(pl.String)).list.join("、"),
         pl.selectors.categorical().cast(pl.String),
     ).rename(dict(labels))
-    caption = words("tables.first", most=words.count(most), rows=words.count(frame.height))
+    more = words("tables.first", most=words.count(most), rows=words.count(frame.height))
     html = itables.to_html_datatable(
         shown,
         connected=False,
@@ -249,9 +254,9 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
         columnDefs=[{"targets": list(range(shown.width)), "className": "dt-left"}],
         language=_language(words),
         lengthMenu=[10, 25, 50, 100],
-        **({"caption": caption} if frame.height > most else {}),
+        caption=more if frame.height > most else None,
     )
-    return HTML(html)
+    return markup(html)
 
 
 _SEARCHED = (

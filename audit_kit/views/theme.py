@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 from altair.vegalite.v6.display import html_renderer
@@ -186,4 +186,4 @@ def _theme() -> alt.theme.ThemeConfig:
         "text": {"font": FONT, "color": INK, "fontSize": 11},
         "range": {"category": list(CHANNELS), "heatmap": list(HEAT), "ramp": list(COOL)},
     }
-    return alt.theme.ThemeConfig(config=config)
+    return alt.theme.ThemeConfig(config=cast("Any", config))

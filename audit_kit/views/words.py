@@ -65,7 +65,7 @@ class Words:
         """Return what to do about a cause, or an empty text."""
         return str(_wording(cause).get(self.lang, {}).get("next_step", ""))
 
-    def count(self, number: float | None) -> str:
+    def count(self, number: Decimal | float | None) -> str:
         """Return a whole number with thousands separators."""
         return self("unit.nothing") if number is None else f"{number:,.0f}"
 
