@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from audit_kit.analysis import analyse
+from audit_kit.cli import main
+from audit_kit.errors import RequestError
+from audit_kit.loaders.engagement import open_engagement
+from audit_kit.training import drills, scoring
+from audit_kit.training.answers import Answers, Named, from_labels, read_answers
+from audit_kit.training.simulate import DEFAULT
+
+# Ten invoices: four lost in an outage, two mistyped, one late, three matched.
+TRUTH = pl.DataFrame(
+    {
+        "ledger_row": range(10),
+        "serial": [f"XS{row}" for row in range(10)],
+        "key": [f"2511200000000000000{row}" for row in range(10)],
+        "outcome": ["missing"] * 4 + ["mistyped"] * 2 + ["missing"] + ["matched"] * 3,
+        "cause": ["outage"] * 4 + ["number_mistyped"] * 2 + ["late"] + [None] * 3,
+    },
+    schema_overrides={"ledger_row": pl.UInt32()},
+)
+FACTS = {
+    cause: {"rows": rows, "first": "09:00", "last": "11:00", "account": "WY101", "channel": "网页", "kind": "数电发票"}
+    for cause, rows in (("outage", 4), ("number_mistyped", 2), ("late", 1))
+}
+RIGHT = (
+    Named(cause="outage", confidence=1.0, evidence=("XS0",)),
+    Named(cause="number_mistyped", confidence=1.0, evidence=("4",)),
+)
+
+
+def labels(*causes: str | None) -> pl.DataFrame:
+    rows = [(row, cause) for row, cause in enumerate(causes) if cause]
+    return pl.DataFrame(rows, schema={"ledger_row": pl.UInt32(), "cause": pl.String()}, orient="row")
+
+
+def scored(answers: Answers, *, null: bool = False, hint_cost: int = 0) -> scoring.Score:
+    innocent = {"title": "线路调整", "start": "10:00", "end": "12:00", "rows": 40, "missing": 1}
+    return scoring.score(TRUTH, answers, facts=FACTS, innocent=innocent, null=null, hint_cost=hint_cost, lang="zh")
+
+
+TRUE_LABELS = labels(*["outage"] * 4, *["number_mistyped"] * 2, "late")
+
+
+def test_a_perfect_answer_gets_all_the_points():
+    made = scored(Answers(named=RIGHT, labels=TRUE_LABELS))
+    assert (made.total, made.macro_f1, made.brier) == (100.0, 1.0, 0.0)
+    assert (made.false, made.missed, made.unsupported) == ((), (), ())
+
+
+def test_what_is_left_without_a_label_is_called_late():
+    made = scored(Answers(named=RIGHT, labels=labels(*["outage"] * 4, *["number_mistyped"] * 2)))
+    assert made.total == 100.0
+
+
+def test_macro_f1_is_the_mean_over_causes_and_not_over_invoices():
+    """All called an outage: F1 of outage 8/11, of the two others 0."""
+    named = (Named(cause="outage", confidence=1.0, evidence=("XS0",)),)
+    made = scored(Answers(named=named, labels=labels(*["outage"] * 7)))
+    assert made.macro_f1 == pytest.approx((8 / 11) / 3)
+    assert made.missed == ("number_mistyped",)
+    assert made.total < 30
+
+
+def test_confidence_counts_by_brier():
+    sure = scored(Answers(named=RIGHT, labels=TRUE_LABELS))
+    unsure = tuple(Named(cause=one.cause, confidence=0.7, evidence=one.evidence) for one in RIGHT)
+    modest = scored(Answers(named=unsure, labels=TRUE_LABELS))
+    assert modest.brier == pytest.approx(0.09)
+    assert modest.total == pytest.approx(sure.total - 25 * 0.09 / 0.25)
+
+
+def test_a_cause_that_is_not_there_costs_points_and_is_shown():
+    wrong = Named(cause="no_permission", confidence=0.0, evidence=("XS1",))
+    made = scored(Answers(named=(*RIGHT, wrong), labels=TRUE_LABELS))
+    assert made.false == ("no_permission",)
+    assert "账号无权限" in made.debrief
+    assert made.total < 100 - scoring.FALSE_CAUSE
+
+
+def test_a_true_cause_without_evidence_that_holds_costs_a_little():
+    bare = (RIGHT[0], Named(cause="number_mistyped", confidence=1.0, evidence=("XS9",)))
+    made = scored(Answers(named=bare, labels=TRUE_LABELS))
+    assert made.unsupported == ("number_mistyped",)
+    assert made.total == 100 - scoring.UNSUPPORTED
+
+
+def test_hints_are_paid_for():
+    assert scored(Answers(named=RIGHT, labels=TRUE_LABELS), hint_cost=9).total == 91.0
+
+
+def test_the_debrief_shows_the_missed_signal_the_innocent_notice_and_the_confusion():
+    made = scored(Answers(hypothesis="停机", named=RIGHT[:1], labels=labels(*["outage"] * 4)))
+    assert "号码与平台某号只差一位" in made.debrief
+    assert "线路调整" in made.debrief
+    assert "无辜" in made.debrief
+    assert "你的假设：停机" in made.debrief
+    assert "号码录错 被当作 可能只是迟到（2 张）" in made.debrief
+    assert made.confusion.rows() == [("late", "late", 1), ("number_mistyped", "late", 2), ("outage", "outage", 4)]
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory) -> drills.Drill:
+    """A drill with three causes."""
+    folder = tmp_path_factory.mktemp("drill") / "mixed"
+    made = next(made for seed in range(20) if (made := drills.new(f"{folder}-{seed}", seed=seed, level=4)).causes)
+    assert len(made.causes) == 3
+    return made
+
+
+@pytest.fixture(scope="module")
+def findings(mixed, tmp_path_factory) -> pl.DataFrame:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIT_KIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        found = analyse(open_engagement(mixed.engagement)).findings
+    return found.drop_nulls("ledger_row").select("ledger_row", "cause")
+
+
+def test_the_toolkit_itself_passes(mixed, findings):
+    made = drills.score(mixed.folder, from_labels(findings))
+    assert made.total > 85
+    assert made.macro_f1 > 0.9
+    assert not made.false
+
+
+def test_no_gamed_answer_comes_near_it(mixed, findings):
+    rows = drills._truth(drills._opened(mixed.folder)).drop_nulls("cause")["ledger_row"]
+    biggest = findings["cause"].value_counts(sort=True)["cause"][0]
+    every = [cause for cause in drills.menu() if cause not in scoring.NOT_CAUSES]
+    gamed = {
+        "everything is the biggest cause": from_labels(labels_of(rows, [biggest])),
+        "everything is an outage": from_labels(labels_of(rows, ["outage"])),
+        "the causes take turns": from_labels(labels_of(rows, drills.menu())),
+        "every cause is named": Answers(named=tuple(Named(cause=cause, confidence=1.0) for cause in every)),
+        "nothing is answered": Answers(),
+    }
+    totals = {name: drills.score(mixed.folder, answers).total for name, answers in gamed.items()}
+    assert max(totals.values()) < 35, totals
+
+
+def labels_of(rows: pl.Series, causes: list[str]) -> pl.DataFrame:
+    return pl.DataFrame({"ledger_row": rows, "cause": [causes[at % len(causes)] for at in range(len(rows))]})
+
+
+def test_the_trainee_gets_no_truth(mixed):
+    names = [path.relative_to(mixed.folder).as_posix() for path in mixed.folder.rglob("*") if path.is_file()]
+    assert {"brief.zh.md", "brief.en.md", "answers.toml", "labels.csv", "seal.txt"} <= set(names)
+    assert not [name for name in names if "truth" in name or "later" in name]
+    briefs = "".join((mixed.folder / f"brief.{lang}.md").read_text(encoding="utf-8") for lang in ("zh", "en"))
+    assert set(drills.menu()) == set(re.findall(r"^- `(\w+)`", briefs, re.MULTILINE))
+
+
+def test_the_same_seed_gives_the_same_drill_and_seal(mixed, tmp_path):
+    again = drills.new(tmp_path / "again", seed=mixed.seed, level=mixed.level)
+    assert (again.folder / "seal.txt").read_bytes() == (mixed.folder / "seal.txt").read_bytes()
+    assert (again.folder / "brief.zh.md").read_bytes() == (mixed.folder / "brief.zh.md").read_bytes()
+    other = drills.new(tmp_path / "other", seed=mixed.seed + 1, level=mixed.level)
+    assert (other.folder / "seal.txt").read_bytes() != (mixed.folder / "seal.txt").read_bytes()
+
+
+def test_a_truth_that_was_changed_is_refused(tmp_path):
+    made = drills.new(tmp_path / "d", seed=1, level=1)
+    path = tmp_path / "d.sealed"
+    sealed = json.loads(path.read_text())
+    other = json.loads(sealed_of(tmp_path, seed=2).read_text())
+    path.write_text(json.dumps(sealed | {"truth": other["truth"]}))
+    with pytest.raises(RequestError, match="seal of d is broken"):
+        drills.score(made.folder, Answers())
+
+
+def sealed_of(folder: Path, *, seed: int) -> Path:
+    drills.new(folder / f"other{seed}", seed=seed, level=1)
+    return folder / f"other{seed}.sealed"
+
+
+def test_hints_go_from_vague_to_plain_and_end(tmp_path):
+    made = drills.new(tmp_path / "d", seed=3, level=1)
+    told = [drills.hint(made.folder, lang="zh") for _ in range(4)]
+    assert told[0] == "先看这一类：录入。（扣 3 分）"
+    assert told[1].endswith("共有 1 种原因。（扣 6 分）")
+    assert scoring.cause_title(made.causes[0], "zh") in told[2]
+    assert told[3] == "提示已用完。"
+    assert drills.score(made.folder, Answers()).hint_cost == 3 + 6 + 12
+
+
+def test_a_null_drill_is_passed_by_claiming_nothing(tmp_path):
+    made = next(made for seed in range(40) if not (made := drills.new(tmp_path / str(seed), seed=seed, level=2)).causes)
+    assert drills.score(made.folder, Answers()).total == 100.0
+    assert "空演练" in drills.score(made.folder, Answers()).debrief
+    panicked = Answers(named=(Named(cause="outage", confidence=0.8),))
+    assert drills.score(made.folder, panicked).total < 70
+    assert drills.hint(made.folder, lang="en").startswith("There is no cause to find")
+
+
+@pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
+def test_every_level_draws_known_causes_and_no_two_the_same(level):
+    plan = drills._plan(level)
+    for seed in range(30):
+        causes = drills._drawn(plan, drills.Dice(seed, f"drill {level}"))
+        assert len(causes) in (0, len(plan["groups"]))
+        assert len(set(causes)) == len(causes)
+        assert set(drills._shares(plan, causes)) <= set(DEFAULT)
+
+
+def test_answers_are_read_as_people_write_them(tmp_path):
+    (tmp_path / "answers.toml").write_text(
+        """hypothesis = "停机？"
+labels = "mine.csv"
+[[causes]]
+cause = "平台停机或故障"
+confidence = 0.8
+evidence = ["XS1", "XS2"]
+""",
+        encoding="utf-8",
+    )
+    (tmp_path / "mine.csv").write_text(
+        "流水号,原因\nXS1,outage\n XS4 ,号码录错\nXS77,outage\nXS5,\n", encoding="utf-8-sig"
+    )
+    read = read_answers(tmp_path / "answers.toml", TRUTH)
+    assert read.hypothesis == "停机？"
+    assert read.named == (Named(cause="outage", confidence=0.8, evidence=("XS1", "XS2")),)
+    assert read.labels.rows() == [(1, "outage"), (4, "number_mistyped")]
+
+
+def test_the_findings_of_a_command_are_an_answer_too(tmp_path):
+    (tmp_path / "findings.csv").write_text(
+        "ledger_row,cause\n0,outage\n1,outage\n6,late\n,unbooked\n", encoding="utf-8-sig"
+    )
+    read = read_answers(tmp_path / "findings.csv", TRUTH)
+    assert read.named == (Named(cause="outage", confidence=0.9, evidence=("0", "1")),)
+    assert read.labels.height == 3
+
+
+@pytest.mark.parametrize(
+    ("toml", "sentence"),
+    [
+        ('[[causes]]\ncause = "gremlins"', "'gremlins' is not a cause"),
+        ('[[causes]]\ncause = "outage"\nconfidence = 1.2', "a number from 0 to 1, not 1.2"),
+        ('[[causes]]\nwhy = "outage"', "a cause has cause, confidence and evidence"),
+        ("[[causes]", "cannot be read"),
+    ],
+)
+def test_answers_that_cannot_be_understood_are_refused(tmp_path, toml, sentence):
+    (tmp_path / "answers.toml").write_text(toml, encoding="utf-8")
+    with pytest.raises(RequestError, match=re.escape(sentence)):
+        read_answers(tmp_path / "answers.toml", TRUTH)
+
+
+def test_labels_need_their_columns(tmp_path):
+    (tmp_path / "labels.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(RequestError, match="needs the columns"):
+        read_answers(tmp_path / "labels.csv", TRUTH)
+
+
+@pytest.mark.parametrize(
+    ("made", "sentence"),
+    [
+        (lambda here: drills.new(here, seed=1, level=9), "no level 9"),
+        (lambda here: drills.new(here.parent, seed=1, level=1), "is not empty"),
+        (drills.hint, "is no drill"),
+        (lambda here: drills.score(here, Answers()), "is no drill"),
+        (lambda here: read_answers(here / "x.toml", TRUTH), "is not there"),
+    ],
+)
+def test_misuse_is_one_sentence(tmp_path, made, sentence):
+    (tmp_path / "something").write_text("")
+    with pytest.raises(RequestError, match=sentence):
+        made(tmp_path / "d")
+
+
+def test_the_three_commands(tmp_path, capsys):
+    folder = tmp_path / "d"
+    assert main(["drill", "new", str(folder), "--seed", "2", "--level", "1", "--lang", "en"]) == 0
+    brief = Path(capsys.readouterr().out.strip())
+    assert brief.read_text(encoding="utf-8").startswith("# Drill 2 · level 1")
+    assert main(["drill", "hint", str(folder), "--lang", "en"]) == 0
+    assert capsys.readouterr().out == "Look here first: entries. (costs 3 points)\n"
+    assert main(["drill", "score", str(folder), str(folder / "answers.toml"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["hint_cost"] == 3
+    assert told["total"] < 50
+    assert main(["drill", "hint", str(tmp_path)]) == 2
+    assert "is no drill" in capsys.readouterr().err
