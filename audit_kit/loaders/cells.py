@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import time
 from functools import cache
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -38,6 +37,11 @@ _PLAIN_MONEY = r"^-?[0-9]{1,16}(?:\.[0-9]{1,2}0*)?$"
 _NOISY_MONEY = r"^-?[0-9]+\.[0-9]{3,}$"
 _NOISE_DIGITS = 15  # a number with fewer digits shows no binary noise
 _MORE_DECIMALS = r"^-?[0-9]*\.[0-9]{3,}$"
+# Texts that need no zone: with an offset of their own, seconds since 1970, or a day without a time.
+_SETTLED = (
+    r"(?i)(?:[0-9]\s*(?:z|[+-][0-9]{2}:?[0-9]{2})\s*$|^1[3-9][0-9]{8}(?:[0-9]{3})?$"
+    r"|^\D*[0-9]{4}\D?[0-9]{1,2}\D?[0-9]{1,2}\D?$)"
+)
 _SCIENTIFIC = r"(?i)^[+-]?\d(?:\.\d+)?e[+-]?\d+$"
 
 
@@ -116,35 +120,30 @@ def half_width(text: pl.Expr) -> pl.Expr:
 def times(values: pl.Series, *, zone: str | None = None, from_1904: bool = False) -> Cells:
     """Return times in Beijing time without zone; `date_only` where no time of day is given (or midnight).
 
-    A text with an offset is converted; one without is in `zone` (default: Beijing already).
+    A time with an offset is converted, one without is in `zone` (default: Beijing). A day without a time stays.
     """
-    if values.dtype.is_temporal():
+    if isinstance(values.dtype, pl.Datetime | pl.Date):
         found = _typed_times(values)
-        unreadable = pl.repeat(value=False, n=len(values), dtype=pl.Boolean, eager=True)
+        written = values.is_not_null()
+        settled = _constant(len(values), value=getattr(values.dtype, "time_zone", None) is not None)
     else:
         text = as_text(values)
-        found = text.str.to_datetime(_PLAIN_TIME, strict=False, time_unit="us")
-        rest = found.is_null() & text.is_not_null()
-        if rest.any():
-            others = text.filter(rest).unique()
-            known = _other_times(others, from_1904=from_1904)
-            table = pl.DataFrame({"text": others, "at": known})
-            late = pl.DataFrame({"text": text}).join(table, on="text", how="left", maintain_order="left")["at"]
-            found = found.fill_null(late)
-        found = found.set(~found.dt.year().is_between(FIRST_YEAR, LAST_YEAR), None)
-        unreadable = found.is_null() & text.is_not_null()
-        if unreadable.any():
-            words = stripped(text.filter(unreadable).unique())
-            open_ended = [word for word in words if word is not None and word in _open_ended()]
-            unreadable &= stripped(text).is_not_null() & ~text.str.strip_chars().is_in(open_ended)
+        found, written = _text_times(text, from_1904=from_1904)
+        settled = text.str.contains(_SETTLED).fill_null(value=False) if zone else written
+    date_only = found.dt.time() == time()
     if zone not in (None, BEIJING):
-        found = _to_beijing(found, str(zone))
+        local = _to_beijing(found, str(zone))
+        found = pl.select(pl.when(settled).then(found).otherwise(local)).to_series()
     return Cells(
         values=found.alias(values.name),
-        unreadable=unreadable,
+        unreadable=found.is_null() & written,
         reason="no date that can be read",
-        date_only=found.dt.time() == time(),
+        date_only=date_only,
     )
+
+
+def _constant(length: int, *, value: bool) -> pl.Series:
+    return pl.repeat(value=value, n=length, dtype=pl.Boolean, eager=True)
 
 
 def _typed_times(values: pl.Series) -> pl.Series:
@@ -153,8 +152,29 @@ def _typed_times(values: pl.Series) -> pl.Series:
     return values.cast(pl.Datetime("us"))
 
 
+def _text_times(text: pl.Series, *, from_1904: bool) -> tuple[pl.Series, pl.Series]:
+    """Return the times that texts state, and where a text states anything; `长期` and the like state no end."""
+    found = text.str.to_datetime(_PLAIN_TIME, strict=False, time_unit="us")
+    rest = found.is_null() & text.is_not_null()
+    if rest.any():
+        others = text.filter(rest).unique()
+        table = pl.DataFrame({"text": others, "at": _other_times(others, from_1904=from_1904)})
+        late = text.alias("text").to_frame().join(table, on="text", how="left", maintain_order="left")["at"]
+        found = found.fill_null(late)
+    found = found.set(~found.dt.year().is_between(FIRST_YEAR, LAST_YEAR), None)
+    written = text.is_not_null()
+    empty = found.is_null() & written
+    if empty.any():
+        words_ = [
+            word
+            for word in text.filter(empty).unique().to_list()
+            if _says_nothing(word) or word.strip() in _open_ended()
+        ]
+        written &= ~text.is_in(words_)
+    return found, written
+
+
 def _to_beijing(found: pl.Series, zone: str) -> pl.Series:
-    ZoneInfo(zone)
     local = found.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     return local.dt.convert_time_zone(BEIJING).dt.replace_time_zone(None)
 
@@ -325,18 +345,16 @@ def _vocabulary(categories: tuple[str, ...]) -> str:
 
 def enumerated(values: pl.Series, dtype: pl.Enum) -> Cells:
     """Return the canonical words of a column; `unreadable` marks words that its vocabulary does not know."""
-    return _replaced(stripped(as_text(values)), words(vocabulary_of(dtype)), dtype)
+    return _replaced(as_text(values).str.strip_chars(), words(vocabulary_of(dtype)), dtype)
 
 
 def flags(values: pl.Series) -> Cells:
     """Return yes and no."""
     if values.dtype == pl.Boolean:
-        return Cells(values=values, unreadable=values.is_null() & values.is_not_null(), reason="")
+        return Cells(values=values, unreadable=_constant(len(values), value=False), reason="")
     cells = _replaced(as_text(values).str.strip_chars(), words("flags"), pl.String())
     found = cells.values == "true"
-    return Cells(
-        values=found, unreadable=cells.unreadable & stripped(as_text(values)).is_not_null(), reason="neither yes nor no"
-    )
+    return Cells(values=found, unreadable=cells.unreadable, reason="neither yes nor no")
 
 
 def _replaced(text: pl.Series, table: Mapping[str, str], dtype: pl.DataType) -> Cells:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import available_timezones
 
 import polars as pl
 
@@ -65,12 +66,14 @@ def read(
         reason and value; the file's totals against ours (yuan); how each sheet was read.
 
     Raises:
-        RequestError: there is no such table.
+        RequestError: there is no such table or time zone.
         SourceError: the file cannot be read at all, or lacks columns that the table needs.
     """
     path = Path(path)
     if table is not None and table not in schema.INPUTS:
         raise RequestError(f"there is no table {table}; known are {', '.join(schema.INPUTS)}.")
+    if tz is not None and tz not in available_timezones():
+        raise RequestError(f"there is no time zone {tz}; write one such as UTC or Asia/Shanghai.")
     if path.is_dir() and table in (None, "invoice_files"):
         from audit_kit.loaders.einvoices import read_folder  # noqa: PLC0415 (lxml and ofdkit only where needed)
 
