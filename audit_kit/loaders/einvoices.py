@@ -13,11 +13,12 @@ import queue
 import subprocess
 import sys
 from bisect import bisect_right
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 import polars as pl
 from tqdm import tqdm
@@ -73,48 +74,52 @@ def read_folder(folder: str | Path, *, root: Path | None = None, progress: bool 
 
 def read_paths(paths: Iterable[Path], *, root: Path, progress: bool = False) -> Reading:
     """Return the e-invoices of several folders and files as one reading; see `read_folder`."""
-    readings = [_read(path, root, progress=progress) for path in paths]
-    rows = pl.concat([reading.rows for reading in readings]) if readings else _frame([])
-    return Reading(
-        table="invoice_files",
-        rows=_compared(rows),
-        set_aside=pl.concat([pl.DataFrame(schema=SET_ASIDE), *(reading.set_aside for reading in readings)]),
-        control=pl.DataFrame(schema=CONTROL),
-        files=pl.concat([pl.DataFrame(schema=FILES), *(reading.files for reading in readings)]),
-    )
-
-
-def _read(path: Path, root: Path, *, progress: bool) -> Reading:
-    """Read one folder, or one file."""
-    folder = path if path.is_dir() else path.parent
-    places = list(_walk(str(path), "")) if path.is_dir() else [(str(path), path.name)]
-    inside = str(folder.resolve())
-    links = {place for place, _ in places if Path(place).is_symlink() and not _stays(place, inside)}
-    files = [(place, name) for place, name in places if place not in links]
-    base = folder.relative_to(root).as_posix() + "/" if folder.is_relative_to(root) and folder != root else ""
+    places = [place for path in paths for place in _places(path, root)]
+    files = [place for place in places if not place.is_outside]
+    answers = _answers([(place.path, place.name) for place in files], progress=progress)
     rows: list[dict[str, Any]] = []
-    aside: list[tuple[str, str, str]] = [
-        (f"{base}{name}", resources.load("einvoices")["reasons"]["link"], "")
-        for place, name in places
-        if place in links
-    ]
-    for (_, name), answer in zip(files, _answers(files, progress=progress), strict=True):
+    aside = [(place.shown, resources.load("einvoices")["reasons"]["link"], "") for place in places if place.is_outside]
+    folders: list[str] = []
+    for place, answer in zip(files, answers, strict=True):
         if isinstance(answer, dict):
-            rows.append(answer | {"source_file": base + name})
+            rows.append(answer | {"source_file": place.shown})
+            folders.append(place.folder)
         else:
-            aside.append((base + name, *answer))
+            aside.append((place.shown, *answer))
     frame = _frame(rows)
     return Reading(
         table="invoice_files",
-        rows=frame,
+        rows=_compared(frame),
         set_aside=_set_aside(aside),
         control=pl.DataFrame(schema=CONTROL),
-        files=_files(base.removesuffix("/") or path.name, frame, len(aside)),
+        files=_files(Counter(place.folder for place in places), frame, folders),
     )
 
 
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield place and relative name of every file that is not hidden, in order of their names."""
+class _Place(NamedTuple):
+    """A file: where it is, its path within its folder, how findings show it, and its folder."""
+
+    path: str
+    name: str
+    shown: str
+    folder: str
+    is_outside: bool
+
+
+def _places(path: Path, root: Path) -> Iterator[_Place]:
+    """Yield the files of one folder, or the one file."""
+    is_folder = path.is_dir()
+    folder = path if is_folder else path.parent
+    shown = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else folder.name
+    base = "" if shown == "." or not folder.is_relative_to(root) else f"{shown}/"
+    inside = folder.resolve()
+    for place, name, is_link in _walk(str(path), "") if is_folder else [(str(path), path.name, path.is_symlink())]:
+        outside = is_link and not Path(place).resolve().is_relative_to(inside)
+        yield _Place(place, name, base + name, folder.name if shown == "." else shown, outside)
+
+
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str, bool]]:
+    """Yield place, relative name and whether it is a link of every file that is not hidden, in order of their names."""
     with os.scandir(folder) as entries:
         listed = sorted(entries, key=lambda entry: entry.name)
     for entry in listed:
@@ -123,11 +128,7 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str]]:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, f"{prefix}{entry.name}/")
         else:
-            yield entry.path, prefix + entry.name
-
-
-def _stays(place: str, folder: str) -> bool:
-    return Path(place).resolve().is_relative_to(folder)
+            yield entry.path, prefix + entry.name, entry.is_symlink()
 
 
 def _answers(files: list[tuple[str, str]], *, progress: bool) -> Iterator[Answer]:
@@ -234,23 +235,28 @@ def _set_aside(aside: list[tuple[str, str, str]]) -> pl.DataFrame:
     return pl.DataFrame({name: columns.get(name, [None] * len(aside)) for name in SET_ASIDE}, schema=SET_ASIDE)
 
 
-def _files(name: str, rows: pl.DataFrame, set_aside: int) -> pl.DataFrame:
-    """Return the one record of a folder; its hash is over the names and hashes of the files kept."""
+def _files(found: Counter[str], rows: pl.DataFrame, folders: list[str]) -> pl.DataFrame:
+    """Return one record a folder, of the files found in it and the rows kept of it."""
+    parts = rows.with_columns(folder=pl.Series(folders, dtype=pl.String)).partition_by("folder", as_dict=True)
+    records = [_record(folder, number, parts.get((folder,), rows.clear())) for folder, number in found.items()]
+    return pl.DataFrame({name: [record.get(name) for record in records] for name in FILES}, schema=FILES)
+
+
+def _record(folder: str, found: int, rows: pl.DataFrame) -> dict[str, Any]:
+    """Describe a folder as it was read; its hash is over the hashes and names of the files kept."""
     total = hashlib.sha256()
     for path, sha256 in rows.select("path", "sha256").sort("path").iter_rows():
         total.update(f"{sha256}  {path}\n".encode())
-    sums = {column: [rows[column].sum()] for column in ("net", "tax", "gross")}
-    record = {
-        "source_file": [name],
-        "table": ["invoice_files"],
-        "sha256": [total.hexdigest()],
-        "size": [rows["size"].sum()],
-        "rows_in": [rows.height + set_aside],
-        "rows_kept": [rows.height],
-        "rows_set_aside": [set_aside],
-        **sums,
+    return {
+        "source_file": folder,
+        "table": "invoice_files",
+        "sha256": total.hexdigest(),
+        "size": rows["size"].sum(),
+        "rows_in": found,
+        "rows_kept": rows.height,
+        "rows_set_aside": found - rows.height,
+        **{column: rows[column].sum() for column in ("net", "tax", "gross")},
     }
-    return pl.DataFrame({name: record.get(name, [None]) for name in FILES}, schema=FILES)
 
 
 def _compared(rows: pl.DataFrame) -> pl.DataFrame:

@@ -161,14 +161,12 @@ class Engagement:
             place = {"uri": entry.uri, "query": entry.query}
             return read_database(place, table=table, headings=self.headings, tz=entry.tz)
         readings: list[Reading] = []
-        files = list(entry.paths)
-        if table == "invoice_files":
+        inside = [path for path in entry.paths if table == "invoice_files" and _is_einvoice(path)]
+        if inside:
             from audit_kit.loaders import einvoices  # noqa: PLC0415 (lxml and ofdkit only where needed)
 
-            inner = [path for path in files if path.is_dir() or path.suffix.lower() in sources.INVOICE_FILES]
-            files = [path for path in files if path not in set(inner)]
-            if inner:
-                readings.append(einvoices.read_paths(inner, root=self.folder))
+            readings.append(einvoices.read_paths(inside, root=self.folder))
+        files = [path for path in entry.paths if table != "invoice_files" or not _is_einvoice(path)]
         from audit_kit.loaders import tables  # noqa: PLC0415 (heavy, and only where a table is read)
 
         readings += [
@@ -292,6 +290,11 @@ def joined(table: str, readings: list[Reading]) -> Reading:
         return pl.concat(frames, how="diagonal_relaxed")
 
     return Reading(table, together("rows"), together("set_aside"), together("control"), together("files"))
+
+
+def _is_einvoice(path: Path) -> bool:
+    """Tell a file of one invoice, or a folder of them, from a table that lists such files."""
+    return path.suffix.lower() in sources.INVOICE_FILES or path.is_dir()
 
 
 def _standing(exports: list[pl.DataFrame]) -> pl.DataFrame:

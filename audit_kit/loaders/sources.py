@@ -7,6 +7,7 @@ user's own word and may.
 from __future__ import annotations
 
 import hashlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +25,7 @@ INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
 CATALOGUES = (".jsonl", ".sha256", ".tar", ".wal.txt")
 # Tables whose sources may be folders that their own reader walks through.
 FOLDERS = ("invoice_files", "backups")
-CHUNK = 1 << 20
+DEBRIS = (".", "~$")
 
 
 def resolve(folder: Path, table: str, pattern: str) -> tuple[Path, ...]:
@@ -72,17 +73,20 @@ def is_inside(folder: Path, path: Path) -> bool:
 
 def _is_debris(path: Path) -> bool:
     """Tell whether a file is an editor's or a system's leftover: hidden, or Excel's lock file."""
-    return path.name.startswith((".", "~$"))
+    return path.name.startswith(DEBRIS)
 
 
 def walk(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder in order of their paths, hidden ones and links that lead out left aside."""
-    for path in sorted(folder.iterdir()):
-        if _is_debris(path) or (path.is_symlink() and not is_inside(folder, path)):
+    with os.scandir(folder) as entries:
+        listed = sorted(entries, key=lambda entry: entry.name)
+    for entry in listed:
+        path = Path(entry.path)
+        if entry.name.startswith(DEBRIS) or (entry.is_symlink() and not is_inside(folder, path)):
             continue
-        if path.is_dir() and not path.is_symlink():
+        if entry.is_dir(follow_symlinks=False):
             yield from walk(path)
-        elif path.is_file():
+        elif entry.is_file():
             yield path
 
 
@@ -104,9 +108,9 @@ def recognised(folder: Path, headings: Mapping[str, str]) -> tuple[dict[str, tup
 def _tables_of(file: Path, relative: Path, headings: Mapping[str, str]) -> list[str]:
     """Return the tables in one file: its folder's or own name tells, else its headers."""
     name = file.name.lower()
-    if name.endswith(CATALOGUES) or _in_bag(file):
+    if name.endswith(CATALOGUES) or _in_bag(file.parent):
         return ["backups"]
-    named = _named(relative)
+    named = next(filter(None, map(_named, (*relative.parts[:-1], relative.stem))), None)
     if name.endswith(INVOICE_FILES):
         return [named if named == "backups" else "invoice_files"]
     if not name.endswith(TABLE_FILES):
@@ -121,18 +125,20 @@ def _tables_of(file: Path, relative: Path, headings: Mapping[str, str]) -> list[
         return []
 
 
-def _in_bag(file: Path) -> bool:
-    return any((parent / "bagit.txt").exists() for parent in list(file.parents)[:3])
+@lru_cache(maxsize=1 << 10)
+def _in_bag(folder: Path) -> bool:
+    """Tell whether a folder is a BagIt bag, or its payload two levels down at most."""
+    return any((place / "bagit.txt").exists() for place in [folder, *folder.parents][:3])
 
 
-def _named(relative: Path) -> str | None:
-    """Return the table that a file's folders or own name give away, the outermost first."""
+@lru_cache(maxsize=1 << 10)
+def _named(part: str) -> str | None:
+    """Return the table that the name of a folder or file gives away, or null."""
     names = resources.load("engagement")["names"]
-    for part in (*relative.parts[:-1], relative.stem):
-        words = part.lower()
-        for table in (*schema.INPUTS, "exports"):
-            if any(words.startswith(name) or (not name.isascii() and name in words) for name in names.get(table, ())):
-                return table
+    word = part.lower()
+    for table in (*schema.INPUTS, "exports"):
+        if any(word.startswith(name) or (not name.isascii() and name in word) for name in names.get(table, ())):
+            return table
     return None
 
 
