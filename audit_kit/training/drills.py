@@ -20,7 +20,7 @@ import polars as pl
 from audit_kit import resources
 from audit_kit.errors import RequestError
 from audit_kit.training import scoring
-from audit_kit.training.answers import Answers, read_answers
+from audit_kit.training.answers import Answers, from_labels, read_answers
 from audit_kit.training.dice import Dice
 from audit_kit.training.simulate import World, world
 from audit_kit.training.writing import write
@@ -75,6 +75,36 @@ def new(folder: str | Path, *, seed: int, level: int) -> Drill:
     return Drill(folder=target, seed=seed, level=level, causes=causes)
 
 
+def opened(folder: str | Path, *, seed: int, level: int) -> Drill:
+    """Return the drill in a folder; where there is none, make one.
+
+    Raises:
+        RequestError: see `new`, `hint`.
+    """
+    target = Path(folder)
+    if not (target / SEAL).is_file():
+        return new(target, seed=seed, level=level)
+    sealed = _opened(target)
+    return Drill(folder=target, seed=sealed["seed"], level=sealed["level"], causes=tuple(sealed["causes"]))
+
+
+def brief(folder: str | Path, *, lang: str = "zh") -> str:
+    """Return the brief of a drill, in Markdown."""
+    if lang not in LANGUAGES:
+        raise RequestError(f"{lang!r} is not a language of drills; choose zh or en.")
+    return (Path(folder) / f"brief.{lang}.md").read_text(encoding="utf-8")
+
+
+def demonstrated(drill: Drill, *, lang: str = "zh") -> scoring.Score:
+    """Return the score of the toolkit's own diagnosis, as a trainee who only runs the command would hand it in."""
+    from audit_kit.analysis import analyse  # noqa: PLC0415  the rules, only where a drill is answered by them
+    from audit_kit.loaders.engagement import open_engagement  # noqa: PLC0415
+
+    found = analyse(open_engagement(drill.engagement), lang=lang).findings
+    labels = found.drop_nulls("ledger_row").select("ledger_row", "cause")
+    return score(drill.folder, from_labels(labels), lang=lang)
+
+
 def hint(folder: str | Path, *, lang: str = "zh") -> str:
     """Return the next hint with its price; it is counted with the sealed truth.
 
@@ -124,6 +154,15 @@ def score(folder: str | Path, answers: str | Path | Answers, *, lang: str = "zh"
         hint_cost=sum(prices[: sealed["hints"]]),
         lang=lang,
     )
+
+
+def rows(folder: str | Path) -> pl.DataFrame:
+    """Return `ledger_row`, `serial`, `key` of every row of the ledger, by which labels find their invoices.
+
+    Raises:
+        RequestError: no drill, or a broken seal.
+    """
+    return _truth(_opened(Path(folder))).select("ledger_row", "serial", "key")
 
 
 def menu() -> list[str]:
