@@ -103,7 +103,7 @@ def schedule_against_policy(state: State, planned: pl.DataFrame, words: Words) -
                 wanted=wanted,
             )
     served = set(planned["job"])
-    for job in state.runs.filter(~pl.col("kind").is_in(schedules.UNSCHEDULED))["job"].drop_nulls().unique().sort():
+    for job in schedules.regular(state.runs)["job"].drop_nulls().unique().sort():
         if job not in served:
             yield words.finding("BK22", job, variant="evidence_none", job=job)
 

@@ -101,7 +101,7 @@ def identifier(*about: object) -> str:
 
 def shown(value: object) -> object:
     """Return a value as evidence shows it: times to the minute, lists joined, null as a dash."""
-    if value is None or value == "":
+    if value is None or value in ("", [], ()):
         return "–"
     if hasattr(value, "strftime"):
         return clock(value)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ def shrinking(state: State, words: Words) -> Iterator[dict[str, Any]]:
     """BK15: a run holds far fewer files or bytes than the largest before it, or nothing; several in a row are one."""
     share = state.world.policy.shrink_share
     comparable = pl.col("kind").is_in(WHOLE_KINDS) | pl.col("tool").is_in(WHOLE_TOOLS).fill_null(value=False)
-    runs = state.runs.filter(comparable & pl.col("status").is_in(["ok", "warning"]) & (pl.col("kind") != "copy"))
+    runs = state.runs.filter(comparable & pl.col("status").is_in(["ok", "warning"]) & pl.col("whole"))
     for group in _series(runs):
         marked = group.with_columns(
             most_files=pl.col("files").cum_max().shift(1),

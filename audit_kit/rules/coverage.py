@@ -85,7 +85,7 @@ class Coverage:
         level = pl.zeros(count, dtype=pl.UInt8, eager=True).scatter(best["file"], best["level"])
         last = pl.repeat(None, count, dtype=pl.UInt32, eager=True).scatter(best["file"], best["last_ord"])
         hashed = pl.repeat(value=False, n=count, dtype=pl.Boolean, eager=True).scatter(best["file"], best["by_hash"])
-        made = self.state.runs.filter(pl.col("repo_id") == repo).select(last_ord="ord", made="data_time")
+        made = self.state.runs.filter(pl.col("repo_id") == repo).select("whole", last_ord="ord", made="data_time")
         spare = rest if named is None else rest.with_row_index("row").join(named.select("row"), on="row", how="anti")
         differing = _differing(self.named, spare, level, made) if spare.height else pl.DataFrame(schema=DIFFERING)
         return Held(
@@ -328,10 +328,10 @@ def _same_path(rows: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
 def _differing(named: pl.DataFrame, spare: pl.DataFrame, level: pl.Series, made: pl.DataFrame) -> pl.DataFrame:
     """Return the archive's files under whose path a backup made after their last change holds another content.
 
-    By hash where both have one, else by size. Without a time of the archive's file, it counts only where the
+    By hash where both have one, else by size; a backup that is damaged itself is left aside. Without a time of the archive's file, it counts only where the
     repository holds its content nowhere.
     """
-    pairs = _same_path(spare, named).join(made, on="last_ord", how="left")
+    pairs = _same_path(spare, named).join(made.filter("whole"), on="last_ord")
     other_hash = (pl.col("hash_held") != pl.col("sha256")) & (pl.col("hash_kind_held") == "sha256")
     other_size = pl.col("size") != pl.col("size_held")
     absent = level.gather(pairs["file"]) == NOWHERE

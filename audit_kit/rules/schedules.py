@@ -30,6 +30,8 @@ MOST_SLOTS = 600_000
 WHOLE_KINDS = ("full", "snapshot")
 PART_KINDS = ("incr", "diff", "log")
 UNSCHEDULED = ("copy", "unknown")
+MANIFESTS = ("sha256sum", "tar", "bagit")
+RHYTHM_LEAST = 3
 SLOTS = {
     "job": pl.String(),
     "kind": pl.String(),
@@ -77,7 +79,7 @@ def plans(state: State) -> pl.DataFrame:
         counts=pl.concat_list(pl.col("kind").cast(pl.String)),
     )
     rows = []
-    unplanned = state.runs.filter(~pl.col("job").is_in(own["job"].implode()) & ~pl.col("kind").is_in(UNSCHEDULED))
+    unplanned = regular(state.runs).filter(~pl.col("job").is_in(own["job"].implode()))
     merged = unplanned.with_columns(
         kind=pl.when(pl.col("kind").is_in(PART_KINDS)).then(pl.lit("incr")).otherwise("kind")
     )
@@ -92,6 +94,12 @@ def plans(state: State) -> pl.DataFrame:
         stated=pl.lit(value=False),
     )
     return pl.concat([own.select(list(PLANS)), held], how="vertical_relaxed").cast(PLANS)  # type: ignore[arg-type]
+
+
+def regular(runs: pl.DataFrame) -> pl.DataFrame:
+    """Return the runs of jobs that can have a schedule; a copy, or a manifest or two, is a thing done once."""
+    once = pl.col("tool").is_in(MANIFESTS).fill_null(value=False) & (pl.len().over("job") < RHYTHM_LEAST)
+    return runs.filter(~pl.col("kind").is_in(UNSCHEDULED) & ~once)
 
 
 def _policy_cron(kind: str, starts: pl.Series, policy: BackupPolicy) -> str | None:

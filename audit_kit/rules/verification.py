@@ -48,11 +48,11 @@ def not_encrypted(state: State, words: Words) -> Iterator[dict[str, Any]]:
 def never_verified(state: State, words: Words) -> Iterator[dict[str, Any]]:
     """BK11 and BK12: a repository that no check of the data covered in time, or only checks of its structure ever.
 
-    A restore of one backup is no check of the repository. Where the engagement has no checks at all, this is unknown.
+    A restore test is no check of the repository: it has a finding of its own, BK14. Where the engagement has no checks at all, this is unknown.
     """
     policy, now = state.world.policy, state.world.taken_at
     oldest = now - timedelta(days=policy.verify_every_days)
-    done = state.checks.filter(~pl.col("test") | pl.col("backup_id").is_null())
+    done = state.checks.filter(~pl.col("test"))
     for repo in state.repositories:
         checks = done.filter((pl.col("repo_id") == repo) & pl.col("performed_at").is_not_null()).sort("performed_at")
         checks = checks.filter(pl.col("result") != "unknown")
@@ -125,7 +125,7 @@ def failed(state: State, words: Words) -> Iterator[dict[str, Any]]:
 
 
 def _short(state: State, repo: str, backup_id: str | None) -> str | None:
-    named = state.runs.filter((pl.col("repo_id") == repo) & (pl.col("backup_id") == backup_id))["short"]
+    named = state.runs.filter((pl.col("repo_id") == repo) & pl.col("backup_id").eq_missing(backup_id))["short"]
     return named[0] if len(named) else backup_id
 
 

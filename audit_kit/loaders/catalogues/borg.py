@@ -7,6 +7,7 @@ complete in itself. `encryption.mode` `none` and the `authenticated` modes leave
 from __future__ import annotations
 
 import io
+import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,10 @@ ITEMS = {name: pl.String() for name in ("type", "path", "mtime", "sha256")} | {
     "healthy": pl.Boolean(),
 }
 # Options of `borg create` that take a value in the next word.
-VALUED = """
--C --compression --comment --timestamp --chunker-params -c --checkpoint-interval --files-cache --files-changed
---stdin-name --stdin-user --stdin-group --stdin-mode --filter --upload-ratelimit --upload-buffer --umask --remote-path
---rsh --lock-wait --debug-topic --paths-delimiter
-""".split()
+VALUED = re.compile(
+    "-[Cc]|--(?:compression|comment|timestamp|chunker-params|checkpoint-interval|files-cache|files-changed|stdin-name"
+    "|stdin-user|stdin-group|stdin-mode|filter|upload-ratelimit|upload-buffer|umask|remote-path|rsh|lock-wait|debug-topic)"
+)
 
 
 def is_catalogue(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)
@@ -90,7 +90,7 @@ def _sources(command: list[str] | str | None) -> tuple[list[str] | None, list[st
             excludes.append(value or next(after, ""))
         elif option in ("--exclude-from", "--patterns-from", "--pattern", "--exclude-if-present"):
             excludes.append(f"{option} {value or next(after, '')}")
-        elif word in VALUED:
+        elif VALUED.fullmatch(word):
             next(after, None)
         elif not word.startswith("-"):
             if archive_seen:

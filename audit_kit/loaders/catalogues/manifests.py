@@ -152,7 +152,7 @@ def _members(path: Path) -> tuple[dict[str, Member], list[str]]:
                 members[member.name.removeprefix("./")] = (member.size, member.mtime, digest.hexdigest())
             ended = archive.offset
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        return members, [f"cannot be read to its end: {error or type(error).__name__}"]
+        return members, [f"cannot be read to its end: {str(error).partition(chr(10))[0] or type(error).__name__}"]
     if path.suffix == ".tar" and not _is_closed(path, ended):
         faults.append("the two empty blocks that close a tar are not there")
     return members, faults
