@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit import resources, schema
-from audit_kit.rules import access, clusters, entries
-from audit_kit.rules.clusters import alive, excess_levels
+from audit_kit.rules import access, batches, entries, excess, outages
 from audit_kit.rules.evidence import ROW, Case, Evidence, moment, percent, rendered
+from audit_kit.rules.excess import excess_levels, members
 from audit_kit.rules.lateness import at_age, chance, lateness
+from audit_kit.rules.population import alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,11 +103,11 @@ CAUSES: tuple[Callable[[Case], pl.DataFrame], ...] = (
     access.upload_failed,
     access.not_migrated_back,
     access.only_in_backup,
-    clusters.batch_lost,
-    clusters.outage,
-    clusters.channel_excess,
-    clusters.account_excess,
-    clusters.kind_excess,
+    batches.batch_lost,
+    outages.outage,
+    excess.channel_excess,
+    excess.account_excess,
+    excess.kind_excess,
     late,
     lost,
     unexplained,
@@ -126,7 +127,7 @@ def diagnose(evidence: Evidence, *, lang: str = "zh") -> pl.DataFrame:
     """
     case = Case.of(evidence, lang)
     for cause in CAUSES:
-        if cause is clusters.channel_excess:
+        if cause is excess.channel_excess:
             case.excess = excess_levels(case)
         if cause is late:
             case.late = _late(case)
@@ -143,7 +144,7 @@ def diagnose(evidence: Evidence, *, lang: str = "zh") -> pl.DataFrame:
 
 
 # Causes that mean an invoice will not appear under this entry, or in this export, by waiting.
-SETTLED = [cause.__name__ for cause in CAUSES[: CAUSES.index(clusters.batch_lost)]]
+SETTLED = [cause.__name__ for cause in CAUSES[: CAUSES.index(batches.batch_lost)]]
 
 CLAIMS = {
     ROW: pl.UInt32(),
@@ -198,7 +199,7 @@ def _late(case: Case) -> pl.DataFrame:
     )
     left_out = [own["ledger_row"]]
     for level in case.excess.filter(pl.col("dimension") != "channel").iter_rows(named=True):
-        left_out.append(case.population.filter(pl.col(level["dimension"]) == level["level"])["ledger_row"])
+        left_out.append(members(case, level)["ledger_row"])
     out = pl.concat(left_out).drop_nulls().unique()
     table = lateness(observations.filter(~pl.col("ledger_row").is_in(out.implode())), history=case.evidence.history)
     rows = observations.filter(~pl.col("visible") & pl.col("minutes").is_not_null())

@@ -83,7 +83,7 @@ def _same_value(name: str) -> pl.Expr:
         (held.cast(pl.Float64) - old.cast(pl.Float64, strict=False)).abs() < 0.005
         if number
         else held == pl.col("before")
-    )  # noqa: PLR2004
+    )
     return (pl.col("column") == name) & same.fill_null(value=False)
 
 
@@ -201,7 +201,9 @@ def booked_twice(case: Case) -> pl.DataFrame:
     """The ledger carries the same invoice a second time."""
     rows = case.open.filter(_outcome("duplicate") & pl.col("ledger_row").is_not_null())
     first = case.evidence.matches.filter(
-        pl.col("ledger_row").is_not_null() & (pl.col("outcome") != "duplicate") & pl.col("platform_row").is_not_null()
+        pl.col("platform_row").is_in(rows["platform_row"].drop_nulls().implode())
+        & pl.col("ledger_row").is_not_null()
+        & (pl.col("outcome") != "duplicate")
     ).unique("platform_row", keep="first")
     ledger = case.evidence.ledger
     first = first.select(

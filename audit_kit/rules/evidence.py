@@ -7,6 +7,7 @@ from functools import cached_property
 from string import Formatter
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from audit_kit import resources, schema
@@ -63,16 +64,13 @@ class Evidence:
 class Case:
     """The working sheet: every match row that needs a cause, and which cause took it.
 
-    `rows`: `row` (its place here), the match, the ledger row's columns, the platform row's columns as `p_…`. `open`: of
-    them, those that no cause has taken yet, and `missing`, those of them that are missing from the platform. `claims`:
-    what causes took. `population`, `excess`, `late`: what the later causes work out for those after them.
+    `rows`: `row` (its place here), the match, the ledger row's columns, the platform row's columns as `p_…`.
+    `claims`: what causes took. `population`, `excess`, `late`: what later causes work out for those after them.
     """
 
     evidence: Evidence
     lang: str
     rows: pl.DataFrame
-    open: pl.DataFrame
-    missing: pl.DataFrame
     claims: list[pl.DataFrame] = field(default_factory=list)
     population: pl.DataFrame = field(default_factory=pl.DataFrame)
     excess: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -85,14 +83,35 @@ class Case:
         ledger = _gathered(evidence.ledger, LEDGER_COLUMNS, open_rows["ledger_row"], "")
         platform = _gathered(evidence.platform, PLATFORM_COLUMNS, open_rows["platform_row"], "p_")
         rows = open_rows.with_columns(*ledger, *platform)
-        return cls(evidence, lang, rows, rows, rows.filter(pl.col("outcome") == "missing"))
+        return cls(evidence, lang, rows)
+
+    def __post_init__(self) -> None:
+        """Nothing is taken yet."""
+        self._taken = np.zeros(self.rows.height, dtype=bool)
+        self._open = self.rows
+        self._missing = self.rows.filter(pl.col("outcome") == "missing")
 
     def claim(self, rows: pl.DataFrame) -> None:
         """Let a cause take rows; no later one sees them."""
         if rows.height:
             self.claims.append(rows)
-            self.open = self.open.join(rows.select(ROW), on=ROW, how="anti", maintain_order="left")
-            self.missing = self.missing.join(rows.select(ROW), on=ROW, how="anti", maintain_order="left")
+            self._taken[rows[ROW].to_numpy()] = True
+
+    @property
+    def open(self) -> pl.DataFrame:
+        """The rows that no cause has taken yet."""
+        self._open = self._left(self._open)
+        return self._open
+
+    @property
+    def missing(self) -> pl.DataFrame:
+        """The rows that no cause has taken yet and that are missing from the platform."""
+        self._missing = self._left(self._missing)
+        return self._missing
+
+    def _left(self, rows: pl.DataFrame) -> pl.DataFrame:
+        gone = self._taken[rows[ROW].to_numpy()]
+        return rows.filter(pl.Series(~gone)) if gone.any() else rows
 
     @cached_property
     def words(self) -> dict[str, dict[str, str]]:

@@ -147,7 +147,7 @@ def _plateau(part: pl.DataFrame) -> tuple[float, float]:
         added, lost = n[end] - n[start], missing[end] - missing[start]
         pooled = missing[end] / n[end]
         noise = np.sqrt(max(pooled * (1 - pooled), PRIOR / n[end]) * (1 / max(added, 1) + 1 / n[start]))
-        if added > 0 and lost / added - share > 1.64 * noise:  # noqa: PLR2004
+        if added > 0 and lost / added - share > 1.64 * noise:
             break
         start, age, share = end, younger, pooled
     return float((missing[start] + PRIOR) / (n[start] + 2 * PRIOR)), float(age)

@@ -79,7 +79,7 @@ def in_issue_order(rows: pl.DataFrame) -> pl.DataFrame:
     Serials are compared by their last run of digits, since 2025-9 comes before 2025-10; serials that count anew for
     each of several prefixes are no order of a channel.
     """
-    ranked = rows.with_columns(rank=pl.col("channel").rank("dense"))
+    ranked = rows.with_columns(rank=pl.col("channel").cast(pl.Categorical).to_physical())
     if "serial" in rows.columns and rows["serial"].null_count() == 0:
         ranked = ranked.with_columns(order=pl.col("serial").str.extract(r"(\d{1,18})\D*$").cast(pl.Int64, strict=False))
         sample = rows.gather_every(max(1, rows.height // SERIAL_SAMPLE))

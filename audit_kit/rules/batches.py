@@ -1,0 +1,173 @@
+"""Lost batches: a run of consecutive issues of a channel, or an upload batch, of which next to nothing arrived."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from audit_kit.rules.evidence import moment
+from audit_kit.rules.patterns import (
+    BIN_MINUTES,
+    EXPECTED_FLOOR,
+    RUN_EVIDENCE,
+    RUN_SHARE,
+    WINDOW_LEAST,
+    WINDOW_RATIO,
+    runs,
+)
+from audit_kit.rules.population import population, with_ledger, without
+from audit_kit.rules.stops import ALL_CHANNELS
+
+if TYPE_CHECKING:
+    from audit_kit.rules.evidence import Case
+
+IN_STOP = 0.9  # within an announced stop a missing invoice is nothing unusual for its channel
+BATCH_LEAST = 5  # invoices of an upload batch from which its loss can be told
+RUN_LEAST_SHARE = 0.9  # a stretch in which fewer are missing is no lost batch; windows look at it
+OTHERS_LEAST = 3  # missing invoices of other channels that make a half hour suspect for all
+OTHERS_SHARE = 0.5
+AROUND_SHARE = 0.3
+
+HITS = {
+    "ledger_row": pl.UInt32(),
+    "what": pl.String(),
+    "first_at": pl.String(),
+    "last_at": pl.String(),
+    "count": pl.String(),
+    "issued": pl.String(),
+    "expected": pl.String(),
+    "lost_share": pl.Float64(),
+    "group": pl.Float64(),
+}
+
+
+def batch_lost(case: Case) -> pl.DataFrame:
+    """A run of consecutive issues within a channel, or an upload batch, is missing far beyond the local expectation."""
+    case.population = population(case)
+    local = _local(case)
+    around = _Around(case.population)
+    found = runs(with_ledger(local, case, "serial")).filter(pl.col("missing") >= RUN_LEAST_SHARE * pl.col("issued"))
+    hits = _hits(around.alone(found), pl.format(case.phrase("run"), "channel"))
+    rest = without(local, case, hits["ledger_row"])
+    batches = around.alone(_upload_batches(case, rest))
+    hits = pl.concat([hits, _hits(batches, pl.format(case.phrase("batch"), "batch"))])
+    return case.missing.join(hits, on="ledger_row", how="inner", maintain_order="left")
+
+
+def _hits(found: pl.DataFrame, what: pl.Expr) -> pl.DataFrame:
+    """Return the missing rows of lost runs with what is said of them: see HITS."""
+    return (
+        found.select(
+            pl.col("rows").alias("ledger_row"),
+            what=what,
+            first_at=moment("first_at"),
+            last_at=moment("last_at"),
+            count=pl.col("missing").cast(pl.String),
+            issued=pl.col("issued").cast(pl.String),
+            expected=pl.col("expected").round(1).cast(pl.String),
+            lost_share=(pl.col("missing") + 0.5) / (pl.col("issued") + 1),
+            group="issued",
+        )
+        .explode("ledger_row")
+        .cast(HITS)
+    )
+
+
+def _local(case: Case) -> pl.DataFrame:
+    """Return the population with what is expected locally: no less than other channels miss in the same half hour."""
+    people = case.population
+    slot = people["issued_at"].to_physical().to_numpy() // (BIN_MINUTES * 60_000_000)
+    slot -= slot.min() if len(slot) else 0
+    channel = people["channel"].cast(pl.Categorical).to_physical().to_numpy().astype(np.int64)
+    size = (int(slot.max()) + 1, int(channel.max()) + 1) if len(slot) else (0, 0)
+    cell = slot * size[1] + channel
+    issued = np.bincount(cell, minlength=size[0] * size[1]).reshape(size)
+    gone = np.bincount(cell, people["missing"].to_numpy(), minlength=size[0] * size[1]).reshape(size)
+    others, lost = (counts.sum(axis=1, keepdims=True) - counts for counts in (issued, gone))
+    around = np.where(lost >= OTHERS_LEAST, lost / np.maximum(others, 1), 0.0).ravel()[cell]
+    floor = pl.when(_in_announced_stop(case)).then(IN_STOP).otherwise(0.0)
+    return people.select(
+        "ledger_row",
+        "channel",
+        "issued_at",
+        "missing",
+        expected=pl.max_horizontal("expected", pl.Series("around", around, dtype=pl.Float64), floor),
+    )
+
+
+def _in_announced_stop(case: Case) -> pl.Expr:
+    """Return which rows were issued in an announced stop that held most of their channel up."""
+    within = pl.lit(value=False)
+    for stop in case.evidence.stops.filter((pl.col("share") > OTHERS_SHARE) & pl.col("announced")).iter_rows(
+        named=True
+    ):
+        end = stop["ends_at"] or case.evidence.taken_at
+        mine = pl.lit(stop["channel"] == ALL_CHANNELS) | (pl.col("channel") == stop["channel"])
+        within |= mine & pl.col("issued_at").is_between(stop["starts_at"], end, closed="left")
+    return within
+
+
+def _upload_batches(case: Case, local: pl.DataFrame) -> pl.DataFrame:
+    """Return the upload batches that were lost as a whole: columns of `patterns.runs` and `batch`."""
+    log = case.evidence.sync_log.filter(pl.col("batch").is_not_null())
+    gone = case.missing["invoice_key"].drop_nulls()
+    hit = log.filter(pl.col("invoice_number").is_in(gone.implode()))
+    hit = hit.group_by("batch").agg(n=pl.col("invoice_number").n_unique()).filter(pl.col("n") >= BATCH_LEAST)
+    named = log.filter(pl.col("batch").is_in(hit["batch"].implode()))
+    named = named.select(invoice_key="invoice_number", batch="batch").unique("invoice_key", keep="last")
+    keys = case.evidence.matches.filter(pl.col("ledger_row").is_not_null()).select("ledger_row", "invoice_key")
+    rows = local.join(keys.join(named, on="invoice_key").select("ledger_row", "batch"), on="ledger_row")
+    expected = pl.col("expected").clip(EXPECTED_FLOOR, 0.999)
+    there = ((1 - RUN_SHARE) / (1 - expected)).log()
+    sums = rows.group_by("batch").agg(
+        pl.col("channel").first(),
+        pl.col("expected").sum(),
+        pl.col("missing").sum(),
+        score=pl.when("missing").then((RUN_SHARE / expected).log()).otherwise(there).sum(),
+        issued=pl.len(),
+        first_at=pl.col("issued_at").min(),
+        last_at=pl.col("issued_at").max(),
+        rows=pl.col("ledger_row").filter("missing"),
+    )
+    return sums.filter(
+        (pl.col("score") > RUN_EVIDENCE + math.log(sums.height + 1))
+        & (pl.col("missing") >= BATCH_LEAST)
+        & (pl.col("missing") >= RUN_LEAST_SHARE * pl.col("issued"))
+    ).sort("first_at", "batch")
+
+
+class _Around:
+    """What else was issued near a run."""
+
+    def __init__(self, people: pl.DataFrame) -> None:
+        self._people = people.select("issued_at", "ledger_row", "channel", "missing", "undisturbed")
+        self._sorted = False
+
+    def alone(self, found: pl.DataFrame) -> pl.DataFrame:
+        """Return the runs around which all else went on as usual: other channels, and their own before and after.
+
+        Where it did not, a stop is the better explanation, and windows look at it.
+        """
+        if found.height and not self._sorted:
+            self._people = self._people.sort("issued_at")
+            self._sorted = True
+        return found.filter(pl.Series([self._is_alone(run) for run in found.iter_rows(named=True)], dtype=pl.Boolean))
+
+    def _is_alone(self, run: dict[str, Any]) -> bool:
+        spread = max(timedelta(minutes=BIN_MINUTES), run["last_at"] - run["first_at"])
+        times = self._people["issued_at"]
+        first = int(times.search_sorted(run["first_at"] - spread, side="left"))
+        last = int(times.search_sorted(run["last_at"] + spread, side="right"))
+        near = self._people[first:last].filter(~pl.col("ledger_row").is_in(run["rows"]))
+        own = pl.col("channel") == run["channel"]
+        others = near.filter(~own & pl.col("issued_at").is_between(run["first_at"], run["last_at"]))
+        return not (_stands_out(others, OTHERS_SHARE) or _stands_out(near.filter(own), AROUND_SHARE))
+
+
+def _stands_out(rows: pl.DataFrame, share: float) -> bool:
+    gone, usual = int(rows["missing"].sum()), float(rows["undisturbed"].sum())
+    return gone >= WINDOW_LEAST and gone > WINDOW_RATIO * usual and gone > share * rows.height
