@@ -18,6 +18,7 @@ from audit_kit import execution, front, manifest, publish, schema, workbook
 from audit_kit.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, ReportError, RequestError
 from audit_kit.loaders.engagement import open_engagement
 from audit_kit.progress import Progress
+from audit_kit.rules import delays
 from audit_kit.views.page import Page
 from audit_kit.wording import LANGUAGES, wording
 
@@ -68,6 +69,7 @@ class _Material:
     findings: pl.DataFrame
     sheets: list[workbook.Sheet]
     history: Path | None
+    remembered: pl.DataFrame
     previous: Path | None
 
 
@@ -119,6 +121,8 @@ def run_report(
             _run_notebooks(request, material, notebooks, stage, progress)
             _publish(request, material, stage)
             folder = _move_in(stage / "report", request.out / material.month)
+            material.remembered.write_parquet(stage / HISTORY)
+            (stage / HISTORY).replace(request.out / HISTORY)
         _publish_months(request)
     return ReportResult(
         folder=folder,
@@ -161,13 +165,15 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
     month = request.month
     if month is None and (request.out / HISTORY).is_file():
         month = _latest_month(engagement.table("ledger"))
-    history = _earlier_history(request.out / HISTORY, month, stage)
+    kept = _kept_history(request.out / HISTORY)
+    history = _earlier_history(kept, month, stage)
     whole = analyses.analyse(engagement, lang=request.lang, history=history, progress=progress.step)
     progress.reach(len(STEPS))
     month = month or _latest_month(whole.ledger)
     of_month = analyses.month(whole, month)
-    if of_month.ledger.is_empty():
-        raise RequestError(f"The ledger has no invoice of {month}; its months are {_months(whole.ledger)}.")
+    if month not in (months := _months(whole.ledger)):
+        raise RequestError(f"The ledger has no invoice of {month}; its months are {', '.join(months) or 'unknown'}.")
+    earlier = None if kept is None else kept.filter(pl.col("month") < month)
     before = manifest.previous(request.out, month, engagement)
     page = Page(
         whole=whole,
@@ -176,6 +182,7 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
         lang=request.lang,
         redact=request.redact,
         previous=str(before or ""),
+        history=earlier,
         parameters={"month": month, "lang": request.lang, "redact": request.redact},
     )
     found = page.safe(manifest.findings(page))
@@ -188,6 +195,7 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
             detailed, whole.files, whole.control, page.safe(whole.set_aside), lang=request.lang
         ),
         history=history,
+        remembered=delays.remembered(kept, delays.of_delays(of_month.observations, of_month.findings), month=month),
         previous=before,
     )
 
@@ -287,12 +295,17 @@ def _move_in(new: Path, place: Path) -> Path:
     return place
 
 
-def _earlier_history(path: Path, month: str | None, stage: Path) -> Path | None:
-    """Return the delays of earlier months alone, so that a month made again is made from the same."""
-    if month is None or not path.is_file():
+def _kept_history(path: Path) -> pl.DataFrame | None:
+    """Return the delays of the months reported so far; a file that cannot be read counts as none."""
+    try:
+        return pl.read_parquet(path).select(*delays.HISTORY).cast(delays.HISTORY)
+    except (OSError, pl.exceptions.PolarsError):
         return None
-    earlier = pl.read_parquet(path).filter(pl.col("month") < month)
-    if earlier.is_empty():
+
+
+def _earlier_history(kept: pl.DataFrame | None, month: str | None, stage: Path) -> Path | None:
+    """Return the delays of earlier months alone, so that a month made again is made from the same."""
+    if kept is None or month is None or (earlier := kept.filter(pl.col("month") < month)).is_empty():
         return None
     earlier.write_parquet(stage / HISTORY)
     return stage / HISTORY
@@ -311,8 +324,8 @@ def _latest_month(ledger: pl.DataFrame) -> str:
     return f"{latest:%Y-%m}"
 
 
-def _months(ledger: pl.DataFrame) -> str:
-    return ", ".join(sorted(ledger["issued_at"].drop_nulls().dt.strftime("%Y-%m").unique())) or "unknown"
+def _months(ledger: pl.DataFrame) -> list[str]:
+    return ledger["issued_at"].drop_nulls().dt.strftime("%Y-%m").unique().sort().to_list()
 
 
 def _at_least(found: pl.DataFrame, severity: str | None) -> bool:
