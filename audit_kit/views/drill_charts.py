@@ -38,7 +38,7 @@ def confusion_chart(counts: pl.DataFrame, *, lang: str = "zh") -> Chart:
     data = bounded(labelled(labelled(counts, "true", named), "labelled", named))
     order = sorted(set(named.values()))
     base = alt.Chart(data, title=title(said["chart"]), height=alt.Step(26), width=alt.Step(64)).encode(
-        alt.X("labelled:N", title=said["labelled"], sort=order, axis=alt.Axis(labelAngle=-35, orient="bottom")),
+        alt.X("labelled:N", title=said["labelled"], sort=order, axis=alt.Axis(labelAngle=-35, labelOverlap=False)),
         alt.Y("true:N", title=said["true"], sort=order, axis=alt.Axis(labelLimit=220)),
         tooltip=[
             alt.Tooltip("true:N", title=said["true"]),
