@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import functions as F  # noqa: N812 - the name everyone knows it by
-from pyspark.sql.pandas.functions import ArrowUDFType, arrow_udf
+from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import ArrayType, DataType, DateType, LongType, StringType, StructField, StructType
 
 from audit_kit import identity
@@ -26,7 +26,7 @@ from audit_kit.policy import MatchingPolicy
 from audit_kit.rules import comparison, parcels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pyspark.sql import Column, DataFrame
 
@@ -166,7 +166,8 @@ def _dealt(side: DataFrame, papers: DataFrame | None, parcel_count: int) -> Data
     if papers is None:
         keyed = keyed.withColumn("canonical", F.lit(None).cast("string"))
     else:
-        keyed = keyed.join(papers, keyed["key"] == papers["paper"], "left").drop("paper")
+        known = papers.select(F.col("paper").alias("of"), F.col("canonical").alias("canonical"))
+        keyed = keyed.join(known, F.col("key") == F.col("of"), "left").drop("of")
     spread = F.xxhash64(F.coalesce("canonical", "key", F.col(side.columns[0]).cast("string")))
     return _parted(keyed, spread, parcel_count).drop("key")
 
@@ -175,7 +176,6 @@ def _key(side: DataFrame) -> Column:
     """Return the cleaned key; Python sees only the rows that Spark cannot tell to be tidy."""
     names = [name for name in (*identity.NUMBER_COLUMNS, "cleaning") if name in side.columns]
 
-    @arrow_udf("string", ArrowUDFType.SCALAR)
     def keys(*columns: pa.Array) -> pa.Array:
         numbers = _frame(pa.table(list(columns), names=names))
         key = pl.Series([None], dtype=pl.String).extend_constant(None, numbers.height - 1)
@@ -183,13 +183,15 @@ def _key(side: DataFrame) -> Column:
             key = identity.with_key(numbers)["invoice_key"]
         return pa.array(key.to_arrow(compat_level=pl.CompatLevel.oldest())).cast(pa.string())
 
+    # Spark reads the kind of function from its hints, and warns where it is told so, as its stubs want it.
+    clean: Callable[..., Column] = arrow_udf(keys, "string")  # type: ignore[call-overload]
     if "digital_number" not in names:
-        return keys(*names)
+        return clean(*names)
     number = F.col("digital_number").cast("string")
     tidy = F.coalesce(number.rlike("^[0-9]{20}$"), F.lit(False))  # noqa: FBT003 - a literal
     if "cleaning" in names:
         tidy &= F.coalesce(F.size("cleaning"), F.lit(0)) <= 0
-    cleaned = keys(*(F.when(~tidy, F.col(name)) for name in names))
+    cleaned = clean(*(F.when(~tidy, F.col(name)) for name in names))
     return F.when(tidy, number).otherwise(cleaned)
 
 

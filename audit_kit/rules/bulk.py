@@ -71,9 +71,12 @@ def as_integer(number: pl.Series) -> pl.Series:
     return table.select(pl.coalesce(pl.lit(whole), moved).alias("whole"))["whole"]
 
 
-def settle(ledger: Side, platform: Side, *, tolerance: int) -> Settled:
-    """Pair the rows whose tidy number each side holds once, unless their amounts differ (by more than `tolerance`)."""
-    pairs, doubtful = _pairs(ledger, platform)
+def settle(ledger: Side, platform: Side, *, tolerance: int, partitions: int = 1) -> Settled:
+    """Pair the rows whose tidy number each side holds once, unless their amounts differ (by more than `tolerance`).
+
+    The numbers are joined in `partitions` parts, one after the other, to bound the memory this takes.
+    """
+    pairs, doubtful = _pairs(ledger, platform, partitions)
     unlike = pairs.filter(doubtful)
     ours, theirs = ledger.values_at(unlike["ledger_row"]), platform.values_at(unlike["platform_row"])
     unlike = pl.concat([unlike, comparison.apart(ours, theirs, tolerance=tolerance)], how="horizontal")
@@ -84,25 +87,35 @@ def settle(ledger: Side, platform: Side, *, tolerance: int) -> Settled:
     )
 
 
-def _pairs(ledger: Side, platform: Side) -> tuple[pl.DataFrame, pl.Series]:
+def _pairs(ledger: Side, platform: Side, partitions: int) -> tuple[pl.DataFrame, pl.Series]:
     """Return `ledger_row`, `platform_row` of the numbers that each side holds once, and whether they may differ."""
     gaps = ledger.gaps | platform.gaps
     names = ledger.values_at(pl.Series([], dtype=pl.UInt32)).columns
     solid, sparse = [name for name in names if name not in gaps], [name for name in names if name in gaps]
     left, right = ledger.prints(solid, sparse), platform.prints(solid, sparse)
-    joined = _joined((ledger.whole, left["print"]), (platform.whole, right["print"]))
+    ours = _keyed(ledger.whole, left["print"], "ledger_row", "ours")
+    theirs = _keyed(platform.whole, right["print"], "platform_row", "theirs")
+    joined = _joined(ours, theirs, partitions)
     doubtful = joined["ours"] != joined["theirs"]
     for name in sparse:
-        ours = left[name].gather(joined["ledger_row"])
-        doubtful |= (ours != right[name].gather(joined["platform_row"])).fill_null(value=False)
+        mine = left[name].gather(joined["ledger_row"])
+        doubtful |= (mine != right[name].gather(joined["platform_row"])).fill_null(value=False)
     return joined.select("ledger_row", "platform_row"), doubtful
 
 
-def _joined(left: tuple[pl.Series, pl.Series], right: tuple[pl.Series, pl.Series]) -> pl.DataFrame:
+def _keyed(whole: pl.Series, prints: pl.Series, row: str, name: str) -> pl.DataFrame:
+    """Return row, key and hash of every row."""
+    return pl.DataFrame({"key": whole, name: prints}).with_row_index(row)
+
+
+def _joined(ledger: pl.DataFrame, platform: pl.DataFrame, partitions: int) -> pl.DataFrame:
     """Join keys with their hashes where each side holds a key once: `ledger_row`, `platform_row`, `ours`, `theirs`."""
-    ledger = pl.DataFrame({"key": left[0], "ours": left[1]}).with_row_index("ledger_row")
-    platform = pl.DataFrame({"key": right[0], "theirs": right[1]}).with_row_index("platform_row")
-    joined = ledger.lazy().join(platform.lazy(), on="key").drop("key").collect(engine="streaming")
+    parts = []
+    for part in range(partitions):
+        here = pl.lit(value=True) if partitions == 1 else pl.col("key") % partitions == part
+        left, right = ledger.lazy().filter(here), platform.lazy().filter(here)
+        parts.append(left.join(right, on="key").drop("key").collect(engine="streaming"))
+    joined = pl.concat(parts)
     once = _once(joined["ledger_row"], ledger.height) & _once(joined["platform_row"], platform.height)
     return joined if once.all() else joined.filter(once)
 

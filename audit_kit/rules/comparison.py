@@ -65,6 +65,11 @@ def values(frame: pl.DataFrame, fields: tuple[str, ...]) -> pl.DataFrame:
     return frame.select(plain(frame, name) for name in fields)
 
 
+def folded(values_: pl.DataFrame) -> pl.DataFrame:
+    """Return plain values with tax ids and names folded, so that unequal values differ and equal ones do not."""
+    return values_.with_columns(_folded(values_[name]) for name in FOLDS if name in values_.columns)
+
+
 def apart(ours: pl.DataFrame, theirs: pl.DataFrame, *, tolerance: int) -> pl.DataFrame:
     """Compare two frames of plain values row by row.
 

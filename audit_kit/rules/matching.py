@@ -39,7 +39,7 @@ class Case:
     `found` are the decided rows: `ledger_row`, `platform_row`, `outcome`. `differences` and `candidates` belong to some
     of them, by `ledger_row`. `claimed` are the platform rows that a cleaned ledger row has: `key`, `platform_row`.
     `looked_at` are the rows of both sides that were cleaned. `papers` are the paper 数电票 (`paper`, `invoice_key`),
-    where they are known beforehand.
+    where they are known beforehand. `partitions`: in how many parts the tidy numbers are joined.
     """
 
     ledger: Side
@@ -53,6 +53,7 @@ class Case:
     claimed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_CLAIMED))
     looked_at: tuple[pl.DataFrame, pl.DataFrame] | None = None
     papers: pl.DataFrame | None = None
+    partitions: int = 1
 
 
 def reconcile(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
@@ -89,7 +90,7 @@ def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingP
 
 def tidy_numbers(case: Case) -> Case:
     """Settle the tidy numbers that each side holds once, unless the amounts differ: see `bulk`."""
-    settled = bulk.settle(case.ledger, case.platform, tolerance=case.tolerance)
+    settled = bulk.settle(case.ledger, case.platform, tolerance=case.tolerance, partitions=case.partitions)
     case = _decided(case, settled.agreeing, "matched")
     case = _decided(case, settled.differing.select(_PAIR), "conflict")
     return replace(case, differences=(settled.differing.select("ledger_row", "differences"),))
