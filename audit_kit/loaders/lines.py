@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from audit_kit.loaders.headers import Placement
 
 LINES = "明细行数"
+SAME = ("issued_at", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name")
 
 
 def filled(body: Body, placement: Placement) -> Body:
@@ -38,18 +39,20 @@ def filled(body: Body, placement: Placement) -> Body:
 
 
 def gathered(records: Records, placement: Placement) -> Records:
-    """Return one row an invoice: sums of its lines, everything else from its first line, and the count of lines."""
+    """Return one row an invoice: sums of its lines, everything else from its first line, and the count of lines.
+
+    Lines are of one invoice where number, time and parties are the same. A line without any number stays by itself.
+    """
     kept = records.kept
     numbers = [name for name in NUMBER_COLUMNS if name in placement.ours]
     if not numbers or kept.is_empty():
         return records
-    numbered = kept.filter(pl.any_horizontal(pl.col(name).is_not_null() for name in numbers))
-    single = kept.filter(pl.all_horizontal(pl.col(name).is_null() for name in numbers))
+    keys = [*numbers, *(name for name in SAME if name in placement.ours)]
+    nameless = pl.all_horizontal(pl.col(name).is_null() for name in numbers)
+    alone = pl.when(nameless).then("source_row").alias("alone")
     sums = [pl.col(name).sum().alias(name) for name in MONEY_COLUMNS]
-    rest = [pl.col(name).first() for name in kept.columns if name not in (*numbers, *MONEY_COLUMNS)]
-    table = numbered.group_by(numbers, maintain_order=True).agg(*sums, *rest, pl.len().cast(pl.String).alias(LINES))
-    table = table.select(*kept.columns, LINES)
-    if single.height:
-        single = single.with_columns(pl.lit("1").alias(LINES))
-        table = pl.concat([table, single]).sort("source_row")
-    return Records(kept=table, aside=records.aside)
+    rest = [pl.col(name).first() for name in kept.columns if name not in (*keys, *MONEY_COLUMNS)]
+    table = kept.group_by(*keys, alone, maintain_order=True).agg(*sums, *rest, pl.len().cast(pl.String).alias(LINES))
+    sign = (pl.col("gross") >= 0).alias("positive")
+    table = table.with_columns(sign if "positive" not in placement.ours else pl.col("positive"))
+    return Records(kept=table.select(*kept.columns, LINES), aside=records.aside)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import available_timezones
@@ -97,15 +97,13 @@ def read_grids(
     main, checks = _roles(sheets)
     source = _relative(path, root) if path is not None else file
     readings = [_read_sheet(sheet, source=source, tz=tz) for sheet in main]
-    whole = merge(readings, table=main[0].placement.table)
+    whole = merge([*readings, *_unread(grids, [*main, *checks], table=main[0].placement.table)])
     whole = _with_checks(whole, [_read_sheet(sheet, source=source, tz=tz) for sheet in checks])
     digest, size = _fingerprint(path) if path is not None else (None, None)
     files = whole.files.with_columns(
         sha256=pl.lit(digest, pl.String), size=pl.lit(size, pl.UInt64), source_file=pl.lit(source)
     )
-    return Reading(
-        table=whole.table, rows=whole.rows, set_aside=whole.set_aside, control=whole.control, files=files.select(*FILES)
-    )
+    return replace(whole, files=files.select(*FILES))
 
 
 def recognise(path: Path | str, *, headings: Mapping[str, str] | None = None) -> list[str]:
@@ -244,24 +242,27 @@ def _with_checks(whole: Reading, checks: list[Reading]) -> Reading:
     """Compare the invoices with the sums of their lines, read from another sheet of the file."""
     if not checks:
         return whole
-    against = pl.concat([control.against_lines(whole, check) for check in checks])
-    return Reading(
-        table=whole.table,
-        rows=whole.rows,
-        set_aside=whole.set_aside,
-        control=pl.concat([whole.control, against]),
-        files=whole.files,
+    against = [control.against_lines(whole, check) for check in checks]
+    return replace(whole, control=pl.concat([whole.control, *against]))
+
+
+def _unread(grids: Sequence[Grid], sheets: Sequence[_Sheet], *, table: str) -> list[Reading]:
+    """Return an empty reading for every sheet that is not this table, so that it is named and not dropped silently."""
+    used = {id(sheet.grid) for sheet in sheets}
+    names = [grid.sheet for grid in grids if id(grid) not in used]
+    files = pl.DataFrame({"sheet": names}, schema={"sheet": FILES["sheet"]}).select(
+        (pl.col(name) if name == "sheet" else pl.lit(0 if name.startswith("rows_") else None)).cast(dtype).alias(name)
+        for name, dtype in FILES.items()
     )
+    return [replace(Reading.nothing(table), files=files)] if names else []
 
 
-def merge(readings: Sequence[Reading], *, table: str) -> Reading:
+def merge(readings: Sequence[Reading]) -> Reading:
     """Return several readings of one table as one, in the order given."""
-    if not readings:
-        return Reading.nothing(table)
     if len(readings) == 1:
         return readings[0]
     return Reading(
-        table=table,
+        table=readings[0].table,
         rows=pl.concat([reading.rows for reading in readings], how="diagonal"),
         set_aside=pl.concat([reading.set_aside for reading in readings]),
         control=pl.concat([reading.control for reading in readings]),
@@ -302,7 +303,7 @@ def inspect(paths: Iterable[Path | str], *, headings: Mapping[str, str] | None =
 
 def _inspected(reading: Reading) -> dict[str, Any]:
     """Describe a reading; sheets that make one table together are one object."""
-    files = reading.files
+    files = reading.files.filter(pl.col("table").is_not_null())
     rows = reading.rows
     columns = {pair["theirs"]: pair["ours"] for pairs in files["columns"].to_list() for pair in pairs or ()}
     columns |= {name: None for names in files["unplaced"].to_list() for name in names or () if name not in columns}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import struct
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -146,6 +147,72 @@ def _formula_error(path: Path) -> None:
 
 def _nothing(path: Path) -> None:
     assert not path.exists()
+
+
+def old_xls(*rows: list[object]) -> Callable[[Path], object]:
+    """Write a BIFF8 sheet into an OLE container, as Excel 97 did: text as LABEL, numbers as NUMBER."""
+
+    def record(kind: int, data: bytes) -> bytes:
+        return struct.pack("<HH", kind, len(data)) + data
+
+    def cell(i: int, j: int, value: object) -> bytes:
+        if isinstance(value, str):
+            text_ = value.encode("utf-16-le")
+            return record(0x204, struct.pack("<HHHHB", i, j, 0, len(value), 1) + text_)
+        return record(0x203, struct.pack("<HHHd", i, j, 0, value))
+
+    def make(path: Path) -> None:
+        start, end = struct.pack("<HHHHII", 0x600, 5, 0, 0, 0, 0), record(0x0A, b"")
+        name = "五月".encode("utf-16-le")
+        bound = struct.pack("<IHBB", 0, 0, 2, 1) + name
+        book = record(0x809, start) + record(0x42, struct.pack("<H", 1200)) + record(0x85, bound) + end
+        bound = struct.pack("<IHBB", len(book), 0, 2, 1) + name
+        book = record(0x809, start) + record(0x42, struct.pack("<H", 1200)) + record(0x85, bound) + end
+        cells = b"".join(cell(i, j, value) for i, row in enumerate(rows) for j, value in enumerate(row))
+        book += record(0x809, struct.pack("<HHHHII", 0x600, 16, 0, 0, 0, 0)) + cells + end
+        book = book.ljust(max(4096, -(-len(book) // 512) * 512), b"\0")
+        sectors = len(book) // 512
+        chain = [0xFFFFFFFD, 0xFFFFFFFE, *range(3, sectors + 2), 0xFFFFFFFE]
+        table = struct.pack("<128I", *chain, *[0xFFFFFFFF] * (128 - len(chain)))
+
+        def entry(label: str, kind: int, child: int, first: int, size: int) -> bytes:
+            coded = label.encode("utf-16-le") + b"\0\0"
+            links = struct.pack("<HBBIII", len(coded), kind, 1, 0xFFFFFFFF, 0xFFFFFFFF, child)
+            return coded.ljust(64, b"\0") + links + bytes(36) + struct.pack("<IQ", first, size)
+
+        folder = entry("Root Entry", 5, 1, 0xFFFFFFFE, 0) + entry("Workbook", 2, 0xFFFFFFFF, 2, len(book))
+        head = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16) + struct.pack("<HHHHH", 0x3E, 3, 0xFFFE, 9, 6) + bytes(6)
+        head += struct.pack("<IIIIIIIII", 0, 1, 1, 0, 4096, 0xFFFFFFFE, 0, 0xFFFFFFFE, 0)
+        head += struct.pack("<109I", 0, *[0xFFFFFFFF] * 108)
+        path.write_bytes(head + table + folder.ljust(512, b"\0") + book)
+
+    return make
+
+
+def ods(*rows: list[object], row: str = "") -> Callable[[Path], object]:
+    """Write an OpenDocument sheet; `row` is XML put behind the rows."""
+    spaces = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "table", "text")
+    )
+
+    def cell(value: object) -> str:
+        if isinstance(value, str):
+            return f'<table:table-cell office:value-type="string"><text:p>{value}</text:p></table:table-cell>'
+        return f'<table:table-cell office:value-type="float" office:value="{value}"/>'
+
+    def make(path: Path) -> None:
+        body = "".join(f"<table:table-row>{''.join(map(cell, cells))}</table:table-row>" for cells in rows)
+        sheet = f'<table:table table:name="五月">{body}{row}</table:table>'
+        body = f"<office:body><office:spreadsheet>{sheet}</office:spreadsheet></office:body>"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+            archive.writestr(
+                "META-INF/manifest.xml",
+                '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>',
+            )
+            archive.writestr("content.xml", f"<office:document-content {spaces}>{body}</office:document-content>")
+
+    return make
 
 
 def _half(path: Path) -> None:
@@ -792,7 +859,36 @@ TRAPS = [
         ),
         rows=ONE,
     ),
+    Trap(
+        name="excel 97.xls",
+        make=old_xls(HEAD, [float(N1), *ROW1[1:]], [N2, "2025-05-04", 50.0, 3.0, 53.0]),
+        rows=[{"digital_number": "2.51120000001235E+19", "cleaning": ["precision_lost"]}, *BOTH[1:]],
+    ),
+    Trap(
+        name="LibreOffice.ods",
+        make=ods(HEAD, [25112000000123456789, *ROW1[1:]], [N2, "2025-05-04", 50, 3, 53]),
+        rows=[{"digital_number": "2.51120000001235E+19", "cleaning": ["precision_lost"]}, *BOTH[1:]],
+    ),
     # Hostile files
+    Trap(
+        name="repeated.ods",
+        make=ods(
+            HEAD,
+            row='<table:table-row table:number-rows-repeated="1000000"><table:table-cell '
+            'office:value-type="float" office:value="1" table:number-columns-repeated="10000"/></table:table-row>',
+        ),
+        error="damaged",
+    ),
+    Trap(
+        name="eight digits, two invoices.csv",
+        table="platform",
+        make=text(
+            ["发票号码", "购方企业名称", "开票日期", "商品名称", "数量", "单价", "金额", "税额"],
+            ["12345678", "甲", "2025-05-03", "x", "1", "60", "60", "3.6"],
+            ["12345678", "乙", "2025-05-03", "y", "1", "40", "40", "2.4"],
+        ),
+        rows=[{"gross": "63.60"}, {"gross": "42.40"}],
+    ),
     Trap(name="nothing.csv", make=raw(b""), error="empty"),
     Trap(name="nothing.xlsx", make=raw(b""), error="empty"),
     Trap(name="empty sheets.xlsx", make=sheets(a=[], b=[]), error="without any cell"),
