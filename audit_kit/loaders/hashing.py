@@ -6,7 +6,6 @@ with every use a random sample is read again; one difference and the whole cache
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
@@ -14,17 +13,15 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Never
+from typing import Never
 
 import polars as pl
 from tqdm import tqdm
 
 from audit_kit.errors import SourceError
 from audit_kit.loaders import digest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 HASHES = {"path": pl.String(), "size": pl.UInt64(), "sha256": pl.String()}
 CACHE = {"path": pl.String(), "size": pl.UInt64(), "mtime_ns": pl.Int64(), "inode": pl.UInt64(), "sha256": pl.String()}
@@ -33,12 +30,13 @@ FEW_FILES = 1000
 FEW_BYTES = 64 << 20
 SAMPLE_SHARE = 0.01
 SAMPLE_LEAST = 20
+Entry = tuple[bytes, str, int, int, int]
 LOG = logging.getLogger(__name__)
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
     """Return the hexadecimal hash of a file."""
-    return digest.sha256(str(path), algorithm)
+    return digest.digest(str(path), algorithm)
 
 
 def hash_files(folder: str | Path, *, cache: Path | None = None, progress: bool = False) -> pl.DataFrame:
@@ -58,8 +56,12 @@ def hash_files(folder: str | Path, *, cache: Path | None = None, progress: bool 
     root = Path(folder)
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder.")
+    found: list[Entry] = []
+    _walk(str(root), "", found)
+    names = {"at": pl.Binary(), **{name: CACHE[name] for name in IDENTITY}}
+    columns = zip(*found, strict=True) if found else [()] * len(names)
     files = pl.DataFrame(
-        list(_walk(str(root), "")), schema={"at": pl.String, **{name: CACHE[name] for name in IDENTITY}}, orient="row"
+        [pl.Series(name, cells, dtype) for (name, dtype), cells in zip(names.items(), columns, strict=True)]
     )
     known = _known(files, cache)
     hashes = _digests(known.filter(pl.col("sha256").is_null()), progress=progress)
@@ -74,17 +76,30 @@ def hash_files(folder: str | Path, *, cache: Path | None = None, progress: bool 
     return done.select(list(HASHES))
 
 
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str, int, int, int]]:
-    """Yield place, relative path, size, time of change and inode of every file."""
+def sums(files: pl.DataFrame) -> str:
+    """Return `path` and `sha256` as lines of sha256sum, which escapes backslashes and line ends in names."""
+    odd = r"[\\\n\r]"
+    escaped = pl.col("path").str.replace_all("\\", "\\\\", literal=True)
+    escaped = escaped.str.replace_all("\n", "\\n", literal=True).str.replace_all("\r", "\\r", literal=True)
+    lines = files.select(
+        pl.when(pl.col("path").str.contains(odd))
+        .then(pl.concat_str(pl.lit("\\"), "sha256", pl.lit("  "), escaped, pl.lit("\n")))
+        .otherwise(pl.concat_str("sha256", pl.lit("  "), "path", pl.lit("\n")))
+    )
+    return "".join(lines.to_series())
+
+
+def _walk(folder: str, prefix: str, found: list[Entry]) -> None:
+    """Add place, relative path, size, time of change and inode of every file."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            name = prefix + entry.name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+            name = prefix + entry.name
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path, name + "/")
+                _walk(entry.path, name + "/", found)
             elif entry.is_file(follow_symlinks=False):
                 stat = entry.stat(follow_symlinks=False)
-                place = json.dumps(entry.path)
-                yield place, name, stat.st_size, stat.st_mtime_ns, stat.st_ino
+                shown = name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+                found.append((os.fsencode(entry.path), shown, stat.st_size, stat.st_mtime_ns, stat.st_ino))
 
 
 def _known(files: pl.DataFrame, cache: Path | None) -> pl.DataFrame:
@@ -112,44 +127,45 @@ def _digests(files: pl.DataFrame, *, progress: bool) -> list[str]:
     places = files["at"].to_list()
     workers = min(os.cpu_count() or 1, 8)
     if workers == 1 or (len(places) < FEW_FILES and (files["size"].sum() or 0) < FEW_BYTES):
-        return [_checked(place, _here(place)) for place in places]
-    # By size, largest first, dealt out in turn: every process gets as many bytes as the others.
-    order = files["size"].arg_sort(descending=True).to_list()
-    shares = [sorted(order[start::workers]) for start in range(workers)]
-    answers = [""] * len(places)
+        return [_checked(place, answer) for place, answer in zip(places, digest.answers(places), strict=True)]
+    # By size, dealt out in turn: every process gets as many bytes as the others.
+    order = files["size"].arg_sort(descending=True)
+    shares = [order.gather_every(workers, start).sort() for start in range(workers)]
+    hashes = pl.Series([""] * len(places))
     with _bar(len(places), shown=progress) as bar, ThreadPoolExecutor(workers) as pool:
-        parts = pool.map(lambda share: list(_answers([places[at] for at in share], bar)), shares)
-        for share, part in zip(shares, parts, strict=True):
-            for at, answer in zip(share, part, strict=True):
-                answers[at] = _checked(places[at], answer)
-    return answers
+        asked = (files["at"].gather(share).to_list() for share in shares)
+        for share, part in zip(shares, pool.map(lambda some: _ask(some, bar), asked), strict=True):
+            hashes = hashes.scatter(share, part)
+    if (failed := hashes.str.starts_with("!")).any():
+        at = int(failed.arg_true()[0])
+        _checked(places[at], hashes[at])
+    return hashes.to_list()
 
 
-def _here(place: str) -> str:
-    try:
-        return digest.sha256(json.loads(place))
-    except OSError as error:
-        return f"!{error.strerror}"
-
-
-def _checked(place: str, answer: str) -> str:
+def _checked(place: bytes, answer: str) -> str:
     if answer.startswith("!"):
-        raise SourceError(f"{json.loads(place)}: cannot be read ({answer[1:]}).")
+        raise SourceError(f"{os.fsdecode(place)}: cannot be read ({answer[1:]}).")
     return answer
 
 
-def _answers(places: Sequence[str], bar: tqdm[Never]) -> Iterator[str]:
-    """Yield what one process of its own says of every file, in order."""
-    with tempfile.TemporaryFile("w+", encoding="ascii") as questions:
-        questions.write("\n".join(places))
+def _ask(places: list[bytes], bar: tqdm[Never]) -> list[str]:
+    """Return what one process of its own says of every file, in order.
+
+    Raises:
+        SourceError: the process died.
+    """
+    with tempfile.TemporaryFile("w+b") as questions:
+        questions.write(b"\0".join(places))
         questions.seek(0)
         command = [sys.executable, "-I", "-S", digest.__file__]
         with subprocess.Popen(command, stdin=questions, stdout=subprocess.PIPE, encoding="utf-8") as process:  # noqa: S603
-            for line in process.stdout or ():
-                yield line.rstrip("\n")
-                bar.update()
-        if process.returncode:
-            raise SourceError(f"a process that hashes files ended with code {process.returncode}; try again.")
+            said: list[str] = []
+            while process.stdout and (lines := list(islice(process.stdout, digest.MANY))):
+                said += [line.rstrip("\n") for line in lines]
+                bar.update(len(lines))
+    if process.returncode or len(said) != len(places):
+        raise SourceError(f"a process that hashes files ended with code {process.returncode}; try again.")
+    return said
 
 
 def _bar(total: int, *, shown: bool) -> tqdm[Never]:
