@@ -74,14 +74,12 @@ def verify_restore(
     unopened = _unopened(Path(folder), files.filter(pl.col("state") != "extra")["path"])
     differing = files.filter(pl.col("state") == "differs")["path"].to_list()
     equal = files.filter(pl.col("state") == "equal").height
-    opened = files.filter(
-        pl.col("path").str.to_lowercase().str.ends_with(".xml") | pl.col("path").str.ends_with(".ofd")
-    )
+    openable = any(Path(path).suffix.lower() in OPENABLE for path in files["path"])
     row = {
         "repo_id": repo_id,
         "backup_id": backup_id,
         "performed_at": performed_at or datetime.now(BEIJING).replace(tzinfo=None, microsecond=0),
-        "level": OPENED if opened.height and not unopened and equal else COMPARED,
+        "level": (OPENED if openable and not unopened else COMPARED) if equal or differing else None,
         "scope_pct": round(100 * equal / known.height, 4) if known.height else None,
         "result": "error" if differing else ("ok" if equal else "unknown"),
         "errors": len(differing),
