@@ -298,7 +298,7 @@ def _move_in(new: Path, place: Path) -> Path:
 def _kept_history(path: Path) -> pl.DataFrame | None:
     """Return the delays of the months reported so far; a file that cannot be read counts as none."""
     try:
-        return pl.read_parquet(path).select(*delays.HISTORY).cast(delays.HISTORY)
+        return pl.read_parquet(path).select(*delays.HISTORY).cast(pl.Schema(delays.HISTORY))
     except (OSError, pl.exceptions.PolarsError):
         return None
 
