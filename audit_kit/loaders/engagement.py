@@ -193,17 +193,23 @@ class Engagement:
         """Read the platform's export, or several that were taken one after the other."""
         entries = (*self.sources.get("platform", ()), *self.sources.get("exports", ()))
         dated = sorted((entry for entry in entries if entry.taken_at), key=lambda entry: str(entry.taken_at))
-        whole = joined("platform", [self._read_input("platform", entry) for entry in entries if not entry.taken_at])
+        undated = [self._read_input("platform", entry) for entry in entries if not entry.taken_at]
         successive = [self._read_input("platform", entry) for entry in dated]
-        exports = [
-            reading.rows.with_columns(taken_at=pl.lit(entry.taken_at).cast(pl.Datetime("us")))
-            for reading, entry in zip(successive, dated, strict=True)
-        ]
-        nothing = schema.empty("platform").with_columns(taken_at=pl.lit(None, pl.Datetime("us")))
-        history = pl.concat([nothing, *exports], how="diagonal_relaxed")
-        newest = joined("platform", [whole, *successive])
-        platform = replace(newest, rows=pl.concat([whole.rows, _standing(exports)], how="diagonal_relaxed"))
-        return {"platform": platform, "exports": replace(Reading.nothing("platform"), table="exports", rows=history)}
+        whole = joined("platform", [*successive, *undated])
+        history = pl.concat(
+            [
+                schema.empty("platform").with_columns(taken_at=pl.lit(None, pl.Datetime("us"))),
+                *(
+                    reading.rows.with_columns(taken_at=pl.lit(entry.taken_at, pl.Datetime("us")))
+                    for reading, entry in zip(successive, dated, strict=True)
+                ),
+            ],
+            how="diagonal_relaxed",
+        )
+        latest = [joined("platform", undated)] if undated else []
+        rows = _standing([reading.rows for reading in (*successive, *latest)])
+        exports = replace(Reading.nothing("platform"), table="exports", rows=history)
+        return {"platform": replace(whole, rows=rows), "exports": exports}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 over every input's content, the settings and the version of this package."""
@@ -299,14 +305,10 @@ def _is_einvoice(path: Path) -> bool:
 
 def _standing(exports: list[pl.DataFrame]) -> pl.DataFrame:
     """Return what stands after successive exports: the newest, and of older ones what lies outside its dates."""
-    if not exports:
-        return schema.empty("platform")
-    kept = exports[-1].drop("taken_at")
+    kept = exports[-1] if exports else schema.empty("platform")
     for older in reversed(exports[:-1]):
         first, last = kept["issued_at"].min(), kept["issued_at"].max()
-        outside = older.drop("taken_at")
-        if first is not None:
-            outside = outside.filter(~pl.col("issued_at").is_between(first, last))
+        outside = older if first is None else older.filter(~pl.col("issued_at").is_between(first, last))
         kept = pl.concat([outside, kept], how="diagonal_relaxed")
     return kept
 

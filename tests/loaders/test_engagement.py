@@ -315,6 +315,22 @@ def test_successive_exports_give_the_newest_and_their_history(tmp_path):
     assert engagement.reading("platform").files["rows_in"].sum() == 4
 
 
+def test_an_undated_export_is_the_newest(tmp_path):
+    toml = (
+        "[engagement]\ntaken_at = 2025-05-10T08:00:00\n[sources]\nplatform = 'now.csv'\n"
+        "exports = [{path = 'p1.csv', taken_at = 2025-05-05T08:00:00}]\n"
+    )
+    files = {
+        "audit.toml": toml,
+        "p1.csv": HEAD + line(1, day=1) + line(2, day=3),
+        "now.csv": HEAD + line(2, day=3) + line(3, day=4),
+    }
+    engagement = open_engagement(write(tmp_path, files))
+    assert engagement.table("platform")["source_file"].to_list() == ["p1.csv", "now.csv", "now.csv"]
+    assert engagement.table("exports").height == 2
+    assert engagement.taken_at == datetime(2025, 5, 10, 8)
+
+
 def test_sources_are_read_when_asked_for_and_once(tmp_path, monkeypatch):
     asked = []
     real = tables.read
