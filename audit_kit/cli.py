@@ -111,31 +111,28 @@ def _templates(options: argparse.Namespace) -> int:
 
 
 def _reconcile(options: argparse.Namespace) -> int:
-    from audit_kit.loaders.tables import read
-    from audit_kit.rules.matching import reconcile
-    from audit_kit.workbook import write_table
+    from audit_kit.volumes import reconcile_to
 
-    matches = reconcile(read(options.ledger, table="ledger").rows, read(options.platform, table="platform").rows)
-    write_table(matches, options.out, table="matches", lang=options.lang)
-    return _counted(matches, "outcome", options)
+    found = reconcile_to(options.ledger, options.platform, options.out, engine=options.engine, lang=options.lang)
+    return _told(dict(found.sort("len", descending=True).iter_rows()), "outcome", options)
 
 
 def _diagnose(options: argparse.Namespace) -> int:
-    from audit_kit.analysis import analyse
+    from audit_kit.analysis import diagnose
     from audit_kit.loaders.engagement import open_engagement
     from audit_kit.workbook import write_table
 
-    findings = analyse(open_engagement(options.engagement), lang=options.lang).findings
+    findings = diagnose(open_engagement(options.engagement), lang=options.lang)
     write_table(findings, options.out, table="findings", lang=options.lang)
     return _counted(findings, "cause", options)
 
 
 def _backups(options: argparse.Namespace) -> int:
-    from audit_kit.analysis import analyse
+    from audit_kit.analysis import audit_backups
     from audit_kit.loaders.engagement import open_engagement
     from audit_kit.workbook import write_table
 
-    findings = analyse(open_engagement(options.engagement), lang=options.lang).backup_findings
+    findings = audit_backups(open_engagement(options.engagement), lang=options.lang)
     write_table(findings, options.out, table="findings", lang=options.lang)
     return _counted(findings, "cause", options)
 
@@ -144,7 +141,7 @@ def _trace(options: argparse.Namespace) -> int:
     from audit_kit.loaders.engagement import open_engagement
     from audit_kit.views.trace import tell, trace
 
-    story = trace(open_engagement(options.engagement), options.number, lang=options.lang)
+    story = trace(open_engagement(options.engagement), options.number, lang=options.lang, reveal=options.reveal)
     if options.json:
         print(story.write_json())
     else:
@@ -219,11 +216,16 @@ def _lab(options: argparse.Namespace) -> int:
 
 def _counted(frame: pl.DataFrame, column: str, options: argparse.Namespace) -> int:
     counts = dict(frame[column].drop_nulls().value_counts(sort=True).iter_rows())
+    return _told(counts, column, options, rows=frame.height)
+
+
+def _told(counts: dict[str, int], column: str, options: argparse.Namespace, *, rows: int | None = None) -> int:
     out = str(getattr(options, "out", getattr(options, "folder", "")))
+    rows = sum(counts.values()) if rows is None else rows
     if options.json:
-        _print_json({"out": out, "rows": frame.height, column: counts})
+        _print_json({"out": out, "rows": rows, column: counts})
     else:
-        print("\n".join([f"{out}: {frame.height:,}", *(f"{count:>12,}  {word}" for word, count in counts.items())]))
+        print("\n".join([f"{out}: {rows:,}", *(f"{count:>12,}  {word}" for word, count in counts.items())]))
     return EXIT_DONE
 
 
@@ -336,6 +338,7 @@ def _add_tables(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     sub.add_argument("ledger", type=Path)
     sub.add_argument("platform", type=Path)
+    sub.add_argument("--engine", choices=("local", "spark"), default="local", help="spark: parquet in, parquet out")
     _add_out(sub)
 
 
@@ -356,6 +359,7 @@ def _add_engagement(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     sub.add_argument("engagement", type=Path)
     sub.add_argument("number", help="the invoice number, as written anywhere")
+    sub.add_argument("--reveal", action="store_true", help="show names of persons and identity-card numbers")
 
     sub = command(
         "settle",

@@ -24,6 +24,7 @@ LARGEST_FILE = 64 << 20
 BEIJING = timezone(timedelta(hours=8))
 IN_NAME = re.compile(r"(?<!\d)\d{20}(?!\d)")
 MOMENT = re.compile(r"(\d{4})\D{0,3}(\d{1,2})\D{0,3}(\d{1,2})(?:\D{1,3}(\d{1,2}):(\d{2})(?::(\d{2}))?)?")
+ZONED = re.compile(r"T\d{2}:\d{2}.*(?:Z|[+-]\d{2}:?\d{2})\s*$")
 SUM = re.compile(r"^-?\d{1,16}(\.\d{1,2}0*)?$")
 RATES = {"0", "0.005", "0.01", "0.015", "0.03", "0.04", "0.05", "0.06", "0.09", "0.1", "0.11", "0.13", "0.16", "0.17"}
 UNTAXED = {"免税", "不征税", "*", "***", ""}
@@ -143,6 +144,8 @@ def _moment(text: str, *, needed: bool) -> tuple[datetime | None, bool | None]:
         return None, None
     parts = [int(part) for part in found.groups() if part is not None]
     try:
+        if ZONED.search(text):
+            return datetime.fromisoformat(text.strip()).astimezone(BEIJING).replace(tzinfo=None), False
         return datetime(*parts), len(parts) == 3  # type: ignore[arg-type]  # noqa: DTZ001, PLR2004 (Beijing; a date)
     except ValueError as error:
         if needed:

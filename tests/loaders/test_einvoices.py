@@ -96,6 +96,23 @@ def test_an_issue_time_without_a_time_of_day_says_so(tmp_path):
     assert (row["issued_at"], row["date_only"]) == (datetime(2025, 5, 3), True)
 
 
+@pytest.mark.parametrize(
+    ("written", "issued", "date_only"),
+    [
+        ("2025-05-03 10:05:30", datetime(2025, 5, 3, 10, 5, 30), False),
+        ("2025-05-03T10:05:30", datetime(2025, 5, 3, 10, 5, 30), False),
+        ("2025-05-03T02:05:30Z", datetime(2025, 5, 3, 10, 5, 30), False),
+        ("2025-05-03T10:05:30+08:00", datetime(2025, 5, 3, 10, 5, 30), False),
+        ("2025/5/3 9:05", datetime(2025, 5, 3, 9, 5), False),
+        ("2025年05月03日", datetime(2025, 5, 3), True),
+        ("20250503", datetime(2025, 5, 3), True),
+    ],
+)
+def test_times_are_read_as_they_are_written(tmp_path, written, issued, date_only):
+    row = only(read(tmp_path, a__xml=xml(paper(changes={"IssueTime": written}))))
+    assert (row["issued_at"], row["date_only"]) == (issued, date_only)
+
+
 def test_the_direct_link_leaves_no_signature_and_a_person_no_tax_id(tmp_path):
     row = only(
         read(
