@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow as pa
 from pyspark import StorageLevel
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name everyone knows it by
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import ArrayType, DataType, DateType, LongType, StringType, StructField, StructType
@@ -27,6 +28,7 @@ from audit_kit.rules import comparison, parcels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from pyspark.sql import Column, DataFrame
 
@@ -98,6 +100,22 @@ def reconcile(
     found = [part.filter("outcome is not null").select(*parcels.DECIDED) for part in (settled, *rest)]
     both = reduce(lambda above, below: above.unionByName(below), found)
     return both.orderBy(F.asc_nulls_last("ledger_row"), F.asc_nulls_last("platform_row"))
+
+
+def reconcile_files(ledger: Path, platform: Path, out: Path) -> None:
+    """Reconcile two parquet files, or folders of them, into a folder of parquet files, in a session of this machine.
+
+    Spark's own settings (`spark-defaults.conf`, `SPARK_CONF_DIR`) name another master; the columns are as for
+    `reconcile`.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName("audit-kit reconcile")
+    session = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
+    try:
+        found = reconcile(session.read.parquet(str(ledger)), session.read.parquet(str(platform)))
+        found.write.mode("overwrite").parquet(str(out))
+    finally:
+        session.stop()
 
 
 def _use_this_python(frame: DataFrame) -> None:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from audit_kit import identity
+from audit_kit.errors import RequestError
 from audit_kit.policy import MatchingPolicy
 from audit_kit.rules import assembly, bulk, comparison, matching, sides
 
@@ -36,7 +37,7 @@ _DEFAULT = MatchingPolicy()
 
 def suits(path: Path) -> bool:
     """Say whether a file is parquet with canonical columns of the right types, so that it can be used as it is."""
-    if path.suffix != ".parquet":
+    if path.suffix.lower() != ".parquet" or not path.exists():
         return False
     columns = pl.scan_parquet(path).collect_schema()
     if not {"digital_number", "invoice_number"} & set(columns) or not {"issued_at", "gross"} <= set(columns):
@@ -73,6 +74,35 @@ def reconcile_files(
     fields = tuple(name for name in comparison.FIELDS if name in left.columns and name in right.columns)
     left, right = replace(left, fields=fields), replace(right, fields=fields)
     return _write(_settled(left, right, policy, partitions or -(-left.height // ROWS_A_PARTITION)), left, out)
+
+
+def reconcile_to(ledger: Path, platform: Path, out: Path, *, engine: str = "local", lang: str = "zh") -> pl.DataFrame:
+    """Reconcile two files of any kind into another, and return `outcome`, `len`.
+
+    `engine` is `local` or `spark`; Spark reads and writes parquet. Parquet files with canonical columns are used as
+    they are, everything else is read first.
+
+    Raises:
+        RequestError: Spark is asked for other files than parquet, or `out` cannot be written.
+    """
+    direct = suits(ledger) and suits(platform) and out.suffix.lower() == ".parquet"
+    if engine == "spark":
+        if not direct:
+            raise RequestError(
+                "With --engine spark all three files must be .parquet, with the columns of the data guide."
+            )
+        from audit_kit.spark import reconcile_files as on_spark  # noqa: PLC0415 - Spark is an extra
+
+        on_spark(ledger, platform, out)
+        return pl.scan_parquet(out).group_by("outcome").len().collect()
+    if direct and out.parent.is_dir():
+        return reconcile_files(ledger, platform, out)
+    from audit_kit.loaders.tables import read  # noqa: PLC0415 - readers are heavy, and parquet needs none
+    from audit_kit.workbook import write_table  # noqa: PLC0415
+
+    found = matching.reconcile(read(ledger, table="ledger").rows, read(platform, table="platform").rows)
+    write_table(found, out, table="matches", lang=lang)
+    return found.group_by("outcome").len()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ FLOORS = (
     ("analysis",),
     ("views", "training"),
     ("report", "execution", "publish", "workbook", "manifest", "front", "printing", "progress", "wording"),
-    ("lab", "console", "hindsight", "dictionary", "spark"),
+    ("lab", "console", "hindsight", "dictionary", "spark", "volumes"),
     ("cli", "backup_commands", "__main__"),
 )
 ROOMS = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")

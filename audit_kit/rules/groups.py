@@ -1,8 +1,8 @@
 """Several ledger lines for one invoice, and one line for several invoices, recognised by their sums.
 
 Books split and merge: an invoice is posted by net and tax, or over several vouchers; one line covers a day's
-invoices to a customer. Matching goes row by row and calls such rows conflicts, duplicates or missing. This shows where sums explain
-them; it changes no outcome, and where several sums fit, all of them are shown.
+invoices to a customer. Matching goes row by row and calls such rows conflicts, duplicates or missing. This shows where
+sums explain them; it changes no outcome, and where several sums fit, all of them are shown.
 """
 
 from __future__ import annotations
