@@ -181,7 +181,7 @@ def _recovery(
                 "hours:Q",
                 title=words("head.would_lose"),
                 scale=alt.Scale(type="symlog", constant=2),
-                axis=alt.Axis(values=_HOURS, labelOverlap=False, minExtent=_MARGIN, maxExtent=_MARGIN, format="~g"),
+                axis=alt.Axis(values=_HOURS, labelOverlap=False, minExtent=_MARGIN, maxExtent=_MARGIN, format="d"),
             ),
             color=colour,
             strokeDash=alt.StrokeDash(

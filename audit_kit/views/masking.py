@@ -62,5 +62,8 @@ def _known(text: pl.Expr, known: pl.Series | None) -> pl.Expr:
     if known is None or known.drop_nulls().is_empty():
         return text
     unique = known.drop_nulls().unique().rename("name").to_frame().filter(pl.col("name").str.len_chars() > 1)
+    unique = unique.sort(
+        pl.col("name").str.len_chars(), descending=True
+    )  # of two that begin alike the longer is hidden
     hidden = unique.with_columns(names(pl.col("name")).alias("hidden"))
     return text.str.replace_many(hidden["name"].to_list(), hidden["hidden"].to_list(), leftmost=True)

@@ -78,18 +78,25 @@ class Page:
     def _names(self, frame: pl.DataFrame) -> pl.Series:
         """Names that the free text of these rows may hold: of their own parties, and of the accounts' holders."""
         found = [self.analysis.engagement.table("accounts")["holder"].rename("name")]
-        for table in ("ledger", "platform"):
-            row, whole = f"{table}_row", getattr(self.analysis, table)
-            if row not in frame.columns:
-                continue
-            rows = frame[row].drop_nulls()
-            rows = rows.filter(rows < whole.height)
+        for table, rows in self._rows(frame).items():
+            whole = getattr(self.analysis, table)
             found += [
                 whole[name].gather(rows).rename("name")
                 for name in ("seller_name", "buyer_name")
                 if name in whole.columns
             ]
         return pl.concat(found).drop_nulls()
+
+    def _rows(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
+        """Rows of ledger and platform that a frame speaks of, those that the matches pair with them included."""
+        matches = self.analysis.matches
+        if "ledger_row" in frame.columns:
+            matches = matches.filter(pl.col("ledger_row").is_in(frame["ledger_row"].drop_nulls().unique().implode()))
+        elif "platform_row" not in frame.columns:
+            return {}
+        listed = [matches["platform_row"], matches["candidates"].explode()]
+        listed += [frame["platform_row"]] if "platform_row" in frame.columns else []
+        return {"ledger": matches["ledger_row"].drop_nulls(), "platform": pl.concat(listed).drop_nulls().unique()}
 
 
 def open_page(

@@ -46,7 +46,7 @@ def table(
     as_markup = [name for name in html if name in labels]
     made = (
         gt.GT(shown)
-        .cols_label({name: escape(label) for name, label in labels.items()})
+        .cols_label(dict(labels))
         .fmt_number(columns=[name for name in money if name in labels], decimals=2)
         .fmt_integer(columns=[name for name in numbers if name in labels])
         .sub_missing(missing_text="–")
@@ -61,8 +61,8 @@ def table(
     if widths:
         made = made.cols_width({name: width for name, width in widths.items() if name in labels})
     if heading:
-        made = made.tab_header(title=escape(heading))
-    return made.tab_source_note(escape(note)) if note else made
+        made = made.tab_header(title=heading)
+    return made.tab_source_note(note) if note else made
 
 
 # JupyterLab draws every table with fixed columns, stripes and cut-off text; ours wrap.

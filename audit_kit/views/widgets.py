@@ -71,7 +71,7 @@ def select(rows: pl.DataFrame, filters: Filters, columns: Columns) -> pl.DataFra
     if wanted := filters.search.strip().lower():
         texts = [pl.col(name).cast(pl.String).str.to_lowercase() for name in columns.searched]
         kept.append(pl.any_horizontal(text.str.contains(wanted, literal=True).fill_null(value=False) for text in texts))
-    return rows.filter(kept)
+    return rows.filter(kept) if kept else rows
 
 
 class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -238,7 +238,7 @@ def delay_panel(page: Page) -> Panel:
         "channel": "channel",
         "invoice_key": "invoice_key",
         "issued_at": "issued_at",
-        "minutes": "minutes_waiting",
+        "whole_minutes": "minutes_waiting",
     }
     listed |= {"seen": "is_visible", "gross": "amount"}
     columns = Columns(
@@ -256,7 +256,9 @@ def delay_panel(page: Page) -> Panel:
         goal = {"target_hours": sync.target_hours, "target_share": sync.target_share}
         return sync_charts.delay_curves(steps, delays.quantiles(curves), **goal, lang=page.lang)
 
-    return Panel(rows.with_columns(pl.col("minutes").round().cast(pl.Int64)), columns, draw, lang=page.lang)
+    return Panel(
+        rows.with_columns(whole_minutes=pl.col("minutes").round().cast(pl.Int64)), columns, draw, lang=page.lang
+    )
 
 
 def backup_panel(page: Page) -> Panel:

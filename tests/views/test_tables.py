@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import base64
+import csv
+import gzip
+import io
+import json
+import re
+from datetime import datetime
+from decimal import Decimal
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit_kit.errors import RequestError
+from audit_kit.views import charts, differences, downloads, profiles, provenance, tables
+
+HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}"
+
+
+def unpacked(html: str) -> str:
+    packed = re.search(r"<template>(.*?)</template>", html)
+    assert packed
+    return gzip.decompress(base64.b64decode(packed.group(1))).decode("utf-8-sig")
+
+
+def test_a_table_escapes_text_and_keeps_our_own_markup():
+    frame = pl.DataFrame({"name": [HOSTILE], "mark": ["<b>ok</b>"], "amount": [Decimal("1234567.80")]})
+    text = tables.table(
+        frame, labels={"name": "A<i>", "mark": "B", "amount": "C"}, html=["mark"], money=["amount"]
+    ).as_raw_html()
+    assert "<img" not in text
+    assert "&lt;img src=x" in text
+    assert "<b>ok</b>" in text
+    assert "A&lt;i&gt;" in text
+    assert "1,234,567.80" in text
+
+
+def test_the_searchable_table_escapes_too_and_says_openly_what_it_leaves_out():
+    frame = pl.DataFrame({"name": [HOSTILE] * 30, "number": ["25112000000000000001"] * 30})
+    text = tables.searchable(frame, labels={"name": "名称", "number": "号码"}, most=10).data
+    assert "<img src=x" not in text
+    assert "25112000000000000001" in text
+    assert "只列前 10 条，共 30 条" in text
+    assert json.dumps("搜索：").strip('"') in text
+
+
+def test_the_tie_shows_both_sides_and_their_sum(page):
+    text = tables.tie(charts.outcome_totals(page.analysis)).as_raw_html()
+    for total in (page.analysis.ledger["gross"].sum(), page.analysis.platform["gross"].sum()):
+        assert f"{total:,.2f}" in text
+    assert f"{page.analysis.ledger.height:,}" in text
+
+
+def test_every_cause_is_a_plain_sentence_with_what_was_observed(page):
+    summary = tables.cause_summary(page.findings, page.analysis.ledger)
+    assert summary["findings"].sum() == page.findings.height
+    text = tables.causes(page.safe(summary)).as_raw_html()
+    for row in summary.iter_rows(named=True):
+        assert page.words.cause(row["cause"]) in text
+    assert "例：" in text
+    assert "<img src=x" not in text
+
+
+def test_no_findings_is_good_news_in_words(page):
+    said = tables.causes(tables.cause_summary(page.findings.clear(), page.analysis.ledger))
+    assert "每张发票都与平台一致" in said.data
+
+
+def test_findings_are_listed_most_severe_and_dearest_first(page):
+    frame = tables.findings_list(page.analysis, page.findings)
+    assert frame.height == page.findings.height
+    order = [page.words.term("severity", word) for word in ("critical", "high", "medium", "low", "info")]
+    places = [order.index(word) for word in frame["severity"]]
+    assert places == sorted(places)
+    assert set(tables.FINDING_COLUMNS) <= set(frame.columns)
+
+
+@pytest.mark.parametrize(
+    ("cell", "saved"),
+    [
+        ("25112000000000000001", '="25112000000000000001"'),
+        ("00123", '="00123"'),
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("@sum", "'@sum"),
+        ("+1", "'+1"),
+        ("-2+3", "'-2+3"),
+        ("\t=1", "'\t=1"),
+        ("北京某公司", "北京某公司"),
+        ("2025", "2025"),
+    ],
+)
+def test_a_saved_cell_keeps_its_digits_and_does_nothing_in_a_spreadsheet(cell, saved):
+    text = downloads.safe_csv(pl.DataFrame({"a": [cell]})).decode("utf-8-sig")
+    assert list(csv.reader(io.StringIO(text, newline="")))[1:] == [[saved]]
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=8))
+def test_no_saved_cell_begins_a_formula_and_no_row_is_lost(cells):
+    raw = downloads.safe_csv(pl.DataFrame({"a": cells, "b": ["x"] * len(cells)}))
+    assert raw.startswith(b"\xef\xbb\xbf")
+    rows = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")))[1:]
+    assert len(rows) == len(cells)
+    for (saved, _), cell in zip(rows, cells, strict=True):
+        assert saved[:1] not in set("=+-@\t\r\n") or re.fullmatch(r'="\d+"', saved)
+        assert saved in {cell, f"'{cell}", f'="{cell}"'}
+
+
+def test_the_button_holds_at_most_so_many_rows_and_says_so():
+    frame = pl.DataFrame({"a": [str(place) for place in range(50)], "at": [datetime(2025, 5, 1, 9)] * 50})
+    html = downloads.button(frame, name='x"><script>', most=20).data
+    assert "只含前 20 行，共 50 行" in html
+    assert html.count("<script>") == 1
+    text = unpacked(html)
+    assert text.count("\r\n") == 21
+    assert "2025-05-01 09:00:00" in text
+    assert downloads.button(frame.clear(), name="x").data == ""
+
+
+def test_the_button_of_a_large_frame_stays_small(page):
+    rows = page.safe(tables.findings_list(page.analysis, page.findings)).select(tables.FINDING_COLUMNS)
+    many = pl.concat([rows] * (20_000 // rows.height + 1))
+    html = downloads.button(many, name="x").data
+    assert len(html) < 600_000
+    assert unpacked(html).count("\r\n") == downloads.MOST_ROWS + 1
+
+
+@pytest.fixture
+def apart():
+    money = pl.Decimal(18, 2)
+    ledger = pl.DataFrame(
+        {
+            "gross": ["100.00", "50.00"],
+            "buyer_name": ["甲<b>", "乙"],
+            "issued_at": [datetime(2025, 5, 1), datetime(2025, 5, 2)],
+        }
+    ).cast({"gross": money})
+    platform = pl.DataFrame(
+        {
+            "gross": ["98.50", "50.00"],
+            "buyer_name": [None, "丙"],
+            "issued_at": [datetime(2025, 5, 4), datetime(2025, 5, 2)],
+        }
+    ).cast({"gross": money})
+    matches = pl.DataFrame(
+        {
+            "ledger_row": [0, 1],
+            "platform_row": [0, 1],
+            "invoice_key": ["1", "2"],
+            "differences": [["gross", "buyer_name", "issued_at"], ["buyer_name"]],
+        }
+    ).cast({"ledger_row": pl.UInt32, "platform_row": pl.UInt32})
+    return SimpleNamespace(ledger=ledger, platform=platform, matches=matches)
+
+
+def test_a_changed_field_shows_old_new_and_the_signed_difference(apart):
+    changed = differences.changed_fields(apart)
+    assert changed.select("field", "ledger", "platform", "difference").rows() == [
+        ("gross", "100.00", "98.50", -1.5),
+        ("issued_at", "2025-05-01 00:00", "2025-05-04 00:00", 3.0),
+        ("buyer_name", "甲<b>", None, None),
+        ("buyer_name", "乙", "丙", None),
+    ]
+    text = differences.changes(changed).as_raw_html()
+    assert ">100.00</del> → <b" in text
+    assert "-1.50" in text
+    assert "+3.0 天" in text
+    assert "甲&lt;b&gt;" in text
+    assert "∅" in text
+
+
+def test_the_tally_of_fields_has_largest_net_and_empty_sides(apart):
+    rows = differences.field_tally(differences.changed_fields(apart)).rows()
+    assert rows == [("buyer_name", 2, 1, None, None), ("gross", 1, 0, -1.5, -1.5), ("issued_at", 1, 0, 3.0, 3.0)]
+    assert "净差异" in differences.tally(differences.field_tally(differences.changed_fields(apart))).as_raw_html()
+
+
+def test_agreement_in_every_field_is_said(apart):
+    none = differences.changed_fields(apart).clear()
+    assert "都一致" in differences.changes(none).data
+    assert "都一致" in differences.tally(differences.field_tally(none)).data
+
+
+def test_findings_are_compared_with_last_months_by_their_id(page, tmp_path):
+    findings = page.findings
+    earlier = pl.concat([findings.tail(findings.height - 3), findings.head(1).with_columns(finding_id=pl.lit("gone"))])
+    earlier.write_parquet(tmp_path / provenance.FINDINGS)
+    compared = provenance.changes(findings, str(tmp_path / "manifest.json"))
+    counts = dict(compared["change"].value_counts().iter_rows())
+    assert counts == {"new": 3, "open": findings.height - 3, "closed": 1}
+    assert "已消除" in provenance.change_table(compared).as_raw_html()
+    totals = charts.change_totals(compared)
+    assert totals["rows"].sum() == findings.height + 1
+
+
+def test_without_a_previous_report_nothing_is_compared(page):
+    assert provenance.changes(page.findings, "").is_empty()
+    assert provenance.change_table(provenance.changes(page.findings, "")).data == ""
+
+
+def test_a_previous_report_without_findings_is_a_mistake_to_mend(page, tmp_path):
+    with pytest.raises(RequestError, match="manifest"):
+        provenance.changes(page.findings, str(tmp_path / "manifest.json"))
+
+
+def test_sources_and_foot_say_what_was_read_and_how_to_make_it_again(page):
+    text = provenance.sources(page.whole).as_raw_html()
+    assert "ledger-2025-05" in text
+    foot = provenance.foot(page.whole, page.parameters).data
+    assert page.whole.engagement.fingerprint() in foot
+    assert "audit-kit" in foot
+    assert "target_hours = 24" in foot
+
+
+def test_counterparties_digits_gaps_and_tomorrow_are_drawn_or_said(page):
+    masked = page.safe(profiles.counterparties(page.analysis))
+    assert "交易对方" in profiles.counterparty_table(masked).as_raw_html()
+    assert profiles.counterparty_table(masked.clear()).data
+    assert profiles.digit_bars(profiles.digits(page.analysis)).to_dict()["layer"]
+    assert profiles.gaps(page.analysis)
+    assert profiles.tomorrow(page.analysis)
