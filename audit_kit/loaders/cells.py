@@ -60,7 +60,9 @@ def as_text(values: pl.Series) -> pl.Series:
     dtype = values.dtype
     if isinstance(dtype, pl.List):
         text = values.cast(pl.List(pl.String)).list.join("；")
-    elif isinstance(dtype, pl.Struct | pl.Object | pl.Array | pl.Binary):
+    elif dtype == pl.Binary:
+        text = pl.Series(values.name, [None if v is None else v.decode("utf-8", "replace") for v in values], pl.String)
+    elif isinstance(dtype, pl.Struct | pl.Object | pl.Array):
         text = pl.Series(values.name, [None if value is None else str(value) for value in values], dtype=pl.String)
     elif dtype.is_float():
         whole = values.is_finite() & (values == values.round(0)) & (values.abs() < 10.0**EXACT_DIGITS)

@@ -25,6 +25,8 @@ CHANCE = 1e-6  # how unlikely honest numbers must be to be spaced so
 RARE = 1e-3  # the same for the marks that one honest number in 100,000 bears
 FEW = 1000
 _LONG = r"^[0-9]{16,}$"
+_SHORT_FLOAT = r"^([0-9]{1,15})\.0$"
+_LONG_FLOAT = r"^[0-9]{16,}\.0+$"
 _SCIENTIFIC = r"(?i)^\s*[+]?[0-9](?:\.[0-9]+)?e\+?[0-9]{1,2}\s*$"
 
 
@@ -38,7 +40,8 @@ def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFra
         )
     flagged = pl.repeat(value=False, n=frame.height, dtype=pl.Boolean, eager=True)
     for name in names:
-        text = frame[name]
+        text = _without_point(frame[name])
+        frame = frame.with_columns(text)
         lost = _lost(text, numbers.get(placement.ours[name]), data)
         if name in NUMBER_COLUMNS:
             # Cells that are known to be damaged say nothing about the honest ones beside them.
@@ -57,6 +60,13 @@ def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFra
     return frame.with_columns(cleaning=both)
 
 
+def _without_point(text: pl.Series) -> pl.Series:
+    """Return whole numbers that a program wrote as floats (`12345678.0`) without their point; longer ones are lost."""
+    if not text.str.ends_with(".0").any():
+        return text
+    return text.str.replace(_SHORT_FLOAT, "$1")
+
+
 def _suspects(values: pl.Series) -> pl.Series:
     """Return the cells that may be numbers with more digits than a number keeps: all that a binary float can be."""
     nothing = pl.repeat(value=False, n=len(values), dtype=pl.Boolean, eager=True)
@@ -70,7 +80,7 @@ def _suspects(values: pl.Series) -> pl.Series:
 
 def _lost(text: pl.Series, numeric: pl.Series | None, data: pl.DataFrame) -> pl.Series:
     """Return the cells stored as numbers with more digits than a number keeps, and texts in scientific form."""
-    lost = text.str.contains(_SCIENTIFIC).fill_null(value=False)
+    lost = (text.str.contains(_SCIENTIFIC) | text.str.contains(_LONG_FLOAT)).fill_null(value=False)
     if numeric is not None:
         lost |= numeric.gather(data["position"])
     return lost
@@ -78,7 +88,7 @@ def _lost(text: pl.Series, numeric: pl.Series | None, data: pl.DataFrame) -> pl.
 
 def scientific(text: pl.Expr) -> pl.Expr:
     """Return digits as the 15 that can be trusted, in scientific form; other text as it stands."""
-    digits = text.str.strip_chars()
+    digits = text.str.strip_chars().str.replace(r"\.0+$", "")
     power = (digits.str.len_bytes() - 1).cast(pl.String)
     # The float nearest to 15 digits and zeros may lie just below them, so the 15 are rounded, not cut off.
     up = digits.str.slice(EXACT_DIGITS, 1).is_in(["5", "6", "7", "8", "9"]).cast(pl.Int64)

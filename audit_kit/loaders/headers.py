@@ -27,11 +27,11 @@ OFFERED = 3
 FEWEST = 2  # columns that make a table
 ALIKE = 55.0  # of 100: below this two headers have nothing in common
 _UNITS = re.compile(r"[（(\[](?:元|人民币元?|rmb|cny|单位:?元|%|分钟|秒)[）)\]]")
-_NOISE = re.compile(r"[\s*:：_\-—]+")
+_NOISE = re.compile(r"[\s*:_\-—()\[\]【】]+")
 
 
 def fold(text: str) -> str:
-    """Return a header as headers are compared: half width, without spaces, `*`, units, case."""
+    """Return a header as headers are compared: half width, without spaces, brackets, `*`, units, case."""
     return _NOISE.sub("", _UNITS.sub("", unicodedata.normalize("NFKC", text).casefold()))
 
 
@@ -164,7 +164,7 @@ def recognise(names: Sequence[str | None], headings: Mapping[str, str], *, label
     """Return the table that headers make, helped by the names of file and sheet; none if no table is complete."""
     signs = resources.load("headers")["signs"]
     folded = {fold(name) for name in names if name is not None}
-    words = [label.casefold() for label in labels]
+    labels = list(labels)
     scores: dict[str, float] = {}
     for table in schema.INPUTS:
         placement = place(names, table, headings)
@@ -172,10 +172,16 @@ def recognise(names: Sequence[str | None], headings: Mapping[str, str], *, label
             continue
         sign = signs.get(table, {})
         own = len({fold(header) for header in sign.get("headers", ())} & folded)
-        named = any(word in label for word in sign.get("names", ()) for label in words)
+        named = any(table in called(label) for label in labels)
         special = (OWN_HEADER if own else -OWN_HEADER) if table in SPECIAL else 0
         scores[table] = len(placement.ours) + 4 * own + 6 * named + special
     return max(scores, key=lambda table: scores[table]) if scores else None
+
+
+def called(label: str) -> set[str]:
+    """Return the tables that the name of a file or sheet speaks of."""
+    signs = resources.load("headers")["signs"]
+    return {table for table, sign in signs.items() if any(word in label.casefold() for word in sign.get("names", ()))}
 
 
 def explain(placement: Placement, *, file: str, sheet: str | None) -> SourceError:

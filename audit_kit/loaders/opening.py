@@ -6,18 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from lxml import html
 
 from audit_kit.errors import SourceError
 from audit_kit.loaders.grids import MAX_COLUMNS, Grid, numbered
-from audit_kit.loaders.texts import read_text, sniff_encoding
+from audit_kit.loaders.markup import read_html, read_spreadsheet_xml
+from audit_kit.loaders.texts import read_text, read_whole, sniff_encoding
 from audit_kit.loaders.workbooks import OLE, read_workbook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-MAX_TREE = 200 << 20  # bytes of a json or html file, which are read into memory as a whole
 
 
 def open_grids(path: Path) -> list[Grid]:
@@ -28,6 +26,8 @@ def open_grids(path: Path) -> list[Grid]:
     """
     if path.is_dir():
         raise SourceError(f"{path.name}: is a folder where a file is needed.")
+    if path.exists() and not path.is_file():
+        raise SourceError(f"{path.name}: is a pipe or a device, no file.")
     try:
         with path.open("rb") as file:
             head = file.read(4096)
@@ -52,7 +52,9 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], list[Grid]]:
     if start.startswith(("[", "{")) and path.suffix.casefold() not in (".csv", ".tsv", ".txt"):
         return _json
     if start.startswith(("<html", "<!doctype html", "<table", "<meta", "<head", "<div", "<style")):
-        return _html
+        return read_html
+    if start.startswith("<?xml") and "schemas-microsoft-com:office:spreadsheet" in start:
+        return read_spreadsheet_xml
     if start.startswith("<"):
         raise SourceError(f"{path.name}: is XML, no table; open it in Excel and save it as xlsx.")
     return lambda file: [read_text(file)]
@@ -77,20 +79,9 @@ def framed(cells: pl.DataFrame, *, sheet: str | None = None, encoding: str | Non
     return Grid(sheet=sheet, cells=plain, rows=numbered(plain.height), heads=heads, encoding=encoding)
 
 
-def _whole(path: Path) -> tuple[str, str]:
-    if path.stat().st_size > MAX_TREE:
-        raise SourceError(f"{path.name}: is larger than {MAX_TREE >> 20} MB; export it as csv or parquet.")
-    data = path.read_bytes()
-    encoding = sniff_encoding(data[: 1 << 20])
-    try:
-        return data.decode(encoding), encoding.replace("-sig", "")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path.name}: is not {encoding} throughout; export it again as UTF-8.") from error
-
-
 def _json(path: Path) -> list[Grid]:
     """Read a list of records, records by line, or an object that holds one list; numbers keep their digits."""
-    text, encoding = _whole(path)
+    text, encoding = read_whole(path)
     try:
         found = json.loads(text, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
@@ -125,28 +116,3 @@ def _scalar(value: object) -> str | None:
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
-
-
-def _html(path: Path) -> list[Grid]:
-    """Read the largest table of a page, which many systems offer as `.xls`."""
-    text, encoding = _whole(path)
-    page = html.document_fromstring(text.encode(), parser=html.HTMLParser(encoding="utf-8", no_network=True))
-    tables = [[_cells(row) for row in table.iter("tr")] for table in page.iter("table")]
-    rows = max(tables, key=len, default=[])
-    width = max((len(row) for row in rows), default=0)
-    if not width or width > MAX_COLUMNS:
-        raise SourceError(f"{path.name}: is a web page without a table; export it as xlsx or csv.")
-    cells = pl.DataFrame(
-        {str(index): [row[index] if index < len(row) else None for row in rows] for index in range(width)},
-        schema={str(index): pl.String for index in range(width)},
-    )
-    return [Grid(sheet=None, cells=cells, rows=numbered(cells.height), encoding=encoding)]
-
-
-def _cells(row: html.HtmlElement) -> list[str | None]:
-    found: list[str | None] = []
-    for cell in row.iter("td", "th"):
-        span = cell.get("colspan", "1")
-        found += [cell.text_content().strip() or None]
-        found += [None] * (min(int(span), MAX_COLUMNS) - 1 if span.isdigit() else 0)
-    return found

@@ -138,6 +138,7 @@ def _place_all(grids: Sequence[Grid], table: str | None, headings: Mapping[str, 
         wanted = max(dict.fromkeys(found), key=found.count)
     sheets = [sheet for grid in grids if (sheet := _placed(grid, wanted, headings)) is not None]
     complete = [sheet for sheet in sheets if not headers.missing(sheet.placement)]
+    complete = _without_others(complete, wanted)
     if complete:
         fullest = max(len(sheet.placement.ours) for sheet in complete)
         return [sheet for sheet in complete if len(sheet.placement.ours) * SMALL_SHARE >= fullest]
@@ -145,6 +146,14 @@ def _place_all(grids: Sequence[Grid], table: str | None, headings: Mapping[str, 
         raise _unrecognised(grids[0], headings, file=file, table=wanted)
     best = max(sheets, key=lambda sheet: len(sheet.placement.ours))
     raise headers.explain(best.placement, file=file, sheet=best.grid.sheet)
+
+
+def _without_others(sheets: list[_Sheet], table: str) -> list[_Sheet]:
+    """Drop the sheets that are called another table, where one is called this table."""
+    called = {id(sheet): headers.called(sheet.grid.sheet or "") for sheet in sheets}
+    if not any(table in names for names in called.values()):
+        return sheets
+    return [sheet for sheet in sheets if table in called[id(sheet)] or not called[id(sheet)]]
 
 
 def _placed(grid: Grid, table: str, headings: Mapping[str, str]) -> _Sheet | None:

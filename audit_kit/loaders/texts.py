@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HEAD = 1 << 20
 BLOCK = 8 << 20
+MAX_WHOLE = 200 << 20  # bytes of a json, html or XML file, which are read into memory as a whole
 SEPARATORS = (",", "\t", ";", "|")
 SEARCHED_LINES = 60
 OVERFLOW = "overflow"
@@ -90,6 +91,22 @@ def _better_encoding(path: Path) -> str:
             if not block.isascii():
                 return "utf-8" if _is_utf8(block) else "gb18030"
     return "utf-8"
+
+
+def read_whole(path: Path) -> tuple[str, str]:
+    """Return the text of a file that is read as a whole (json, html, XML), and its encoding.
+
+    Raises:
+        SourceError: too large for that, or not in one encoding throughout.
+    """
+    if path.stat().st_size > MAX_WHOLE:
+        raise SourceError(f"{path.name}: is larger than {MAX_WHOLE >> 20} MB; export it as csv or parquet.")
+    data = path.read_bytes()
+    encoding = sniff_encoding(data[:HEAD])
+    try:
+        return data.decode(encoding), encoding.replace("-sig", "")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path.name}: is not {encoding} throughout; export it again as UTF-8.") from error
 
 
 def _decoded(path: Path, encoding: str, errors: str) -> Iterator[str]:

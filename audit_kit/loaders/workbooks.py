@@ -51,6 +51,8 @@ def read_workbook(path: Path) -> list[Grid]:
                 grids = {
                     name: grids.get(name) or _slow(path, book, name, from_1904=from_1904) for name in book.sheet_names
                 }
+    except python_calamine.PasswordError as error:
+        raise SourceError(f"{path.name}: needs a password to open; save it without one.") from error
     except (python_calamine.CalamineError, fastexcel.FastExcelError, zipfile.BadZipFile, ValueError, OSError) as error:
         raise SourceError(f"{path.name}: is no workbook that can be read, or is damaged; export it again.") from error
     return [grid for grid in grids.values() if grid is not None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import os
 import struct
 import zipfile
 from contextlib import suppress
@@ -213,6 +214,22 @@ def ods(*rows: list[object], row: str = "") -> Callable[[Path], object]:
             archive.writestr("content.xml", f"<office:document-content {spaces}>{body}</office:document-content>")
 
     return make
+
+
+def spreadsheet_xml(*rows: list[object], head: str = "") -> Callable[[Path], object]:
+    """Write the XML of Excel 2003, as some invoicing clients do."""
+
+    def cell(value: object) -> str:
+        kind = "String" if isinstance(value, str) else "Number"
+        return f'<Cell><Data ss:Type="{kind}">{value}</Data></Cell>'
+
+    body = "".join(f"<Row>{''.join(map(cell, row))}</Row>" for row in rows)
+    space = (
+        'xmlns="urn:schemas-microsoft-com:office:spreadsheet" xmlns:ss="urn:schemas-microsoft-com:office:spreadsheet"'
+    )
+    sheet = f'<Worksheet ss:Name="五月"><Table>{body}</Table></Worksheet>'
+    whole = f'<?xml version="1.0"?>{head}<Workbook {space}>{sheet}</Workbook>'
+    return lambda path: path.write_text(whole, encoding="utf-8")
 
 
 def _half(path: Path) -> None:
@@ -869,6 +886,50 @@ TRAPS = [
         make=ods(HEAD, [25112000000123456789, *ROW1[1:]], [N2, "2025-05-04", 50, 3, 53]),
         rows=[{"digital_number": "2.51120000001235E+19", "cleaning": ["precision_lost"]}, *BOTH[1:]],
     ),
+    Trap(
+        name="excel 2003.xls",
+        make=spreadsheet_xml(
+            HEAD, ["25112000000123400000", *ROW1[1:]], [25112000000123400000, *ROW2[1:]], [N3, "x", 1, 1, 1]
+        ),
+        rows=[{"digital_number": "2.51120000001234E+19", "cleaning": ["precision_lost"]}] * 2,
+        aside=[(4, "开票日期")],
+    ),
+    Trap(
+        name="entities.xls",
+        make=spreadsheet_xml(
+            HEAD, ["&b;", *ROW1[1:]], ROW2, head='<!DOCTYPE x [<!ENTITY b SYSTEM "file:///etc/passwd">]>'
+        ),
+        rows=[{"digital_number": "&b;"}, {"digital_number": N2}],
+    ),
+    Trap(
+        name="floats as text.csv",
+        make=text(
+            ["发票代码", "发票号码", "开票日期", "价税合计"],
+            ["1100211130.0", "12345678.0", "2025-05-03", "1.0"],
+            ["", "25112000000123457536.0", "2025-05-03", "1.0"],
+        ),
+        rows=[
+            {"invoice_code": "1100211130", "invoice_number": "12345678", "cleaning": []},
+            {"invoice_number": "2.51120000001235E+19", "cleaning": ["precision_lost"]},
+        ],
+    ),
+    Trap(
+        name="monthly total with a date.csv",
+        make=text(HEAD, ROW1, ROW2, ["本月合计", "2025-05-31", "150", "9", "159"]),
+        rows=BOTH,
+        control=[True] * 3,
+    ),
+    Trap(
+        name="brackets.csv",
+        make=text(["发票号码（数电）", "开票日期", "金额（不含税）", "税额[元]", "金额(含税)"], ROW1, ROW2),
+        rows=BOTH,
+    ),
+    Trap(
+        name="both in one.xlsx",
+        make=sheets(企业台账=[HEAD, ROW1], 平台导出=[PLATFORM_HEAD, platform_row(N2, 50, 3), platform_row(N3, 50, 3)]),
+        rows=ONE,
+    ),
+    Trap(name="pipe.csv", make=os.mkfifo, error="pipe"),
     # Hostile files
     Trap(
         name="repeated.ods",
@@ -947,7 +1008,7 @@ def test_inspect_describes_every_trap_or_refuses_it_in_one_sentence(trap: Trap, 
         return
     found = inspect([path], headings=trap.headings)
     json.dumps(found)
-    assert [table["rows"] for table in found] == [len(trap.rows)]
+    assert len(trap.rows) in [table["rows"] for table in found]
 
 
 def test_there_are_some_sixty_traps() -> None:

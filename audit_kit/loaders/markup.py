@@ -1,0 +1,113 @@
+"""Tables that systems write as markup and call `.xls`: web pages, and the XML of Excel 2003."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+from lxml import etree, html
+
+from audit_kit.errors import SourceError
+from audit_kit.loaders.grids import MAX_COLUMNS, Grid, Numbers, numbered
+from audit_kit.loaders.texts import read_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_SPACE = "{urn:schemas-microsoft-com:office:spreadsheet}"
+_MAX_ROWS = 1 << 20
+
+
+def read_html(path: Path) -> list[Grid]:
+    """Return the largest table of a web page.
+
+    Raises:
+        SourceError: a page without a table.
+    """
+    text, encoding = read_whole(path)
+    parser = html.HTMLParser(encoding="utf-8", no_network=True)
+    try:
+        page = html.document_fromstring(text.encode(), parser=parser)
+    except (etree.ParserError, ValueError) as error:
+        raise SourceError(f"{path.name}: is a web page that cannot be read; export it as xlsx or csv.") from error
+    tables = [[_cells(row) for row in table.iter("tr")] for table in page.iter("table")]
+    rows: list[list[str | None]] = max(tables, key=len, default=[])
+    return [_grid(path, rows, sheet=None, encoding=encoding)]
+
+
+def _cells(row: html.HtmlElement) -> list[str | None]:
+    found: list[str | None] = []
+    for cell in row.iter("td", "th"):
+        span = cell.get("colspan", "1")
+        found += [cell.text_content().strip() or None]
+        found += [None] * (min(int(span), MAX_COLUMNS) - 1 if span.isdigit() else 0)
+    return found
+
+
+def read_spreadsheet_xml(path: Path) -> list[Grid]:
+    """Return the sheets of an Excel 2003 XML file; entities and network are off.
+
+    Raises:
+        SourceError: damaged XML, or cells far outside any table.
+    """
+    text, encoding = read_whole(path)
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        book = etree.fromstring(text.encode(), parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise SourceError(f"{path.name}: is damaged XML; open it in Excel and save it as xlsx.") from error
+    grids = []
+    for sheet in book.iter(f"{_SPACE}Worksheet"):
+        rows: list[list[str | None]] = []
+        numeric: set[tuple[int, int]] = set()
+        for row in sheet.iter(f"{_SPACE}Row"):
+            rows += [[]] * (min(_index(row, len(rows)), _MAX_ROWS) - len(rows))
+            rows.append(_values(row, len(rows), numeric))
+        if any(rows):
+            grids.append(_grid(path, rows, sheet=sheet.get(f"{_SPACE}Name"), encoding=encoding, numeric=numeric))
+    return grids
+
+
+def _index(element: etree._Element, following: int) -> int:
+    """Return the place of a row or cell, from 0: the next one, unless it says another."""
+    stated = element.get(f"{_SPACE}Index", "")
+    return max(int(stated) - 1, following) if stated.isdigit() else following
+
+
+def _values(row: etree._Element, at: int, numeric: set[tuple[int, int]]) -> list[str | None]:
+    values: list[str | None] = []
+    for cell in row.iter(f"{_SPACE}Cell"):
+        values += [None] * (min(_index(cell, len(values)), MAX_COLUMNS) - len(values))
+        data = cell.find(f"{_SPACE}Data")
+        text = None if data is None else "".join(data.itertext()).strip() or None
+        if data is not None and data.get(f"{_SPACE}Type") == "Number":
+            numeric.add((at, len(values)))
+        values.append(text)
+    return values
+
+
+def _grid(
+    path: Path,
+    rows: Sequence[Sequence[str | None]],
+    *,
+    sheet: str | None,
+    encoding: str,
+    numeric: set[tuple[int, int]] | None = None,
+) -> Grid:
+    width = max((len(row) for row in rows), default=0)
+    if not width or width > MAX_COLUMNS:
+        raise SourceError(f"{path.name}: holds no table that can be read; export it as xlsx or csv.")
+    cells = pl.DataFrame(
+        {str(at): [row[at] if at < len(row) else None for row in rows] for at in range(width)},
+        schema={str(at): pl.String for at in range(width)},
+    )
+
+    def numbers(candidates: Mapping[int, pl.Series]) -> Numbers:
+        stored = numeric or set()
+        return {
+            at: mask & pl.Series([(row, at) in stored for row in range(len(rows))]) for at, mask in candidates.items()
+        }
+
+    rows_ = numbered(cells.height)
+    return Grid(sheet=sheet, cells=cells, rows=rows_, encoding=encoding, numbers=numbers if numeric else None)
