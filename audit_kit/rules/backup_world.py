@@ -26,7 +26,7 @@ DATA_READ = 2
 WHOLE = 100.0
 SHORT_ID = 8
 PREFIX = 6
-BEIJING = "Asia/Shanghai"
+SNAPSHOT_TOOLS = ("restic", "borg")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,8 +53,8 @@ class State:
     """The runs of all repositories and what is proved of them.
 
     `runs`: table backups with `ord` (0-based in its repository by data_time, then backup_id), `short` (id as people
-    say it), `start`, `ready_at` (from when it could be restored), `gone`, `whole`, `chained`, `restorable`,
-    `verified_at`, `refuted_at`. `checks`: checks and restore tests together, ids in full.
+    say it), `start`, `ready_at` (from when it could be restored), `gone`, `whole`, `chained`, `restorable` and
+    `verified_at`. `checks`: checks and restore tests together, ids in full.
     """
 
     def __init__(self, world: BackupWorld) -> None:
@@ -94,19 +94,23 @@ class State:
 
 
 def _ordered(backups: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """Return the runs in the order that listings count by."""
-    status = pl.col("status").cast(pl.String)
-    start = pl.coalesce("started_at", "data_time")
+    """Return the runs in the order that listings count by; what a tool always does is filled in."""
+    restic, kind = pl.col("tool") == "restic", pl.col("kind").cast(pl.String).fill_null("unknown")
+    whole = pl.col("tool").is_in(SNAPSHOT_TOOLS) & (kind == "unknown")
     return (
-        backups.sort("repo_id", "data_time", "backup_id", nulls_last=True)
+        backups.with_columns(
+            repo_id=pl.coalesce("repo_id", "job", "tool"),
+            job=pl.coalesce("job", "repo_id"),
+            backup_id=pl.coalesce("backup_id", pl.col("data_time").dt.strftime("%Y-%m-%dT%H:%M:%S")),
+        )
+        .sort("repo_id", "data_time", "backup_id", nulls_last=True)
         .with_columns(
             ord=pl.int_range(pl.len(), dtype=pl.UInt32).over("repo_id"),
-            short=pl.when(pl.col("tool") == "restic")
-            .then(pl.col("backup_id").str.head(SHORT_ID))
-            .otherwise(pl.col("backup_id")),
-            start=start,
-            kind=pl.col("kind").cast(pl.String),
-            status=status,
+            short=pl.when(restic).then(pl.col("backup_id").str.head(SHORT_ID)).otherwise(pl.col("backup_id")),
+            start=pl.coalesce("started_at", "data_time"),
+            kind=pl.when(whole).then(pl.lit("snapshot")).otherwise(kind),
+            status=pl.col("status").cast(pl.String),
+            encrypted=pl.when(restic & pl.col("encrypted").is_null()).then(pl.lit(value=True)).otherwise("encrypted"),
             gone=(pl.col("deleted_at") <= now).fill_null(value=False),
         )
         .with_columns(ready_at=pl.when(pl.col("status") == "ok").then(pl.coalesce("finished_at", "start")))
@@ -155,31 +159,62 @@ def _among(runs: pl.DataFrame, ids: pl.DataFrame) -> pl.Series:
 
 
 def _verified(runs: pl.DataFrame, checks: pl.DataFrame) -> pl.DataFrame:
-    """Add `verified_at`, when a run was first shown to be good, null where that never was or a later check refuted it.
+    """Add `verified_at`: when a run was first shown to be good; null where it never was, or a later check found damage.
 
     A check covers runs with max(data_time, started_at) ≤ performed_at; one that reads a part of the data, or a restore
-    of fewer files than the run has, proves nothing of the whole. Also `refuted_at`: the last check that found damage.
+    of fewer files than the run has, proves nothing of the whole.
     """
-    made = runs.select("repo_id", "backup_id", "files", made=pl.max_horizontal("data_time", "started_at"))
-    pairs = made.join(checks.drop("source_row", strict=False), on="repo_id", suffix="_checked").filter(
-        pl.col("backup_id_checked").is_null() | (pl.col("backup_id_checked") == pl.col("backup_id")),
-        pl.col("made") <= pl.col("performed_at"),
+    good = (
+        (pl.col("result") == "ok")
+        & (pl.col("level") >= DATA_READ)
+        & (pl.col("scope_pct") >= WHOLE).fill_null(value=True)
     )
-    whole = (pl.col("scope_pct") >= WHOLE).fill_null(value=True) & (
-        (pl.col("files_restored") >= pl.col("files")).fill_null(value=True)
+    told = checks.filter(pl.col("performed_at").is_not_null()).select(
+        "repo_id",
+        "backup_id",
+        "files_restored",
+        at="performed_at",
+        good=good,
+        bad=pl.col("result") == "error",
+        single=pl.col("backup_id").is_not_null() | pl.col("files_restored").is_not_null(),
     )
-    good = (pl.col("result") == "ok") & (pl.col("level") >= DATA_READ) & whole
-    verdicts = pairs.group_by("repo_id", "backup_id").agg(
-        first_good=pl.col("performed_at").filter(good).min(),
-        last_good=pl.col("performed_at").filter(good).max(),
-        refuted_at=pl.col("performed_at").filter(pl.col("result") == "error").max(),
+    made = runs.select("repo_id", "backup_id", "files", "ord", made=pl.max_horizontal("data_time", "started_at"))
+    marks = pl.concat([_by_repository(made, told.filter(~pl.col("single"))), _one_by_one(made, told.filter("single"))])
+    verdicts = marks.group_by("repo_id", "ord").agg(
+        pl.col("first_good").min(), pl.col("last_good").max(), pl.col("last_bad").max()
     )
-    stands = pl.col("refuted_at").is_null() | (pl.col("last_good") > pl.col("refuted_at"))
+    stands = pl.col("last_bad").is_null() | (pl.col("last_good") > pl.col("last_bad"))
     return (
-        runs.join(verdicts, on=["repo_id", "backup_id"], how="left", maintain_order="left")
+        runs.join(verdicts, on=["repo_id", "ord"], how="left", maintain_order="left")
         .with_columns(verified_at=pl.when(stands).then("first_good"))
-        .drop("first_good", "last_good")
+        .drop("first_good", "last_good", "last_bad")
     )
+
+
+def _by_repository(made: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+    """Return `repo_id`, `ord`, `first_good`, `last_good`, `last_bad` by checks of whole repositories."""
+    last = told.group_by("repo_id").agg(
+        last_good=pl.col("at").filter(pl.col("good")).max(), last_bad=pl.col("at").filter(pl.col("bad")).max()
+    )
+    goods = told.filter("good").select("repo_id", first_good="at").sort("first_good")
+    ordered = made.filter(pl.col("made").is_not_null()).sort("made")
+    first = ordered.join_asof(
+        goods, left_on="made", right_on="first_good", by="repo_id", strategy="forward", check_sortedness=False
+    )
+    covered = (pl.when(pl.col(name) >= pl.col("made")).then(name).alias(name) for name in ("last_good", "last_bad"))
+    return first.join(last, on="repo_id").select("repo_id", "ord", "first_good", *covered)
+
+
+def _one_by_one(made: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+    """Return the same by checks of single backups, and by restores that say how many files came back."""
+    enough = (pl.col("files_restored") >= pl.col("files")).fill_null(value=True)
+    pairs = made.join(told, on="repo_id", suffix="_told").filter(
+        pl.col("backup_id_told").is_null() | (pl.col("backup_id_told") == pl.col("backup_id")),
+        pl.col("made") <= pl.col("at"),
+    )
+    good = pl.when(pl.col("good") & enough).then("at")
+    bad = pl.when("bad").then("at")
+    return pairs.select("repo_id", "ord", first_good=good, last_good=good, last_bad=bad)
 
 
 def empty_world(policy: BackupPolicy, taken_at: datetime, **frames: pl.DataFrame) -> BackupWorld:

@@ -328,8 +328,8 @@ def _same_path(rows: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
 def _differing(named: pl.DataFrame, spare: pl.DataFrame, level: pl.Series, made: pl.DataFrame) -> pl.DataFrame:
     """Return the archive's files under whose path a backup made after their last change holds another content.
 
-    By hash where both have one, else by size; a backup that is damaged itself is left aside. Without a time of the archive's file, it counts only where the
-    repository holds its content nowhere.
+    By hash where both have one, else by size; a backup that is damaged itself is left aside. Without a time of the
+    archive's file, it counts only where the repository holds its content nowhere.
     """
     pairs = _same_path(spare, named).join(made.filter("whole"), on="last_ord")
     other_hash = (pl.col("hash_held") != pl.col("sha256")) & (pl.col("hash_kind_held") == "sha256")

@@ -71,12 +71,14 @@ def plans(state: State) -> pl.DataFrame:
     """
     policy, schedule = state.world.policy, state.world.schedule
     own = schedule.filter(pl.col("cron").is_not_null()).with_columns(
-        pl.col("kind").cast(pl.String),
+        pl.col("kind").cast(pl.String).fill_null("unknown"),
         pl.col("tz").fill_null(policy.tz),
         pl.col("tol_early").fill_null(GRACE_MINUTES),
         pl.col("tol_late").fill_null(policy.tolerance_minutes),
         stated=pl.lit(value=True),
-        counts=pl.concat_list(pl.col("kind").cast(pl.String)),
+        counts=pl.when(pl.col("kind").is_null())
+        .then(pl.lit([*WHOLE_KINDS, *PART_KINDS]))
+        .otherwise(pl.concat_list(pl.col("kind").cast(pl.String))),
     )
     rows = []
     unplanned = regular(state.runs).filter(~pl.col("job").is_in(own["job"].implode()))
@@ -107,8 +109,8 @@ def _policy_cron(kind: str, starts: pl.Series, policy: BackupPolicy) -> str | No
         return policy.full
     if kind == "incr":
         return policy.incremental
-    if policy.full is None or policy.incremental is None:
-        return policy.incremental or policy.full
+    if not policy.full or not policy.incremental:
+        return policy.incremental or policy.full or None
     rhythm = starts.diff().dt.total_seconds().median()
     if not isinstance(rhythm, int | float):
         return policy.full

@@ -48,7 +48,8 @@ def not_encrypted(state: State, words: Words) -> Iterator[dict[str, Any]]:
 def never_verified(state: State, words: Words) -> Iterator[dict[str, Any]]:
     """BK11 and BK12: a repository that no check of the data covered in time, or only checks of its structure ever.
 
-    A restore test is no check of the repository: it has a finding of its own, BK14. Where the engagement has no checks at all, this is unknown.
+    A restore test is no check of the repository: it has a finding of its own, BK14. Where the engagement has no checks
+    at all, this is unknown.
     """
     policy, now = state.world.policy, state.world.taken_at
     oldest = now - timedelta(days=policy.verify_every_days)
