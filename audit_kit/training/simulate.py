@@ -64,13 +64,15 @@ LATER_DAYS = 7
 class World:
     """An engagement as frames, canonical as its files would be read, and the truth about it.
 
-    `later` is the platform's list at `later_taken_at`; `control` the totals stated in the export against its rows;
-    `true_stops` the stops that really happened: `starts_at`, `ends_at`, `channel`, `announced`.
+    `earlier`: the platform's lists by the time they were taken. `later`: its list at `later_taken_at`. `control`: the
+    totals stated in the export against its rows. `true_stops`: what really stopped: `starts_at`, `ends_at`, `channel`,
+    `announced`. `draft`: how it was made.
     """
 
     ledger: pl.DataFrame
     platform: pl.DataFrame
     later: pl.DataFrame
+    earlier: Mapping[datetime, pl.DataFrame]
     control: pl.DataFrame
     sync_log: pl.DataFrame
     accounts: pl.DataFrame
@@ -104,12 +106,14 @@ def world(
     open_outage_announced: bool = True,
     direction: str = "issued",
     backups: bool = True,
+    exports: int = 0,
     hostile: bool = False,
 ) -> World:
     """Make an engagement of `invoices` in a month; `causes` maps a cause to its share of them, {} = nothing is wrong.
 
     `days` shortens the period to the first days of the month. An outage of `open_outage_hours` is still going on when
-    the export is taken. `hostile` puts names into it that attack pages and workbooks.
+    the export is taken. `exports` earlier ones were taken on the evenings before. `hostile` puts names into it that
+    attack pages and workbooks.
 
     Raises:
         RequestError: an unknown cause or direction, a month that is none, or fewer than one invoice.
@@ -131,7 +135,7 @@ def world(
     if open_outage_hours > 0:
         draft.windows.append(_still_open(taken, open_outage_hours, announced=open_outage_announced))
     fates.allot(draft)
-    return _assemble(draft, owners, start=start, direction=direction, backups=backups)
+    return _assemble(draft, owners, start=start, direction=direction, backups=backups, exports=exports)
 
 
 def _period(month: str, days: int | None) -> tuple[int, int]:
@@ -168,7 +172,9 @@ def _still_open(taken: int, hours: float, *, announced: bool) -> outages.Window:
     )
 
 
-def _assemble(draft: fates.Draft, owners: list[Company], *, start: int, direction: str, backups: bool) -> World:
+def _assemble(
+    draft: fates.Draft, owners: list[Company], *, start: int, direction: str, backups: bool, exports: int
+) -> World:
     """Turn a draft into the tables an auditor gets, and the truth about them."""
     book = spoiling.ledger(draft)
     listed, cut = spoiling.platform(draft, draft.taken)
@@ -183,6 +189,12 @@ def _assemble(draft: fates.Draft, owners: list[Company], *, start: int, directio
         ledger=_direct(spoiling.canonical(book, "ledger", "ledger.xlsx"), direction),
         platform=_direct(_platform(listed, "platform.xlsx"), direction),
         later=_direct(_platform(later, "later.xlsx"), direction),
+        earlier={
+            stream.EPOCH + timedelta(seconds=at): _direct(
+                _platform(spoiling.platform(draft, at)[0], "earlier"), direction
+            )
+            for at in range(draft.taken - exports * stream.DAY, draft.taken, stream.DAY)
+        },
         control=_control(listed, cut),
         sync_log=records.sync_log(draft),
         accounts=records.accounts(draft, owners, start),

@@ -36,6 +36,9 @@ def write(world: World, folder: Path, *, file_format: str, visible_at: bool = Fa
     for name in ("ledger", "platform", "logs"):
         (folder / name).mkdir(parents=True)
     _write_platform(world, world.platform, folder / "platform" / f"export-{month}.{file_format}", visible_at=visible_at)
+    for at, rows in world.earlier.items():
+        (folder / "exports").mkdir(exist_ok=True)
+        _write_platform(world, rows, folder / "exports" / f"export-{at:%Y-%m-%d}.{file_format}", visible_at=False)
     _write_ledger(world.ledger, folder / "ledger" / f"ledger-{month}.{file_format}")
     for table in LOGS:
         _write_csv(_worded(getattr(world, table), table), folder / "logs" / f"{table}.csv")
@@ -248,9 +251,18 @@ def _settings(world: World, file_format: str, sync_log: str) -> str:
         direction=world.direction,
         account=export.account,
         month_end=f"{export.period_end:%Y-%m-%d}",
-        sources="\n".join(f'{table} = "{path}"' for table, path in sources.items()),
+        sources="\n".join([*(f'{table} = "{path}"' for table, path in sources.items()), *_exports(world, file_format)]),
         **{name: moment.isoformat() for name, moment in times.items() if moment},
     )
+
+
+def _exports(world: World, file_format: str) -> list[str]:
+    """Return the line of audit.toml that names the earlier exports, if there are any."""
+    entries = [
+        f'{{ path = "exports/export-{at:%Y-%m-%d}.{file_format}", taken_at = {at.isoformat()} }}'
+        for at in world.earlier
+    ]
+    return [f"exports = [{', '.join(entries)}]"] if entries else []
 
 
 def _quoted(value: str) -> str:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import filecmp
+import time
 import tomllib
+import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import openpyxl
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -402,3 +405,36 @@ def test_reconciling_through_the_real_loaders_finds_the_truth(tmp_path, kind):
         assert precision >= (0.99 if outcome == "matched_cleaned" else 0.999), (outcome, precision)
     unclear = pairs.filter(pl.col("outcome") == "ambiguous")
     assert (unclear["outcome_found"] == "ambiguous").all()
+
+
+def test_earlier_exports_list_less_and_are_named_with_their_times(tmp_path):
+    made = world(invoices=800, seed=4, exports=3)
+    counts = [len(rows) for rows in made.earlier.values()]
+    assert counts == sorted(counts)
+    assert counts[-1] < len(made.platform)
+    assert list(made.earlier) == [made.taken_at - timedelta(days=days) for days in (3, 2, 1)]
+    simulate(tmp_path / "e", invoices=800, seed=4, exports=3, format="csv")
+    engagement = open_engagement(tmp_path / "e")
+    read = engagement.table("exports").group_by("taken_at").len().sort("taken_at")
+    assert read.rows() == list(zip(made.earlier, counts, strict=True))
+    assert len(engagement.table("platform")) == len(made.platform)
+
+
+def test_hostile_names_stand_in_workbooks_as_text(tmp_path):
+    simulate(tmp_path / "e", invoices=400, hostile=True, backups=False)
+    for folder in ("ledger", "platform"):
+        sheets = openpyxl.load_workbook(next((tmp_path / "e" / folder).iterdir())).worksheets
+        cells = [cell for sheet in sheets for row in sheet.iter_rows() for cell in row]
+        assert any(str(cell.value).startswith("=HYPERLINK(") for cell in cells)
+        assert not [cell.coordinate for cell in cells if cell.hyperlink]
+        parts = zipfile.ZipFile(next((tmp_path / "e" / folder).iterdir()))
+        assert not [name for name in parts.namelist() if b"<f>" in parts.read(name)]
+
+
+@pytest.mark.slow
+def test_a_million_invoices_are_made_in_less_than_a_minute(tmp_path):
+    """CPU seconds, since other work may share the machine."""
+    started = time.process_time()
+    truth = simulate(tmp_path / "e", invoices=1_000_000, format="parquet")
+    assert time.process_time() - started < 60
+    assert truth["ledger_row"].max() >= 1_000_000
