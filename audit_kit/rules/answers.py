@@ -28,13 +28,33 @@ TOP = 3
 class Worked(Protocol):
     """An engagement worked up, as `analysis.Analysis` is."""
 
-    ledger: pl.DataFrame
-    platform: pl.DataFrame
-    matches: pl.DataFrame
-    observations: pl.DataFrame
-    stops: pl.DataFrame
-    findings: pl.DataFrame
-    taken_at: datetime
+    @property
+    def ledger(self) -> pl.DataFrame:
+        """Canonical ledger."""
+
+    @property
+    def platform(self) -> pl.DataFrame:
+        """Canonical platform export."""
+
+    @property
+    def matches(self) -> pl.DataFrame:
+        """See schema.Matches."""
+
+    @property
+    def observations(self) -> pl.DataFrame:
+        """See rules.delays."""
+
+    @property
+    def stops(self) -> pl.DataFrame:
+        """See rules.stops."""
+
+    @property
+    def findings(self) -> pl.DataFrame:
+        """See schema.Findings."""
+
+    @property
+    def taken_at(self) -> datetime:
+        """When the export was taken."""
 
 
 class _Words:
@@ -271,7 +291,7 @@ def _certain(words: _Words, work: Worked) -> list[str]:
     return [
         words(
             "certain",
-            **{"lost": f"{lost['expected']:,.0f}", "lower": f"{lost['lower']:,.0f}", "upper": f"{lost['upper']:,.0f}"},
+            lost=f"{lost['expected']:,.0f}", lower=f"{lost['lower']:,.0f}", upper=f"{lost['upper']:,.0f}",
         )
     ]
 

@@ -5,7 +5,6 @@ Minutes are operational: time from issue, less the time in which the platform to
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -146,7 +145,7 @@ def _channel_of_number() -> pl.Expr:
         .then(named)
         .when(key.is_not_null())
         .then(pl.lit(words["old"]))
-        .otherwise(  # noqa: PLR2004
+        .otherwise(
             pl.lit(words["unknown"])
         )
     )

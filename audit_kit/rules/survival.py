@@ -24,8 +24,9 @@ CONFIDENCE_Z = 1.959963984540054  # 95 %, two-sided
 TURNBULL_POINTS = 1500  # more endpoints than this are rounded to a grid of this many
 TURNBULL_ROUNDS = 5000
 MIXTURE_BINS = 200
-MIXTURE_ROUNDS = 400
-MIXTURE_STILL = 1e-5
+MIXTURE_ROUNDS = 200
+MIXTURE_STILL = 1e-3  # gain in log likelihood
+SMALLEST_SPREAD, LARGEST_SPREAD = 0.05, 5.0
 SHORTEST_MINUTES = 0.5
 LIMIT = 37.0  # beyond so many standard deviations a normal tail is nothing in double precision
 TINY = 1e-300
@@ -258,6 +259,18 @@ class Mixture(NamedTuple):
         tail: Floats = self.shares @ (1 - _normal(self.scaled(_log(minutes))))
         return self.lost + (1 - self.lost) * tail
 
+    def vector(self) -> Floats:
+        """Return the parameters on scales without bounds."""
+        odds = [math.log(self.lost / (1 - self.lost)), math.log(self.shares[0] / self.shares[1])]
+        return np.concatenate([odds, self.means, np.log(self.spreads)])
+
+    @classmethod
+    def of(cls, vector: Floats) -> Mixture:
+        """Return the mixture of such a vector, kept within what double precision can tell."""
+        lost, first = 1 / (1 + np.exp(-np.clip(vector[:2], -20, 20)))
+        spreads = np.exp(np.clip(vector[4:], math.log(SMALLEST_SPREAD), math.log(LARGEST_SPREAD)))
+        return cls(float(lost), np.array([first, 1 - first]), np.clip(vector[2:4], -5, 20), spreads)
+
     def scaled(self, logs: Floats) -> Floats:
         """Return log minutes on the scale of each part."""
         z: Floats = (logs[None, :] - self.means[:, None]) / self.spreads[:, None]
@@ -306,12 +319,18 @@ def mixture(observations: pl.DataFrame) -> Mixture:
     """
     spans = _spans(observations)
     fit = _first_guess(observations, spans)
+    likely = -math.inf
     for _ in range(MIXTURE_ROUNDS):
-        fresh = _improve(fit, spans)
-        moved = max(abs(fresh.lost - fit.lost) * 10, float(np.abs(fresh.means - fit.means).max()))
-        fit = fresh
-        if moved < MIXTURE_STILL:
+        once, before = _improve(fit, spans)
+        twice, _ = _improve(once, spans)
+        # Squared extrapolation (Varadhan and Roland 2008): single steps are small where the data say little.
+        step, bend = once.vector() - fit.vector(), twice.vector() - 2 * once.vector() + fit.vector()
+        length = min(-1.0, -float(np.linalg.norm(step) / max(float(np.linalg.norm(bend)), 1e-12)))
+        leap, reached = _improve(Mixture.of(fit.vector() - 2 * length * step + length**2 * bend), spans)
+        fit = leap if reached > before else twice
+        if abs(before - likely) < MIXTURE_STILL:
             break
+        likely = before
     return fit
 
 
@@ -357,8 +376,8 @@ def _first_guess(observations: pl.DataFrame, spans: _Spans) -> Mixture:
     )
 
 
-def _improve(fit: Mixture, spans: _Spans) -> Mixture:
-    """Return the fit after one round of expectation and maximisation."""
+def _improve(fit: Mixture, spans: _Spans) -> tuple[Mixture, float]:
+    """Return the fit after one round of expectation and maximisation, and the log likelihood before it."""
     exact = spans.low == spans.high
     a, b = fit.scaled(spans.low), fit.scaled(spans.high)
     bell_a, bell_b = _bell(a), _bell(b)
@@ -376,7 +395,8 @@ def _improve(fit: Mixture, spans: _Spans) -> Mixture:
     spreads = fit.spreads * np.sqrt(np.maximum(square - mean**2, 1e-4))
     means = fit.means + fit.spreads * mean
     lost = min(max(float(1 - mass.sum() / spans.weight.sum()), 1e-9), 1 - 1e-9)
-    return Mixture(lost, mass / mass.sum(), means, np.maximum(spreads, 0.05))
+    spreads = np.clip(spreads, SMALLEST_SPREAD, LARGEST_SPREAD)
+    return Mixture(lost, mass / mass.sum(), means, spreads), float((spans.weight * np.log(np.maximum(total, TINY))).sum())
 
 
 def log_likelihood(alive: Floats, missing: Floats, present: Floats) -> float:
