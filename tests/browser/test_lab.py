@@ -175,3 +175,18 @@ def test_the_menus_speak_chinese_and_no_news_pops_up(server, page):
     page.wait_for_selector(".lm-MenuBar-itemLabel", timeout=WAIT)
     page.wait_for_function("() => document.querySelector('.lm-MenuBar').innerText.includes('文件')", timeout=WAIT)
     assert page.locator(".jp-Notification-Toast, .Toastify__toast").count() == 0
+
+
+def test_a_trainee_answers_the_drill_in_its_panel(server, page):
+    _run_all(page, server, "04_training_drill")
+    panel = page.locator(".jp-OutputArea-output:has(.widget-slider)").last
+    panel.scroll_into_view_if_needed(timeout=WAIT)
+    panel.locator("select").first.select_option(index=2)
+    panel.get_by_text("加入", exact=True).click()
+    expect(panel.locator(".widget-html").filter(has_text="号码录错 · 70%")).to_be_visible(timeout=WAIT)
+    panel.get_by_text("评分", exact=True).click()
+    expect(panel.locator(".widget-html").filter(has_text=re.compile(r"得分 \d+\.\d / 100"))).to_be_visible(timeout=WAIT)
+    panel.locator("table.gt_table").first.wait_for(timeout=WAIT)
+    panel.locator(".vega-embed canvas, .vega-embed svg").first.wait_for(timeout=WAIT)
+    _picture(page, panel, "04_training_drill")
+    assert [text for text in page.complaints if not any(word in text for word in HARMLESS)] == []
