@@ -7,7 +7,7 @@ of typed files (parquet, json, databases) come in with their type and lose nothi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import time
+from datetime import datetime, time
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -163,7 +163,8 @@ def _text_times(text: pl.Series, *, from_1904: bool) -> tuple[pl.Series, pl.Seri
         table = pl.DataFrame({"text": others, "at": _other_times(others, from_1904=from_1904)})
         late = text.alias("text").to_frame().join(table, on="text", how="left", maintain_order="left")["at"]
         found = found.fill_null(late)
-    found = found.set(~found.dt.year().is_between(FIRST_YEAR, LAST_YEAR), None)
+    if not len(found) or not _plausible(found):
+        found = found.set(~found.dt.year().is_between(FIRST_YEAR, LAST_YEAR), None)
     written = text.is_not_null()
     empty = found.is_null() & written
     if empty.any():
@@ -174,6 +175,11 @@ def _text_times(text: pl.Series, *, from_1904: bool) -> tuple[pl.Series, pl.Seri
         ]
         written &= ~text.is_in(words_)
     return found, written
+
+
+def _plausible(found: pl.Series) -> bool:
+    ends = found.min(), found.max()
+    return all(isinstance(end, datetime) and FIRST_YEAR <= end.year <= LAST_YEAR for end in ends)
 
 
 def _to_beijing(found: pl.Series, zone: str) -> pl.Series:
@@ -381,8 +387,10 @@ def channels(values: pl.Series) -> pl.Series:
 
 def _named(values: pl.Series, table: Mapping[str, str]) -> pl.Series:
     text = stripped(as_text(values))
-    found = _replaced(text, table, pl.String())
-    return found.values.fill_null(text).alias(values.name)
+    forms = text.drop_nulls().unique()
+    folded = forms.to_frame("form").select(half_width(pl.col("form"))).to_series()
+    other = {form: table[fold] for form, fold in zip(forms, folded, strict=True) if table.get(fold, form) != form}
+    return text.replace(other) if other else text
 
 
 def texts(values: pl.Series) -> pl.Series:

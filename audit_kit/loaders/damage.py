@@ -27,6 +27,7 @@ FEW = 1000
 _LONG = r"^[0-9]{16,}$"
 _SHORT_FLOAT = r"^([0-9]{1,15})\.0$"
 _LONG_FLOAT = r"^[0-9]{16,}\.0+$"
+_EXPONENT = "[eE]"
 _SCIENTIFIC = r"(?i)^\s*[+]?[0-9](?:\.[0-9]+)?e\+?[0-9]{1,2}\s*$"
 
 
@@ -38,20 +39,22 @@ def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFra
         numbers = grid.numbers(
             {placement.ours[name]: _suspects(grid.cells[str(placement.ours[name])]) for name in names}
         )
-    flagged = pl.repeat(value=False, n=frame.height, dtype=pl.Boolean, eager=True)
+    flagged = _constant(frame.height)
     for name in names:
-        text = _without_point(frame[name])
-        frame = frame.with_columns(text)
-        lost = _lost(text, numbers.get(placement.ours[name]), data)
+        text = frame[name]
+        stored = numbers.get(placement.ours[name])
+        lost = _constant(len(text)) if stored is None else stored.gather(data["position"])
         if name in NUMBER_COLUMNS:
+            text, written = _written_as_number(text)
             # Cells that are known to be damaged say nothing about the honest ones beside them.
-            lost |= from_text(text.set(lost, None)) if name != "invoice_code" else False
-        if not lost.any():
-            continue
-        rounded = frame.select(pl.when(lost).then(scientific(pl.col(name))).otherwise(name).alias(name)).to_series()
-        frame = frame.with_columns(rounded)
-        if name in NUMBER_COLUMNS:
-            flagged |= lost
+            lost |= written if name == "invoice_code" else written | from_text(text.set(lost | written, None))
+        elif text.str.contains("+", literal=True).any():
+            lost |= text.str.contains(_SCIENTIFIC).fill_null(value=False)
+        rounded = text
+        if lost.any():
+            rounded = pl.select(pl.when(lost).then(scientific(pl.lit(text))).otherwise(pl.lit(text))).to_series()
+            flagged |= lost if name in NUMBER_COLUMNS else _constant(len(text))
+        frame = frame.with_columns(rounded.alias(name))
     if not flagged.any():
         return frame
     known = pl.col("cleaning") if "cleaning" in frame.columns else pl.lit([], pl.List(pl.String))
@@ -60,30 +63,30 @@ def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFra
     return frame.with_columns(cleaning=both)
 
 
-def _without_point(text: pl.Series) -> pl.Series:
-    """Return whole numbers that a program wrote as floats (`12345678.0`) without their point; longer ones are lost."""
-    if not text.str.ends_with(".0").any():
-        return text
-    return text.str.replace(_SHORT_FLOAT, "$1")
+def _constant(length: int) -> pl.Series:
+    return pl.repeat(value=False, n=length, dtype=pl.Boolean, eager=True)
+
+
+def _written_as_number(text: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return texts without the point of a float (`12345678.0`), and which were written as a number too long for one."""
+    lost = _constant(len(text))
+    odd = ((text.str.len_bytes() != DIGITAL) & text.str.contains(".", literal=True)).fill_null(value=False)
+    odd |= text.str.contains(_EXPONENT).fill_null(value=False)
+    if not odd.any():
+        return text, lost
+    lost = (text.str.contains(_SCIENTIFIC) | text.str.contains(_LONG_FLOAT)).fill_null(value=False)
+    return text.str.replace(_SHORT_FLOAT, "$1"), lost
 
 
 def _suspects(values: pl.Series) -> pl.Series:
     """Return the cells that may be numbers with more digits than a number keeps: all that a binary float can be."""
-    nothing = pl.repeat(value=False, n=len(values), dtype=pl.Boolean, eager=True)
+    nothing = _constant(len(values))
     long = (values.str.len_bytes() > EXACT_DIGITS).fill_null(value=False)
     if not long.any():
         return nothing
     number = values.set(~long, None).str.strip_suffix(".0").cast(pl.Int128, strict=False)
     near = number.cast(pl.Float64).cast(pl.Int128, strict=False)
     return (number == near).fill_null(value=False)
-
-
-def _lost(text: pl.Series, numeric: pl.Series | None, data: pl.DataFrame) -> pl.Series:
-    """Return the cells stored as numbers with more digits than a number keeps, and texts in scientific form."""
-    lost = (text.str.contains(_SCIENTIFIC) | text.str.contains(_LONG_FLOAT)).fill_null(value=False)
-    if numeric is not None:
-        lost |= numeric.gather(data["position"])
-    return lost
 
 
 def scientific(text: pl.Expr) -> pl.Expr:
@@ -105,16 +108,16 @@ def from_text(text: pl.Series) -> pl.Series:
     """
     whole = (text.str.len_bytes() == DIGITAL).fill_null(value=False)
     count = int(whole.sum())
-    nothing = pl.repeat(value=False, n=len(text), dtype=pl.Boolean, eager=True)
+    nothing = _constant(len(text))
     if not count:
         return nothing
-    rounded = whole & (text.str.slice(15, 5) == "00000").fill_null(value=False)
+    # The last 11 digits decide: 10^11 is a multiple of both.
+    tail = text.set(~whole, None).str.slice(9).cast(pl.Int64, strict=False)
+    rounded = (tail % 100_000 == 0).fill_null(value=False)
     if count < FEW:  # the first of a made-up sequence ends in zeros too
         rounded &= text.str.slice(5, 10) != "0000000000"
     found = rounded if _unlikely(int(rounded.sum()), count / 10**5, RARE) else nothing
-    even = whole & (text.str.slice(19, 1).is_in(["0", "2", "4", "6", "8"])).fill_null(value=False)
-    number = pl.when(pl.lit(even)).then(pl.lit(text)).cast(pl.Int128, strict=False)
-    spaced = pl.select((number % pl.lit(SPACING, pl.Int128) == 0).fill_null(value=False)).to_series()
+    spaced = (tail % SPACING == 0).fill_null(value=False)
     seen = int(spaced.sum())
     if seen > 1 and _unlikely(seen, count / SPACING, CHANCE):
         return found | spaced

@@ -80,7 +80,7 @@ def _values(row: etree._Element, at: int, numeric: set[tuple[int, int]]) -> list
     for cell in row.iter(f"{_SPACE}Cell"):
         values += [None] * (min(_index(cell, len(values)), MAX_COLUMNS) - len(values))
         data = cell.find(f"{_SPACE}Data")
-        text = None if data is None else "".join(data.itertext()).strip() or None
+        text = None if data is None else "".join(map(str, data.itertext())).strip() or None
         if data is not None and data.get(f"{_SPACE}Type") == "Number":
             numeric.add((at, len(values)))
         values.append(text)

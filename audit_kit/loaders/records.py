@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 IDENTIFIERS = (*NUMBER_COLUMNS, "seller_tax_id", "buyer_tax_id")
 ORIGINAL = "（原文）"
+MANY_ROWS = 50_000  # from here on the columns are read side by side
 _LONGEST_VALUE = 200
+_TIDY_NUMBER = r"^[0-9]{20}$"
 _NO_TAX = r"^\s*(?:\*+|免税|不征税)\s*$"
 
 
@@ -44,6 +47,17 @@ class _Fault:
     mask: pl.Series
     reason: str
     values: pl.Series | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    """One column read: its values, what could not be read, words that no vocabulary knows, days without a time."""
+
+    theirs: str
+    values: pl.Series
+    faults: list[_Fault] = field(default_factory=list)
+    unknown: pl.Series | None = None
+    date_only: pl.Series | None = None
 
 
 def build(
@@ -69,33 +83,42 @@ def _typed(
 ) -> tuple[dict[str, pl.Series], list[_Fault], dict[str, pl.Series]]:
     """Return our columns, the faults found on the way, and source words that no vocabulary knows."""
     dtypes = schema.dtypes(placement.table)
-    made: dict[str, pl.Series] = {}
-    faults: list[_Fault] = []
-    extra: dict[str, pl.Series] = {}
-    for name, position in placement.ours.items():
-        values = data[str(position)].alias(name)
-        theirs = names[position] or name
-        dtype = dtypes[name]
-        if isinstance(dtype, pl.Datetime):
-            read = read_cells.times(values, zone=zone, from_1904=grid.serials_from_1904)
-            if name == "issued_at" and read.date_only is not None:
-                made.setdefault("date_only", read.date_only.alias("date_only"))
-        elif isinstance(dtype, pl.Decimal):
-            read = read_cells.money(_without_exempt(values) if name == "tax" else values)
-        elif isinstance(dtype, pl.Enum | pl.Boolean):
-            read, unknown = _worded(values, dtype)
-            made[name] = read.values.alias(name)
-            if unknown is not None:
-                extra[f"{theirs}{ORIGINAL}"] = unknown
-            continue
-        elif dtype.is_numeric():
-            read = read_cells.figures(values, dtype)
-        else:
-            made[name] = _text(name, values, dtype).alias(name)
-            continue
-        made[name] = read.values.alias(name)
-        faults += _unreadable(read, theirs, values, money=isinstance(dtype, pl.Decimal))
-    return made, faults, extra
+
+    def column(name: str) -> _Column:
+        at = placement.ours[name]
+        clock = zone, grid.serials_from_1904
+        return _column(data[str(at)].alias(name), dtypes[name], names[at] or name, clock)
+
+    if data.height < MANY_ROWS:
+        columns = list(map(column, placement.ours))
+    else:
+        with ThreadPoolExecutor() as others:
+            columns = list(others.map(column, placement.ours))
+    made = {column.values.name: column.values for column in columns}
+    for column_ in columns:
+        if column_.date_only is not None and column_.values.name == "issued_at":
+            made.setdefault("date_only", column_.date_only.alias("date_only"))
+    extra = {column.theirs + ORIGINAL: column.unknown for column in columns if column.unknown is not None}
+    return made, [fault for column in columns for fault in column.faults], extra
+
+
+def _column(values: pl.Series, dtype: pl.DataType, theirs: str, clock: tuple[str | None, bool]) -> _Column:
+    """Read one column by its type; `clock` is the zone of its times, and whether serial days count from 1904."""
+    name = values.name
+    if isinstance(dtype, pl.Enum | pl.Boolean):
+        read, unknown = _worded(values, dtype)
+        return _Column(theirs=theirs, values=read.values.alias(name), unknown=unknown)
+    if isinstance(dtype, pl.Datetime):
+        zone, from_1904 = clock
+        read = read_cells.times(values, zone=zone, from_1904=from_1904)
+    elif isinstance(dtype, pl.Decimal):
+        read = read_cells.money(_without_exempt(values) if name == "tax" else values)
+    elif dtype.is_numeric():
+        read = read_cells.figures(values, dtype)
+    else:
+        return _Column(theirs=theirs, values=_text(name, values, dtype).alias(name))
+    faults = _unreadable(read, theirs, values, money=isinstance(dtype, pl.Decimal))
+    return _Column(theirs=theirs, values=read.values.alias(name), faults=faults, date_only=read.date_only)
 
 
 def _without_exempt(values: pl.Series) -> pl.Series:
@@ -190,7 +213,25 @@ def _derived(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.Dat
         frame = frame.with_columns(red_of=pl.coalesce("red_of", parsed) if "red_of" in frame.columns else parsed)
     if "channel" not in frame.columns:
         frame = frame.with_columns(channel=_channel_hint(frame))
-    return identity.with_key(frame).drop("invoice_key")
+    return _cleaned(frame)
+
+
+def _cleaned(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add what identity finds to clean in the numbers; a tidy 20-digit number needs no look."""
+    number = frame["digital_number"] if "digital_number" in frame.columns else frame.get_column("invoice_number")
+    tidy = number.str.contains(_TIDY_NUMBER).fill_null(value=False)
+    known = frame["cleaning"] if "cleaning" in frame.columns else None
+    if known is not None:
+        tidy &= (known.list.len() == 0).fill_null(value=True)
+    nothing = pl.lit([], pl.List(pl.String))
+    if tidy.all():
+        return frame.with_columns(cleaning=nothing)
+    rest = frame.filter(~tidy).select(name for name in (*NUMBER_COLUMNS, "cleaning") if name in frame.columns)
+    places = tidy.not_().arg_true()
+    found = pl.DataFrame({"at": places, "cleaning": identity.with_key(rest)["cleaning"]})
+    at = frame.select("source_row").with_row_index("at").select("at")
+    cleaning = at.join(found, on="at", how="left", maintain_order="left")["cleaning"]
+    return frame.with_columns(cleaning).with_columns(pl.col("cleaning").fill_null(nothing))
 
 
 def _channel_hint(frame: pl.DataFrame) -> pl.Expr:

@@ -25,7 +25,8 @@ _TOTAL = (
     r"(?i)^[\s(（【\[]*"
     r"(?:[合小总共累]\s*计|总\s*和|本[页月年期季][合累小总]?计|份\s*数|sub\s*total|total)"
 )
-_LABELS = tuple("合小总共累本份")  # how a total begins
+_SHORTEST_DATE = 5  # characters: a serial day
+_FIRST_IDEOGRAPH = "一"  # in the order of code points, all that may begin the label of a total comes behind it
 _SECTION = re.compile(r"小\s*计|本[页月]|sub\s*total", re.IGNORECASE)
 _COUNT = re.compile(r"份\s*数\D{0,3}([0-9,]+)")
 _STATED = {
@@ -93,19 +94,22 @@ def _odd(cells: pl.DataFrame, header: Header | None, placement: Placement, ancho
         cell = pl.col(str(column))
         empty = cell.is_null()
         if cells.schema[str(column)] == pl.String:
-            empty = empty | (cell.str.strip_chars() == "") | cell.is_in(["--"])
+            empty = empty | (cell.str.len_bytes() < _SHORTEST_DATE)
             if header is not None and (name := header.names[column]) is not None:
                 empty = empty | (cell == name)
         tests.append(empty)
-    return cells.select(pl.all_horizontal(tests) | _labelled(cells, placement)).to_series()
+    return cells.select(pl.all_horizontal(tests)).to_series() | _labelled(cells, placement)
 
 
-def _labelled(cells: pl.DataFrame, placement: Placement) -> pl.Expr:
+def _labelled(cells: pl.DataFrame, placement: Placement) -> pl.Series:
     """Return the rows whose first cell or number may be the label of a total, such as 本月合计 beside a date."""
     columns = {"0", *(str(placement.ours[name]) for name in NUMBER_COLUMNS if name in placement.ours)}
     texts = [name for name in cells.columns if name in columns and cells.schema[name] == pl.String]
-    labels = [pl.col(name).str.slice(0, 1).is_in(_LABELS).fill_null(value=False) for name in texts]
-    return pl.any_horizontal(labels) if labels else pl.lit(value=False)
+    found = pl.repeat(value=False, n=cells.height, dtype=pl.Boolean, eager=True)
+    for name in texts:
+        if (cells[name] >= _FIRST_IDEOGRAPH).any():
+            found |= cells[name].str.contains(_TOTAL).fill_null(value=False)
+    return found
 
 
 def _numbered(cells: pl.DataFrame, placement: Placement) -> pl.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,10 +97,12 @@ def read_grids(
     sheets = _place_all(grids, table, headings, file=file)
     main, checks = _roles(sheets)
     source = _relative(path, root) if path is not None else file
-    readings = [_read_sheet(sheet, source=source, tz=tz) for sheet in main]
-    whole = merge([*readings, *_unread(grids, [*main, *checks], table=main[0].placement.table)])
-    whole = _with_checks(whole, [_read_sheet(sheet, source=source, tz=tz) for sheet in checks])
-    digest, size = _fingerprint(path) if path is not None else (None, None)
+    with ThreadPoolExecutor(max_workers=1) as other:  # the file is hashed while its rows are read
+        fingerprint = other.submit(_fingerprint, path)
+        readings = [_read_sheet(sheet, source=source, tz=tz) for sheet in main]
+        whole = merge([*readings, *_unread(grids, [*main, *checks], table=main[0].placement.table)])
+        whole = _with_checks(whole, [_read_sheet(sheet, source=source, tz=tz) for sheet in checks])
+        digest, size = fingerprint.result()
     files = whole.files.with_columns(
         sha256=pl.lit(digest, pl.String), size=pl.lit(size, pl.UInt64), source_file=pl.lit(source)
     )
@@ -288,7 +291,9 @@ def _relative(path: Path, root: Path | None) -> str:
         return path.name
 
 
-def _fingerprint(path: Path) -> tuple[str, int]:
+def _fingerprint(path: Path | None) -> tuple[str | None, int | None]:
+    if path is None:
+        return None, None
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,13 @@ import polars as pl
 
 from audit_kit.errors import SourceError
 from audit_kit.loaders.grids import MAX_COLUMNS, Grid, numbered
+from audit_kit.loaders.tally import tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HEAD = 1 << 20
+LARGE = 32 << 20  # bytes from which counts over the whole file stand for the count of every line
 BLOCK = 8 << 20
 MAX_WHOLE = 200 << 20  # bytes of a json, html or XML file, which are read into memory as a whole
 SEPARATORS = (",", "\t", ";", "|")
@@ -141,13 +144,7 @@ def _read_utf8(source: Path, path: Path, encoding: str, *, damaged: bool = False
     width = max(_fields(line, separator) for line in lines)
     if width > MAX_COLUMNS:
         raise SourceError(f"{path.name}: has {width} columns; more than {MAX_COLUMNS} make no table of invoices.")
-    counted = _counted(source, separator)
-    odd = bool((counted["quotes"] % 2 == 1).any())
-    cells = None if odd else _read_cells(source, separator, width)
-    if cells is None or cells.height != counted.height:
-        cells, fields = _read_leniently(source, separator, width)
-    else:
-        fields = counted["fields"]
+    cells, fields = _read_large(source, lines, separator, width) or _read_exactly(source, separator, width)
     return Grid(
         sheet=None,
         cells=cells.drop(OVERFLOW),
@@ -159,6 +156,38 @@ def _read_utf8(source: Path, path: Path, encoding: str, *, damaged: bool = False
         if damaged
         else None,
     )
+
+
+def _read_large(source: Path, head: list[str], separator: str, width: int) -> tuple[pl.DataFrame, pl.Series] | None:
+    """Read a large file whose lines are as regular as its counts say; none where they are not, or it is small."""
+    if source.stat().st_size < LARGE:
+        return None
+    with ThreadPoolExecutor(max_workers=1) as other:
+        counting = other.submit(tally, source, separator)
+        cells = _read_cells(source, separator, width)
+        total = counting.result()
+    if cells is None or not total.closed or total.lines != cells.height or cells[OVERFLOW].null_count() != cells.height:
+        return None
+    counts = [_fields(line, separator) for line in head]
+    usual = max(counts, key=counts.count)
+    rest = total.lines - len(counts)
+    lacking = rest * (usual - 1) - (total.separators - sum(counts) + len(counts))
+    if lacking:
+        blank = cells.slice(len(counts)).filter(pl.all_horizontal(pl.all().is_null())).height
+        if lacking != blank * (usual - 1):
+            return None
+    first = pl.Series("fields", counts, dtype=pl.UInt32)
+    return cells, first.append(pl.repeat(usual, rest, dtype=pl.UInt32, eager=True))
+
+
+def _read_exactly(source: Path, separator: str, width: int) -> tuple[pl.DataFrame, pl.Series]:
+    """Read a file after counting the fields of every line."""
+    counted = _counted(source, separator)
+    odd = bool((counted["quotes"] % 2 == 1).any())
+    cells = None if odd else _read_cells(source, separator, width)
+    if cells is None or cells.height != counted.height:
+        return _read_leniently(source, separator, width)
+    return cells, counted["fields"]
 
 
 def _counted(source: Path, separator: str) -> pl.DataFrame:

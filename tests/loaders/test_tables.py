@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from audit_kit import resources, schema
 from audit_kit.errors import RequestError, SourceError
-from audit_kit.loaders import cells, headers, workbooks
+from audit_kit.loaders import cells, headers, texts, workbooks
 from audit_kit.loaders.redlinks import red_of
 from audit_kit.loaders.tables import inspect, read, recognise
 from audit_kit.rules.matching import reconcile
@@ -257,6 +257,37 @@ def test_the_fast_and_the_slow_way_read_the_same(
         if isinstance(number, float):
             assert re.fullmatch(r"\d\.\d{14}E\+19", got)
             assert "precision_lost" in cleaning
+
+
+@QUICK
+@given(
+    records=st.lists(RECORD, min_size=1, max_size=30),
+    spoiled=st.sampled_from(["nothing", "short", "long", "blank"]),
+    place=st.integers(0, 29),
+)
+def test_large_texts_are_read_like_small_ones(
+    records: list[tuple[str, ...]], spoiled: str, place: int, tmp_path: Path
+) -> None:
+    head = ["数电发票号码", "开票日期", "价税合计", "备注"]
+    lines = []
+    for record in [head, *records]:
+        text = io.StringIO()
+        csv.writer(text, quoting=csv.QUOTE_ALL if place % 2 else csv.QUOTE_MINIMAL).writerow(record)
+        lines.append(text.getvalue())
+    at = 1 + place % len(records)
+    lines[at] = {"nothing": lines[at], "short": "1,2\n", "long": "1,2,3,4,5\n", "blank": "\n"}[spoiled]
+    path = tmp_path / "ledger.csv"
+    path.write_text("".join(lines), encoding="utf-8", newline="")
+    readings = []
+    usual = texts.LARGE
+    try:
+        for large in (0, usual):
+            texts.LARGE = large
+            readings.append(read(path, table="ledger"))
+    finally:
+        texts.LARGE = usual
+    assert readings[0].rows.equals(readings[1].rows)
+    assert readings[0].set_aside.equals(readings[1].set_aside)
 
 
 def test_every_word_of_every_vocabulary_is_understood() -> None:
