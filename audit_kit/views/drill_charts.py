@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from audit_kit.views.parts import Chart
 
 MATCHED = "matched"
+_BOLD = re.compile(r"\*\*(.+?)\*\*")
 
 
 def words(lang: str) -> dict[str, str]:
@@ -108,6 +110,8 @@ def shown(score: Score, *, lang: str = "zh") -> pl.DataFrame:
 
 
 def told(score: Score) -> str:
-    """Return the debrief without its table, as harmless HTML: one paragraph a line."""
-    lines = [line.strip("# ").replace("**", "") for line in score.debrief.splitlines()]
-    return "".join(f"<p>{escape(line)}</p>" for line in lines if line and not line.startswith("|"))
+    """Return the debrief without its table, as harmless HTML: one short paragraph a line, headings and names bold."""
+    lines = [line for line in score.debrief.splitlines() if line and not line.startswith("|")]
+    marked = [f"**{line.lstrip('# ')}**" if line.startswith("#") else line for line in lines]
+    bold = [_BOLD.sub(r"<b>\1</b>", escape(line)) for line in marked]
+    return "".join(f'<p style="margin:4px 0">{line}</p>' for line in bold)
