@@ -170,26 +170,27 @@ def month(analysis: Analysis, wanted: str) -> Analysis:
     """
     start, end = _bounds(wanted)
     issued, outcome = pl.col("issued_at"), pl.col("outcome").cast(pl.String)
-    ledger = analysis.ledger.with_row_index("ledger_row")
+    dates = analysis.ledger.select("issued_at").with_row_index("ledger_row")
     status = analysis.matches.select("ledger_row", outcome).drop_nulls("ledger_row")
     within = issued.is_between(start, end, closed="left") | issued.is_null()
-    of_month = ledger.join(status, on="ledger_row", how="left", maintain_order="left").filter(
+    kept = dates.join(status, on="ledger_row", how="left", maintain_order="left").filter(
         within | ((issued < start) & (outcome == "missing"))
-    )
-    kept = of_month["ledger_row"]
-    unbooked = analysis.platform.with_row_index("platform_row").filter(within)["platform_row"]
+    )["ledger_row"]
+    unbooked = analysis.platform.select("issued_at").with_row_index("platform_row").filter(within)["platform_row"]
     booked = pl.col("ledger_row").is_in(kept.implode())
     matches = analysis.matches.filter(
         booked | (pl.col("ledger_row").is_null() & pl.col("platform_row").is_in(unbooked.implode()))
     )
     listed = pl.concat([matches["platform_row"], matches["candidates"].explode()]).drop_nulls().unique().sort()
+    if matches.height == analysis.matches.height and len(listed) == analysis.platform.height:
+        return analysis
     move = _Moves(kept, listed)
     without_row = pl.col("ledger_row").is_null() & (
         pl.col("platform_row").is_null() | pl.col("platform_row").is_in(listed.implode())
     )
     return replace(
         analysis,
-        ledger=of_month.drop("ledger_row", "outcome"),
+        ledger=analysis.ledger[kept],
         platform=analysis.platform[listed],
         matches=move.rows(matches).with_columns(
             candidates=pl.col("candidates").list.eval(pl.element().replace_strict(listed, move.listed))
