@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from audit_kit.rules.survival import log_likelihood, mixture, survival
+from audit_kit.rules.survival import LARGEST_SPREAD, log_likelihood, mixture, survival
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +23,7 @@ PLATEAU_STEP = 1.5  # ages are compared over spans that grow by this factor when
 STEP_COST = 1.5  # log likelihood that an isotonic step is worth by chance
 CLIFF = 6.0  # log likelihood beyond that at which presence has a cliff
 GRID = 400
+SCARCE, SCARCE_SPREAD = 300, 1.2  # with fewer missing, presence alone cannot tell how widely delays spread
 POOLED = "*"
 
 LATENESS: dict[str, pl.DataType] = {
@@ -121,7 +122,7 @@ def _by_presence(part: pl.DataFrame, minutes: Floats, alive: Floats) -> tuple[Fl
     )
     ages, missing, present = (counts[name].to_numpy() for name in ("minutes", "missing", "present"))
     steps = alive[np.maximum(np.searchsorted(minutes, ages, side="right") - 1, 0)]
-    fit = mixture(part)
+    fit = mixture(part, widest=LARGEST_SPREAD if missing.sum() >= SCARCE else SCARCE_SPREAD)
     gained = log_likelihood(steps, missing, present) - log_likelihood(fit.alive(ages), missing, present)
     if gained < len(np.unique(steps)) * STEP_COST + CLIFF:
         grid = np.unique(np.round(np.geomspace(1, max(2.0, float(ages.max())), GRID)))

@@ -271,6 +271,10 @@ class Mixture(NamedTuple):
         spreads = np.exp(np.clip(vector[4:], math.log(SMALLEST_SPREAD), math.log(LARGEST_SPREAD)))
         return cls(float(lost), np.array([first, 1 - first]), np.clip(vector[2:4], -5, 20), spreads)
 
+    def within(self, widest: float) -> Mixture:
+        """Return the mixture with no part wider than that."""
+        return self._replace(spreads=np.minimum(self.spreads, widest))
+
     def scaled(self, logs: Floats) -> Floats:
         """Return log minutes on the scale of each part."""
         z: Floats = (logs[None, :] - self.means[:, None]) / self.spreads[:, None]
@@ -311,11 +315,11 @@ def _bell(z: Floats) -> Floats:
     return height
 
 
-def mixture(observations: pl.DataFrame) -> Mixture:
+def mixture(observations: pl.DataFrame, *, widest: float = LARGEST_SPREAD) -> Mixture:
     """Fit two lognormal delays and a lost share by expectation–maximisation (columns as in `survival`).
 
     It sees beyond the last age, which the product limit cannot, and it is smooth where presence at one age is all that
-    is known.
+    is known. `widest` bounds the log spread of a part, so that few data do not stretch it.
     """
     spans = _spans(observations)
     fit = _first_guess(observations, spans)
@@ -327,7 +331,7 @@ def mixture(observations: pl.DataFrame) -> Mixture:
         step, bend = once.vector() - fit.vector(), twice.vector() - 2 * once.vector() + fit.vector()
         length = min(-1.0, -float(np.linalg.norm(step) / max(float(np.linalg.norm(bend)), 1e-12)))
         leap, reached = _improve(Mixture.of(fit.vector() - 2 * length * step + length**2 * bend), spans)
-        fit = leap if reached > before else twice
+        fit = (leap if reached > before else twice).within(widest)
         if abs(before - likely) < MIXTURE_STILL:
             break
         likely = before
