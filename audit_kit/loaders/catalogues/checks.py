@@ -110,7 +110,7 @@ def understood(command: str | None) -> Command:
         after = names[names.index(entry["tool"]) + 1 :]
         if all(_given(wanted, after) for wanted in entry["with"]):
             return Command(
-                tool=resources.load("checks")["tools"].get(entry["tool"], "other"),
+                tool=entry.get("outcomes") or resources.load("checks")["tools"].get(entry["tool"], "other"),
                 level=entry["level"],
                 compared_by=entry.get("compared_by"),
                 silent=entry.get("silent", False),
@@ -162,7 +162,7 @@ def _by_code(command: Command, text: str | None, exit_code: int | None) -> str:
         return "unknown"
     if exit_code:
         return "error"
-    speaks = command.tool == "pgbackrest" or (text is not None and not text.strip() and not command.silent)
+    speaks = command.tool.startswith("pgbackrest") or (text is not None and not text.strip() and not command.silent)
     return "unknown" if speaks else "ok"
 
 
