@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 BEIJING = timedelta(hours=8)
 FAILED = "failed"
 HISTORY = "history.parquet"
+LARGE = 1_000_000  # rows of both sides; from here on one notebook at a time, for each holds them in memory
 INDEX = "index.html"
 STEPS = ("reading", "matching", "delays", "backups", "diagnosis")
 TRAINING = "04_"
@@ -65,6 +67,7 @@ class _Material:
     """What the pages need of the analysis, so that its frames are let go before the notebooks run."""
 
     month: str
+    rows: int
     manifest: dict[str, Any]
     findings: pl.DataFrame
     sheets: list[workbook.Sheet]
@@ -118,7 +121,11 @@ def run_report(
         with _staging(request.out) as stage:
             material = _worked_up(request, opened, stage, progress)
             del opened  # its frames are in the cache now, for the notebooks to read
-            _run_notebooks(request, material, notebooks, stage, progress)
+            book = stage / "findings.xlsx"
+            with ThreadPoolExecutor(1) as beside:  # the workbook is written while the notebooks run elsewhere
+                written = beside.submit(workbook.write_workbook, book, material.sheets, lang=lang)
+                _run_notebooks(request, material, notebooks, stage, progress)
+                written.result()
             _publish(request, material, stage)
             folder = _move_in(stage / "report", request.out / material.month)
             material.remembered.write_parquet(stage / HISTORY)
@@ -189,6 +196,7 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
     detailed = workbook.detailed(found, page.safe(of_month.ledger), direction=engagement.direction)
     return _Material(
         month=month,
+        rows=whole.ledger.height + whole.platform.height,
         manifest=manifest.build(page, found, started_at=request.started_at),
         findings=found,
         sheets=workbook.report_sheets(
@@ -213,6 +221,7 @@ def _run_notebooks(
     }
     folder = stage / "notebooks"
     folder.mkdir()
+    jobs = request.jobs if material.rows < LARGE else 1
     progress.doing(", ".join(path.stem for path in notebooks))
     try:
         execution.run_all(
@@ -220,7 +229,7 @@ def _run_notebooks(
             values,
             lang=request.lang,
             folder=folder,
-            jobs=request.jobs,
+            jobs=jobs,
             done=lambda path: progress.step(path.stem),
         )
     except execution.NotebookFailed as failure:
@@ -255,7 +264,7 @@ def _publish(request: _Request, material: _Material, stage: Path) -> None:
         page = publish.notebook_page(notebook, file=f"{stem}.html", lang=lang, head=head, tabs=tabs)
         (folder / f"{stem}.html").write_text(page, encoding="utf-8")
     material.findings.write_parquet(folder / manifest.FINDINGS)
-    workbook.write_workbook(folder / "findings.xlsx", material.sheets, lang=lang)
+    (stage / "findings.xlsx").rename(folder / "findings.xlsx")
     about = manifest.finished(about, at=_now())
     (folder / INDEX).write_text(front.front_page(about, tabs, lang=lang, pdf=request.pdf), encoding="utf-8")
     if request.pdf:
