@@ -6,14 +6,12 @@ it and was good). The worst moment lies just before a next backup is ready, or n
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from audit_kit.rules.backup_world import State
 
 SERIES = ("listed", "restorable", "verified")
@@ -49,9 +47,9 @@ def points(state: State) -> pl.DataFrame:
     now = state.world.taken_at
     frames = [pl.DataFrame(schema=POINTS)]
     first = steps(state, "listed")["ready_at"].min()
-    if first is None or first > now:
+    if not isinstance(first, datetime) or first > now:
         return frames[0]
-    opening = first.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)  # type: ignore[union-attr]
+    opening = first.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     hours = pl.DataFrame({"at": pl.datetime_range(opening, now, "1h", time_unit="us", eager=True)})
     for series in SERIES:
         known = hours.join_asof(steps(state, series), left_on="at", right_on="ready_at", strategy="backward")

@@ -168,7 +168,8 @@ def slots(state: State, planned: pl.DataFrame) -> pl.DataFrame:
     for plan in planned.to_dicts():
         of_job = started.filter(pl.col("job") == plan["job"])
         runs = of_job.filter(pl.col("kind").is_in(plan["counts"]))
-        frames.append(_slots_of(plan, runs, of_job["start"].min(), state.world.taken_at))
+        first = of_job["start"].min()
+        frames.append(_slots_of(plan, runs, first if isinstance(first, datetime) else None, state.world.taken_at))
     return (
         pl.concat(frames).unique(["job", "kind", "due"], keep="first", maintain_order=True).sort("job", "kind", "due")
     )
