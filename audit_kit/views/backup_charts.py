@@ -12,7 +12,18 @@ import altair as alt
 import polars as pl
 
 from audit_kit.views import theme
-from audit_kit.views.parts import Chart, bounded, by_legend, faded, labelled, nothing, title, together
+from audit_kit.views.parts import (
+    Chart,
+    bounded,
+    by_legend,
+    channel_colours,
+    faded,
+    labelled,
+    nothing,
+    title,
+    together,
+    within,
+)
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
@@ -21,6 +32,7 @@ if TYPE_CHECKING:
 MOST_SEGMENTS = 4000
 MOST_POINTS = 1500
 _MARGIN = 124  # the two panels of the timeline share their left edge
+_STATUSES = ("failed", "warning", "running", "unknown", "ok")  # the worst first
 _HOURS = [0, 1, 2, 4, 8, 24, 72, 168, 720, 2160, 8760]
 SERIES = ("listed", "restorable", "verified")
 _SEGMENTS: dict[str, pl.DataType] = {
@@ -264,3 +276,61 @@ def coverage_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     )
     heading = title(words("backup.coverage"), words("backup.coverage_how"))
     return together(left, right, heading=heading, shared=(chosen,), spacing=28)
+
+
+def sizes(backups: pl.DataFrame, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
+    """Return `day`, `job`, `files`, `megabytes` (the smallest backup of the day), `status` (its worst), `runs`.
+
+    At most the last 400 days of the eight jobs with most runs.
+    """
+    runs = within(backups.filter(pl.col("started_at").is_not_null()), start, end, column="started_at")
+    runs = runs.with_columns(pl.col("job").fill_null("–"), day=pl.col("started_at").dt.date())
+    top = runs.group_by("job").len().top_k(8, by="len")["job"].to_list()
+    last = pl.col("day").max().dt.offset_by("-400d")
+    worst = pl.col("status").cast(pl.Enum(_STATUSES))
+    return (
+        runs.filter(pl.col("job").is_in(top), pl.col("day") > last)
+        .group_by("day", "job")
+        .agg(
+            files=pl.col("files").min(),
+            megabytes=pl.col("bytes_source").min() / 1e6,
+            status=worst.min().cast(pl.String),
+            runs=pl.len(),
+        )
+        .sort("job", "day")
+    )
+
+
+def size_lines(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
+    """Draw how many files and how many bytes each backup held; one that shrinks or did not end well stands out."""
+    words = Words(lang)
+    known = frame.filter(pl.col("files").is_not_null() | pl.col("megabytes").is_not_null())
+    if known.is_empty():
+        return nothing(words("backup.sizes"), words("backup.sizes_none"))
+    states = [state for state in _STATUSES if state in known["status"].to_list()]
+    labels = words.terms("run_status", states)
+    data = labelled(bounded(known), "status", labels)
+    jobs = data["job"].unique().sort().to_list()
+    chosen = by_legend("job", "size_job")
+    colours = alt.Color("job:N", title=words("head.job"), scale=channel_colours(jobs, ""))
+    tips = [
+        alt.Tooltip("job:N", title=words("head.job")),
+        alt.Tooltip("day:T", title=words("head.day"), format="%Y-%m-%d"),
+        alt.Tooltip("files:Q", title=words("head.files"), format=","),
+        alt.Tooltip("megabytes:Q", title=words("head.megabytes"), format=",.1f"),
+        alt.Tooltip("status:N", title=words("head.state")),
+        alt.Tooltip("runs:Q", title=words("head.runs"), format=","),
+    ]
+    panels = []
+    for field, name in (("files", "head.files"), ("megabytes", "head.megabytes")):
+        base = alt.Chart(data, width=345, height=170).encode(
+            alt.X("yearmonthdate(day):T", title=None, axis=alt.Axis(format="%-m-%-d")),
+            alt.Y(f"{field}:Q", title=words(name), axis=alt.Axis(format="~s"), scale=alt.Scale(zero=True)),
+            color=colours,
+            opacity=faded(chosen),
+        )
+        bad = base.transform_filter(alt.datum.status != labels.get("ok")).mark_point(size=90, shape="cross")
+        line = base.mark_line(point=alt.OverlayMarkDef(size=18), strokeWidth=1.4).encode(tooltip=tips)
+        panels.append(line + bad.encode(tooltip=tips))
+    heading = title(words("backup.sizes"), words("backup.sizes_how"))
+    return together(*panels, heading=heading, shared=(chosen,), spacing=24)

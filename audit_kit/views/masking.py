@@ -16,7 +16,7 @@ _STARS = "****"
 
 NAMES = ("seller_name", "buyer_name", "holder", "entered_by", "checked_by", "by")
 TAX_IDS = ("seller_tax_id", "buyer_tax_id", "tax_id")
-TEXTS = ("evidence", "remark", "message", "before", "after", "title")
+TEXTS = ("evidence", "remark", "message", "before", "after", "title", "ledger", "platform")
 
 
 def id_cards(text: pl.Expr) -> pl.Expr:

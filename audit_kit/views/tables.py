@@ -118,7 +118,8 @@ def _badges(frame: pl.DataFrame, column: str, vocabulary: str, words: Words) -> 
 def tie(totals: pl.DataFrame, *, lang: str = "zh") -> gt.GT:
     """Return outcomes by number and yuan on both sides, with totals that tie; `totals` from charts.outcome_totals."""
     words = Words(lang)
-    wide = pl.DataFrame({"outcome": [word for word in schema.OUTCOMES if word in totals["outcome"].to_list()]})
+    present = [word for word in schema.OUTCOMES if word in totals["outcome"].to_list()]
+    wide = pl.DataFrame({"outcome": present}, schema={"outcome": pl.String})
     for side in ("ledger", "platform"):
         part = totals.filter(pl.col("side") == side).select(
             "outcome", pl.col("rows").alias(f"{side}_rows"), pl.col("yuan").alias(f"{side}_yuan")

@@ -41,7 +41,7 @@ class Words:
         """Return the label of a word of a vocabulary (outcome, severity, …); an unknown word stands for itself."""
         if word is None:
             return self("unit.nothing")
-        for section in (vocabulary, f"{vocabulary}s", f"{vocabulary[:-1]}ies"):
+        for section in (vocabulary, f"{vocabulary}s", f"{vocabulary[:-1]}ies", f"{vocabulary}es"):
             known = resources.load("vocabularies").get(section, {}).get(word)
             if isinstance(known, dict):
                 return str(known[self.lang])
