@@ -58,7 +58,7 @@ def never_verified(state: State, words: Words) -> Iterator[dict[str, Any]]:
         checks = done.filter((pl.col("repo_id") == repo) & pl.col("performed_at").is_not_null()).sort("performed_at")
         checks = checks.filter(pl.col("result") != "unknown")
         strong = checks.filter(pl.col("level") >= DATA_READ)
-        known = {"repo": repo, "days": policy.verify_every_days, "now": now}
+        known: dict[str, Any] = {"repo": repo, "days": policy.verify_every_days, "now": now}
         if strong.is_empty() and checks.filter(pl.col("level") == 1).height:
             last = checks.row(-1, named=True)
             yield words.finding(
