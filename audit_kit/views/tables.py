@@ -156,7 +156,7 @@ def cause_summary(findings: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
     """Return one row a cause, the worst first.
 
     Columns: `severity`, `cause`, `findings`, `unknown`, `yuan`, `first`, `last` (issue), `evidence` (an example:
-    that of the largest amount).
+    that of the largest amount), `ledger_row`, `platform_row` (of the example: whose names a redacted page hides).
     """
     issued = ledger.select("issued_at").with_row_index("ledger_row")
     joined = findings.join(issued, on="ledger_row", how="left")
@@ -172,6 +172,8 @@ def cause_summary(findings: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
             first=pl.col("issued_at").min(),
             last=pl.col("issued_at").max(),
             evidence=pl.col("evidence").first(),
+            ledger_row=pl.col("ledger_row").first(),
+            platform_row=pl.col("platform_row").first(),
         )
         .sort(
             pl.col("severity").cast(pl.Enum(schema.SEVERITIES)),

@@ -173,3 +173,31 @@ def test_gaps_of_the_period_are_listed_longest_first():
 def test_the_levels_of_evidence_are_named():
     assert "已打开查看" in backup_tables.level_scale("zh").data
     assert "opened" in backup_tables.level_scale("en").data
+
+
+def runs(**columns: list[object]) -> pl.DataFrame:
+    count = len(columns["files"])
+    base = {"job": ["files"] * count, "started_at": [MAY + timedelta(hours=8 * place) for place in range(count)]}
+    base |= {"status": ["ok"] * count, "bytes_source": [None] * count}
+    return pl.DataFrame({**base, **columns}, schema_overrides={"bytes_source": pl.UInt64, "files": pl.UInt64})
+
+
+def test_the_smallest_and_worst_run_of_a_day_is_what_counts():
+    frame = backup_charts.sizes(runs(files=[100, 40, 90, 100], status=["ok", "ok", "warning", "ok"]))
+    assert frame.select("files", "status", "runs").rows() == [(40, "warning", 3), (100, "ok", 1)]
+    spec = backup_charts.size_lines(frame).to_dict()
+    assert {param["name"] for param in spec["params"]} == {"size_job"}
+    assert len(spec["hconcat"]) == 2
+
+
+def test_sizes_that_no_catalogue_gives_are_unknown():
+    nothing = backup_charts.size_lines(backup_charts.sizes(runs(files=[None, None])))
+    (data,) = nothing.to_dict()["datasets"].values()
+    assert "未知" in data[0]["sentence"]
+
+
+def test_a_decade_of_runs_of_many_jobs_stays_within_what_a_chart_takes():
+    many = pl.concat([runs(files=[1] * 4000).with_columns(job=pl.lit(f"job{place}")) for place in range(12)])
+    frame = backup_charts.sizes(many)
+    assert frame.height <= parts.MOST_ROWS
+    assert frame["job"].n_unique() == 8

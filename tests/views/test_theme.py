@@ -6,6 +6,7 @@ import altair as alt
 import polars as pl
 import pytest
 
+from audit_kit import schema
 from audit_kit.views import theme
 
 HOSTILE = "</script><script>alert(1)</script>{{7*7}}"
@@ -77,3 +78,8 @@ def test_the_first_font_is_one_with_simplified_chinese():
     config = alt.Chart(pl.DataFrame({"n": [1]})).mark_bar().encode(x="n:Q").to_dict()["config"]
     assert config["font"].startswith('"Noto Sans CJK SC"')
     assert config["axis"]["labelFont"] == config["font"]
+
+
+def test_every_word_of_a_vocabulary_has_its_colour():
+    assert tuple(theme.OUTCOMES) == schema.OUTCOMES
+    assert tuple(theme.SEVERITIES) == schema.SEVERITIES
