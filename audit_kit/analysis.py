@@ -245,13 +245,7 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
     )
     stops = delays.stops(observations, engagement.table("notices"), taken_at=taken_at)
     step("backups")
-    world = backup_rules.BackupWorld(
-        **{table: engagement.table(table) for table in BACKUP_TABLES},
-        invoice_files=every_file(engagement.reading("invoice_files"), engagement.folder),
-        ledger=ledger,
-        policy=engagement.policy.backup,
-        taken_at=taken_at,
-    )
+    world = _world(engagement, ledger, taken_at)
     backup = backup_rules.audit_backups(world, lang=lang)
     step("diagnosis")
     evidence = diagnosis.Evidence(
@@ -288,6 +282,17 @@ def _compute(engagement: Engagement, lang: str, history: Path | None, step: Call
         findings=findings,
         backup=backup,
         **{name: _all(readings, name, shape) for name, shape in READ.items()},
+    )
+
+
+def _world(engagement: Engagement, ledger: pl.DataFrame, taken_at: datetime) -> backup_rules.BackupWorld:
+    """Return what the backups are judged by."""
+    return backup_rules.BackupWorld(
+        **{table: engagement.table(table) for table in BACKUP_TABLES},
+        invoice_files=every_file(engagement.reading("invoice_files"), engagement.folder),
+        ledger=ledger,
+        policy=engagement.policy.backup,
+        taken_at=taken_at,
     )
 
 
