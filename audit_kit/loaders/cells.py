@@ -26,6 +26,8 @@ EXACT_DIGITS = 15  # a spreadsheet keeps no more of a number
 _SHORT = 12  # bytes that a word for nothing may have, spaces around it included
 
 _PLAIN_TIME = "%Y-%m-%d %H:%M:%S"
+_USUAL_TIMES = ("%Y/%m/%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")  # tried next, where there are many
+MANY = 100_000
 _DATE = r"^([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})[日号]?"
 _CLOCK = r"(?:[t\s]*(上午|下午|am|pm)?\s*([0-9]{1,2})[:时点]([0-9]{1,2})?分?:?([0-9]{1,2})?(\.[0-9]{1,9})?秒?)?"
 _ZONE = r"\s*(z|[+-][0-9]{2}:?[0-9]{2})?$"
@@ -158,6 +160,10 @@ def _text_times(text: pl.Series, *, from_1904: bool) -> tuple[pl.Series, pl.Seri
     """Return the times that texts state, and where a text states anything; `长期` and the like state no end."""
     found = text.str.to_datetime(_PLAIN_TIME, strict=False, time_unit="us")
     rest = found.is_null() & text.is_not_null()
+    if rest.sum() > MANY:
+        for form in _USUAL_TIMES:
+            found = found.fill_null(text.set(~rest, None).str.to_datetime(form, strict=False, time_unit="us"))
+            rest = found.is_null() & text.is_not_null()
     if rest.any():
         others = text.filter(rest).unique()
         table = pl.DataFrame({"text": others, "at": _other_times(others, from_1904=from_1904)})

@@ -131,9 +131,10 @@ def from_text(text: pl.Series) -> pl.Series:
 
 def _is_nearest(digits: str) -> bool:
     """Tell whether a number is the binary float nearest to its own first 15 digits."""
-    start = digits[:EXACT_DIGITS]
-    near = (int(start) - 1, int(start), int(start) + 1)
-    return digits.isascii() and digits.isdigit() and any(int(float(head * 10**5)) == int(digits) for head in near)
+    if not (digits.isascii() and digits.isdigit()):
+        return False
+    start = int(digits[:EXACT_DIGITS])
+    return any(int(float(head * 10**5)) == int(digits) for head in (start - 1, start, start + 1))
 
 
 def _unlikely(seen: int, expected: float, chance: float) -> bool:

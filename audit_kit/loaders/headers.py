@@ -24,6 +24,8 @@ INVOICE_TABLES = ("ledger", "platform", "substitute", "register", "invoice_files
 SPECIAL = ("substitute", "register", "invoice_files")  # invoices with a column that no ledger has
 OWN_HEADER = 20
 OFFERED = 3
+MOST_NAMES = 20
+LONGEST_NAME = 30
 FEWEST = 2  # columns that make a table
 ALIKE = 55.0  # of 100: below this two headers have nothing in common
 _UNITS = re.compile(r"[（(\[](?:元|人民币元?|rmb|cny|单位:?元|%|分钟|秒)[）)\]]")
@@ -191,7 +193,7 @@ def explain(placement: Placement, *, file: str, sheet: str | None) -> SourceErro
     lacking = missing(placement)
     wanted = " and ".join(" or ".join(f"{headers[name]} ({name})" for name in group) for group in lacking)
     offers = [
-        f'"{near[0]}" = "{name}"'
+        f'"{shown(near[:1])}" = "{name}"'
         for group in lacking
         for name in group
         if (near := likely(name, placement.table, placement.unplaced.values()))
@@ -201,10 +203,16 @@ def explain(placement: Placement, *, file: str, sheet: str | None) -> SourceErro
         if offers
         else f'name it under [headers] of audit.toml, such as "the header in your file" = "{lacking[0][0]}".'
     )
-    seen = ", ".join(list(placement.unplaced.values())[:20]) or "none"
+    seen = shown(placement.unplaced.values())
     return SourceError(
         f"{where}: has no column for {wanted} of the table {placement.table}; columns without a place: {seen}; {tail}"
     )
+
+
+def shown(names: Iterable[str]) -> str:
+    """Return headers as a sentence can name them: the first of them, each short and on one line."""
+    short = [" ".join(name.split())[:LONGEST_NAME] for name in list(names)[:MOST_NAMES]]
+    return ", ".join(short) or "none"
 
 
 def likely(name: str, table: str, candidates: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.errors import SourceError
+from audit_kit.errors import AuditError, SourceError
 from audit_kit.loaders.grids import MAX_COLUMNS, Grid, numbered
 from audit_kit.loaders.markup import read_html, read_spreadsheet_xml
 from audit_kit.loaders.texts import read_text, read_whole, sniff_encoding
@@ -16,6 +16,12 @@ from audit_kit.loaders.workbooks import OLE, read_workbook
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+
+EINVOICES = (".xml", ".ofd", ".pdf", ".xbrl")
+TABLE_XML = "schemas-microsoft-com:office:spreadsheet"
+_HEAD = 4096
+PANIC = "PanicException"  # what a parser written in Rust raises where it gives up; it is no Exception
 
 
 def open_grids(path: Path) -> list[Grid]:
@@ -30,12 +36,30 @@ def open_grids(path: Path) -> list[Grid]:
         raise SourceError(f"{path.name}: is a pipe or a device, no file.")
     try:
         with path.open("rb") as file:
-            head = file.read(4096)
+            head = file.read(_HEAD)
     except OSError as error:
         raise SourceError(
             f"{path.name}: does not exist or cannot be opened; check its path and permissions."
         ) from error
-    return _reader(path, head)(path)
+    try:
+        return _reader(path, head)(path)
+    except AuditError:
+        raise
+    except Exception as error:  # whatever a parser trips over in a stranger's file
+        raise SourceError(f"{path.name}: is damaged or incomplete; export it again.") from error
+    except BaseException as error:
+        if type(error).__name__ != PANIC:
+            raise
+        raise SourceError(f"{path.name}: is damaged or incomplete; export it again.") from None
+
+
+def is_einvoice(path: Path) -> bool:
+    """Tell whether a file is an e-invoice by its name, and no table that bears such a name."""
+    if path.suffix.casefold() not in EINVOICES or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    return TABLE_XML.encode() not in head and not head.startswith(b"PAR1")
 
 
 def _reader(path: Path, head: bytes) -> Callable[[Path], list[Grid]]:
@@ -53,7 +77,7 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], list[Grid]]:
         return _json
     if start.startswith(("<html", "<!doctype html", "<table", "<meta", "<head", "<div", "<style")):
         return read_html
-    if start.startswith("<?xml") and "schemas-microsoft-com:office:spreadsheet" in start:
+    if start.startswith("<?xml") and TABLE_XML in start:
         return read_spreadsheet_xml
     if start.startswith("<"):
         raise SourceError(f"{path.name}: is XML, no table; open it in Excel and save it as xlsx.")

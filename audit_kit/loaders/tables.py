@@ -15,7 +15,7 @@ from audit_kit import resources, schema
 from audit_kit.errors import RequestError, SourceError
 from audit_kit.loaders import control, headers, lines, records
 from audit_kit.loaders.headers import Header, Placement
-from audit_kit.loaders.opening import open_grids
+from audit_kit.loaders.opening import is_einvoice, open_grids
 from audit_kit.loaders.reading import FILES, Reading
 from audit_kit.loaders.rows import is_listing, split
 
@@ -52,7 +52,7 @@ def read(
     progress: bool = False,
     tz: str | None = None,
 ) -> Reading:
-    """Read one file (xlsx, xls, xlsb, ods, csv, tsv, parquet, json) or a folder of e-invoices.
+    """Read one file (xlsx, xls, xlsb, ods, csv, tsv, parquet, json), an e-invoice, or a folder of them.
 
     Args:
         path: the file; a folder only for `invoice_files`.
@@ -79,6 +79,10 @@ def read(
         from audit_kit.loaders.einvoices import read_folder  # noqa: PLC0415 (lxml and ofdkit only where needed)
 
         return read_folder(path, root=root, progress=progress)
+    if is_einvoice(path) and table in (None, "invoice_files"):
+        from audit_kit.loaders.einvoices import read_paths  # noqa: PLC0415 (as above)
+
+        return read_paths([path], root=root or path.parent)
     grids = open_grids(path)
     return read_grids(grids, file=path.name, path=path, table=table, headings=headings or {}, root=root, tz=tz)
 
@@ -116,7 +120,7 @@ def recognise(path: Path | str, *, headings: Mapping[str, str] | None = None) ->
         SourceError: the file cannot be read at all.
     """
     path = Path(path)
-    if path.is_dir():
+    if path.is_dir() or is_einvoice(path):
         return ["invoice_files"]
     found = [_recognised(grid, headings or {}, file=path.name) for grid in open_grids(path)]
     return list(dict.fromkeys(table for table in found if table is not None))
@@ -182,11 +186,9 @@ def _unrecognised(grid: Grid, headings: Mapping[str, str], *, file: str, table: 
     placement = Placement(table=table or "ledger", ours={}, unplaced=dict(enumerate(seen)))
     if table is None:
         offered = headers.offers(placement)
-        lines_ = ", ".join(f'"{theirs}" = "{ours}"' for theirs, ours in list(offered.items())[:3])
+        lines_ = ", ".join(f'"{headers.shown([theirs])}" = "{ours}"' for theirs, ours in list(offered.items())[:3])
         tail = f"add to [headers] of audit.toml, if it is meant: {lines_}." if lines_ else "say which table it is."
-        return SourceError(
-            f"{file}: its headers make no table that is known ({', '.join(seen[:20]) or 'none seen'}); {tail}"
-        )
+        return SourceError(f"{file}: its headers make no table that is known ({headers.shown(seen)}); {tail}")
     del headings
     return headers.explain(placement, file=file, sheet=grid.sheet)
 
@@ -311,11 +313,11 @@ def inspect(paths: Iterable[Path | str], *, headings: Mapping[str, str] | None =
     for path in map(Path, paths):
         tables = recognise(path, headings=headings)
         readings = [read(path, table=table, headings=headings) for table in tables] or [read(path, headings=headings)]
-        found += [_inspected(reading) for reading in readings]
+        found += [_inspected(reading, file=path.name) for reading in readings]
     return found
 
 
-def _inspected(reading: Reading) -> dict[str, Any]:
+def _inspected(reading: Reading, *, file: str) -> dict[str, Any]:
     """Describe a reading; sheets that make one table together are one object."""
     files = reading.files.filter(pl.col("table").is_not_null())
     rows = reading.rows
@@ -330,7 +332,7 @@ def _inspected(reading: Reading) -> dict[str, Any]:
         else []
     )
     return {
-        "file": files["source_file"].first() if files.height else None,
+        "file": file,
         "table": reading.table,
         "sheet": "、".join(sheet for sheet in files["sheet"] if sheet) or None,
         "rows": rows.height,

@@ -139,7 +139,8 @@ def _read_utf8(source: Path, path: Path, encoding: str, *, damaged: bool = False
     lines = head.decode("utf-8", errors="replace").split("\n")
     if not whole and len(lines) < 2:  # noqa: PLR2004 (one line that fills the head)
         raise SourceError(f"{path.name}: its first line is longer than 1 MB; no table has such a line.")
-    lines = [line.rstrip("\r") for line in (lines if whole else lines[:-1])[:SEARCHED_LINES]]
+    complete = lines if whole and lines[-1] else lines[:-1]
+    lines = [line.rstrip("\r") for line in complete[:SEARCHED_LINES]]
     separator = _separator(lines)
     width = max(_fields(line, separator) for line in lines)
     if width > MAX_COLUMNS:
@@ -249,7 +250,7 @@ def _read_cells(source: Path, separator: str, width: int) -> pl.DataFrame | None
             missing_columns="insert",
             glob=False,
         )
-    except pl.exceptions.ComputeError:
+    except pl.exceptions.PolarsError:
         return None
 
 

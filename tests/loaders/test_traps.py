@@ -10,6 +10,7 @@ import datetime as dt
 import io
 import json
 import os
+import random
 import struct
 import zipfile
 from contextlib import suppress
@@ -1013,3 +1014,27 @@ def test_inspect_describes_every_trap_or_refuses_it_in_one_sentence(trap: Trap, 
 
 def test_there_are_some_sixty_traps() -> None:
     assert len(TRAPS) >= 60
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_a_file_damaged_anywhere_is_read_or_refused_in_one_sentence(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)  # noqa: S311 (damage, no secret)
+    trap = chance.choice([trap for trap in TRAPS if trap.error is None and len(trap.rows) < 100])
+    path = tmp_path / trap.name
+    trap.make(path)
+    data = bytearray(path.read_bytes())
+    if seed % 3 == 0:
+        del data[chance.randrange(len(data)) :]
+    else:
+        for _ in range(1 + seed % 7):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+    path.write_bytes(data)
+    try:
+        reading = read(path, table=trap.table, headings=trap.headings)
+    except SourceError as error:
+        said = str(error)
+    else:
+        said = ""
+        kept, aside = reading.rows, reading.set_aside
+        assert reading.files["rows_in"].sum() == kept.height + aside.height
+    assert "\n" not in said
