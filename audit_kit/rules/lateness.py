@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FEW = 50  # a channel with fewer invoices uses the curve of all channels
 HEAVY_TAIL = 0.1  # share of what is still missing at the longest age that would yet arrive
+SOME_TAIL = 0.03  # from here on the fitted tail is the better estimate
 FALLING = 0.02
 DRIFT = 0.15  # an earlier month's curve further off than this is not borrowed
 PRIOR = 0.1  # invoices added to the late and to the lost, so that a share is never 0 or 1
@@ -85,11 +86,13 @@ def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl
     elif _still_falling(minutes, alive) and part["visible"].any():
         fit = mixture(part)
         reach = float(fit.alive(minutes[-1:])[0])
-        if (reach - fit.lost) / max(reach, 1e-12) > HEAVY_TAIL:
+        yet_to_come = (reach - fit.lost) / max(reach, 1e-12)
+        if yet_to_come > HEAVY_TAIL:
             borrowed = _borrow(channel, history, minutes, alive)
             if borrowed is not None:
                 return borrowed.with_columns(invoices=pl.lit(float(part["weight"].sum()))).select(*LATENESS)
-            method, certain, lost = "mixture", False, fit.lost
+        if yet_to_come > SOME_TAIL:
+            method, certain, lost = "mixture", yet_to_come <= HEAVY_TAIL, fit.lost
             alive = fit.alive(minutes)
     return pl.DataFrame(
         {

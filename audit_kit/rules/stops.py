@@ -7,7 +7,7 @@ did. An announced stop during which invoices arrived as usual is innocent and is
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,7 @@ PARTIAL_EVIDENCE = 25.0  # log likelihood ratio of a partial stop
 PARTIAL_BINS = (6, 12, 24, 36, 72, 144, 216, 288)
 REFINE_BINS = 36
 MOST_PARTIAL = 6
+STILL_OPEN_BINS = 3  # a window that ends so shortly before the export is still open
 TOTAL = 0.97  # a stop that lets less than three in a hundred through is total
 MOST_STOPS_PER_DAY = 1 / 3  # more silences than this are the channel's own rhythm, not stops
 
@@ -49,15 +50,17 @@ class _Flow(NamedTuple):
     expected: Floats
     spread: float
 
+    def at(self, minute: float) -> datetime:
+        """Return the time of a minute."""
+        return self.origin + timedelta(minutes=float(minute))
+
     def due(self, minute: Floats | float) -> Floats:
         """Return how many arrivals were expected up to a minute."""
-        result: Floats = np.interp(minute, self.edges, self.expected)
-        return result
+        return np.asarray(np.interp(minute, self.edges, self.expected))
 
     def arrived(self, minute: Floats | float) -> Floats:
         """Return how many arrivals there were up to a minute."""
-        result: Floats = np.searchsorted(self.arrivals, minute, side="right").astype(np.float64)
-        return result
+        return np.asarray(np.searchsorted(self.arrivals, minute, side="right"), dtype=np.float64)
 
 
 def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: datetime) -> pl.DataFrame:
@@ -76,7 +79,7 @@ def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: dateti
         for name, part in timed.group_by("channel", maintain_order=True)
         if part["visible_at"].count() > 0 and name[0] is not None
     }
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     if flows:
         pooled = _flow(timed, taken_at)
         everywhere = _found(pooled, taken_at)
@@ -102,9 +105,7 @@ def _listed_from(timed: pl.DataFrame) -> datetime:
     return moment
 
 
-def _row(
-    channel: str, start: datetime, end: datetime | None, share: float, title: str | None = None
-) -> dict[str, object]:
+def _row(channel: str, start: datetime, end: datetime | None, share: float, title: str | None = None) -> dict[str, Any]:
     return {
         "channel": channel,
         "starts_at": start,
@@ -142,37 +143,29 @@ def _minutes(times: pl.Series, origin: datetime) -> Floats:
     return spans
 
 
-def _silences(flow: _Flow, taken_at: datetime) -> list[dict[str, object]]:
-    """Return the stops in which nothing at all arrived although much was due."""
+def _found(flow: _Flow, taken_at: datetime) -> list[dict[str, Any]]:
+    """Return the stops that the arrivals show: silences, then windows in which far fewer came than were due.
+
+    A channel that falls silent every other day, as one that uploads at night does, has a rhythm of its own: only a
+    silence at the export twice as deep as any of those is a stop.
+    """
     end = (taken_at - flow.origin) / timedelta(minutes=1)
     marks = np.concatenate([flow.arrivals, [end]])
     due = np.diff(flow.due(marks)) / flow.spread
-    needed = SILENCE + np.log(max(1, len(due)))
-    silent = np.flatnonzero(due > needed)
-    closed = silent[silent < len(due) - 1]
-    if len(closed) > max(3.0, end / 1440 * MOST_STOPS_PER_DAY):
-        usual = float(np.sort(due[closed])[-2])
+    silent = np.flatnonzero(due > SILENCE + np.log(max(1, len(due))))
+    closed, last = silent[silent < len(due) - 1], silent[silent == len(due) - 1]
+    rhythm = len(closed) > max(3.0, end / 1440 * MOST_STOPS_PER_DAY)
+    if rhythm:
+        last = last[due[last] > 2 * due[closed].max()]
         closed = closed[:0]
-        silent = silent[(silent == len(due) - 1) & (due[silent] > 2 * usual)]
-    rows = []
-    for index in [*closed, *silent[silent == len(due) - 1]]:
-        start = flow.origin + timedelta(minutes=float(marks[index]))
-        still_open = index == len(due) - 1
-        rows.append(
-            _row("", start, None if still_open else flow.origin + timedelta(minutes=float(marks[index + 1])), 1.0)
-        )
-    return rows
-
-
-def _found(flow: _Flow, taken_at: datetime) -> list[dict[str, object]]:
-    """Return the stops that the arrivals show: silences, then windows in which far fewer came than were due."""
-    silences = _silences(flow, taken_at)
-    return silences + _partial(flow, silences, taken_at)
+    rows = [_row("", flow.at(marks[place]), flow.at(marks[place + 1]), 1.0) for place in closed]
+    rows += [_row("", flow.at(marks[place]), None, 1.0) for place in last]
+    return rows if rhythm else rows + _partial(flow, rows, taken_at)
 
 
 def _shared(
-    flow: _Flow, found: list[dict[str, object]], everywhere: list[dict[str, object]], taken_at: datetime
-) -> list[dict[str, object]]:
+    flow: _Flow, found: list[dict[str, Any]], everywhere: list[dict[str, Any]], taken_at: datetime
+) -> list[dict[str, Any]]:
     """Return the stops of all channels together that a channel too small to show them took part in."""
     shared = []
     for stop in everywhere:
@@ -186,7 +179,7 @@ def _shared(
     return shared
 
 
-def _partial(flow: _Flow, found: list[dict[str, object]], taken_at: datetime) -> list[dict[str, object]]:
+def _partial(flow: _Flow, found: list[dict[str, Any]], taken_at: datetime) -> list[dict[str, Any]]:
     """Return the windows in which far fewer arrived than were due, by a likelihood-ratio scan."""
     due = np.diff(flow.expected)
     came = np.histogram(flow.arrivals, flow.edges)[0].astype(np.float64)
@@ -201,8 +194,8 @@ def _partial(flow: _Flow, found: list[dict[str, object]], taken_at: datetime) ->
             break
         _, first, last = best
         ratio = float(came[first:last].sum() / due[first:last].sum())
-        end = None if last >= len(due) else flow.origin + timedelta(minutes=float(flow.edges[last]))
-        rows.append(_row("", flow.origin + timedelta(minutes=float(flow.edges[first])), end, 1 - ratio))
+        end = None if last >= len(due) - STILL_OPEN_BINS else flow.at(flow.edges[last])
+        rows.append(_row("", flow.at(flow.edges[first]), end, 1 - ratio))
         due[first:last] = came[first:last] = 0.0
     return rows
 
@@ -232,7 +225,7 @@ def _deficit(came: Floats, due: Floats) -> Floats:
     return ratio
 
 
-def _span(stop: dict[str, object], origin: datetime, taken_at: datetime) -> tuple[float, float]:
+def _span(stop: dict[str, Any], origin: datetime, taken_at: datetime) -> tuple[float, float]:
     start, end = stop["starts_at"], stop["ends_at"] or taken_at
     assert isinstance(start, datetime)  # noqa: S101 - built above
     assert isinstance(end, datetime)  # noqa: S101 - built above
@@ -242,10 +235,10 @@ def _span(stop: dict[str, object], origin: datetime, taken_at: datetime) -> tupl
 def _with_notices(
     channel: str,
     flows: tuple[_Flow, _Flow],
-    found: list[dict[str, object]],
+    found: list[dict[str, Any]],
     notices: pl.DataFrame,
     taken_at: datetime,
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Return the stops of a channel: those found, named by the notice they overlap, and announced ones not found."""
     flow = flows[0]
     rows = [stop | {"channel": channel} for stop in found]
