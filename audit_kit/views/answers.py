@@ -126,7 +126,7 @@ def _control(page: Page) -> str:
         totals=words.count(control.height),
         apart=words.count(apart.height),
         file=first["source_file"],
-        column=first["column"],
+        column=schema.headers("ledger").get(first["column"], first["column"]) if page.lang == "zh" else first["column"],
         stated=words.yuan(first["stated"]),
         computed=words.yuan(first["computed"]),
     )

@@ -325,7 +325,9 @@ def size_lines(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     for field, name in (("files", "head.files"), ("megabytes", "head.megabytes")):
         base = alt.Chart(data, width=345, height=170).encode(
             alt.X("yearmonthdate(day):T", title=None, axis=alt.Axis(format="%-m-%-d")),
-            alt.Y(f"{field}:Q", title=words(name), axis=alt.Axis(format="~s"), scale=alt.Scale(zero=True)),
+            alt.Y(
+                f"{field}:Q", title=words(name), axis=alt.Axis(format=",~g", tickCount=5), scale=alt.Scale(zero=True)
+            ),
             color=colours,
             opacity=faded(chosen),
         )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from audit_kit.analysis import Analysis
 
 SIDES = ("ledger", "platform")
-_FIT_FOR_LABEL = 0.05
+_FIT_FOR_LABEL = 0.13
 
 
 def outcome_totals(analysis: Analysis) -> pl.DataFrame:

@@ -126,7 +126,8 @@ def level_odds(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     words = Words(lang)
     if frame.is_empty():
         return nothing(words("missing.levels"), words("missing.levels_none"))
-    names = {name: words(f"head.{name}") for name in ("account", "channel", "kind")}
+    heads = {"account": "account", "channel": "channel", "kind": "invoice_kind"}
+    names = {name: words(f"head.{head}") for name, head in heads.items()}
     data = bounded(labelled(frame, "dimension", names)).with_columns(
         name=pl.format("{}：{}" if lang == "zh" else "{}: {}", "dimension", "level"),
         odds_ratio=pl.col("odds_ratio").clip(0.05, 2000),

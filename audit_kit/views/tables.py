@@ -242,6 +242,7 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
         pl.selectors.by_dtype(pl.List(pl.String)).list.join("、"),
         pl.selectors.categorical().cast(pl.String),
     ).rename(dict(labels))
+    whole = [place for place, name in enumerate(labels) if name in _WHOLE]
     more = words("tables.first", most=words.count(most), rows=words.count(frame.height))
     html = itables.to_html_datatable(
         shown,
@@ -254,7 +255,10 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
         style="table-layout:auto;width:100%;font-size:12.5px",
         css=_SEARCHED,
         autoWidth=False,
-        columnDefs=[{"targets": list(range(shown.width)), "className": "dt-left"}],
+        columnDefs=[
+            {"targets": whole, "className": "dt-left whole"},
+            {"targets": [place for place in range(shown.width) if place not in whole], "className": "dt-left"},
+        ],
         language=_language(words),
         lengthMenu=[10, 25, 50, 100],
         caption=more if frame.height > most else None,
@@ -262,10 +266,11 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
     return markup(html)
 
 
+_WHOLE = ("severity", "invoice_key", "channel", "amount")  # columns that are never broken over two lines
 _SEARCHED = (
     "table.dataTable td{vertical-align:top;overflow-wrap:anywhere;min-width:64px}"
     "table.dataTable td:last-child{min-width:240px}table.dataTable th{white-space:nowrap}"
-    ".dt-container{font-size:12.5px}"
+    ".dt-container{font-size:12.5px}table.dataTable td.whole{white-space:nowrap}"
 )
 
 
