@@ -300,7 +300,7 @@ def joined(table: str, readings: list[Reading]) -> Reading:
 
 def _is_einvoice(path: Path) -> bool:
     """Tell a file of one invoice, or a folder of them, from a table that lists such files."""
-    return path.suffix.lower() in sources.INVOICE_FILES or path.is_dir()
+    return path.is_dir() or not sources.is_table(path)
 
 
 def _standing(exports: list[pl.DataFrame]) -> pl.DataFrame:

@@ -25,6 +25,8 @@ INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
 CATALOGUES = (".jsonl", ".sha256", ".tar", ".wal.txt")
 # Tables whose sources may be folders that their own reader walks through.
 FOLDERS = ("invoice_files", "backups")
+# Tables that lie in the folder of backups and are told by their own name.
+BESIDE_BACKUPS = ("backup_checks", "restore_tests", "backup_listing", "schedule")
 DEBRIS = (".", "~$")
 
 
@@ -102,7 +104,25 @@ def recognised(folder: Path, headings: Mapping[str, str]) -> tuple[dict[str, tup
             found.setdefault(table, []).append(file)
         if not tables:
             unused.append(file.relative_to(folder).as_posix())
+    if "invoice_files" in found:
+        found["invoice_files"] = _as_folders(folder, found["invoice_files"])
     return {table: tuple(files) for table, files in found.items()}, tuple(unused)
+
+
+def _as_folders(root: Path, files: list[Path]) -> list[Path]:
+    """Return a folder named for e-invoices instead of the files in it, which then go by their paths within it."""
+    folders: dict[Path, list[Path]] = {}
+    for file in files:
+        parts = file.relative_to(root).parts[:-1]
+        depth = next((at for at, part in enumerate(parts, 1) if _named(part) == "invoice_files"), 0)
+        folders.setdefault(root.joinpath(*parts[:depth]) if depth else file, []).append(file)
+    plain = {place for place, inside in folders.items() if not any(is_table(file) for file in inside)}
+    return [path for place, inside in folders.items() for path in ([place] if place in plain else inside)]
+
+
+def is_table(file: Path) -> bool:
+    """Tell whether a file's name is that of a table."""
+    return file.name.lower().endswith(TABLE_FILES)
 
 
 def _tables_of(file: Path, relative: Path, headings: Mapping[str, str]) -> list[str]:
@@ -111,10 +131,12 @@ def _tables_of(file: Path, relative: Path, headings: Mapping[str, str]) -> list[
     if name.endswith(CATALOGUES) or _in_bag(file.parent):
         return ["backups"]
     named = next(filter(None, map(_named, (*relative.parts[:-1], relative.stem))), None)
+    if named == "backups" and (own := _named(relative.stem)) in BESIDE_BACKUPS:
+        named = own
     if name.endswith(INVOICE_FILES):
         return [named if named == "backups" else "invoice_files"]
-    if not name.endswith(TABLE_FILES):
-        return []
+    if not is_table(file):
+        return [named] if named == "invoice_files" else []
     if named is not None:
         return [named]
     from audit_kit.loaders import tables  # noqa: PLC0415 (heavy, and only needed where no name tells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 from datetime import datetime
 from decimal import Decimal
@@ -162,6 +163,19 @@ def test_files_whose_names_tell_nothing_are_told_by_their_headers(tmp_path):
     engagement = open_engagement(write(tmp_path, files))
     assert engagement.has("accounts")
     assert engagement.has("notices")
+
+
+def test_the_sample_is_understood_without_its_audit_toml(tmp_path):
+    sample = Path(__file__).parents[2] / "data" / "sample"
+    shutil.copytree(sample, tmp_path / "sample")
+    (tmp_path / "sample" / "audit.toml").unlink()
+    told, found = open_engagement(sample), open_engagement(tmp_path / "sample")
+    assert found.unused == ()
+    for table in schema.INPUTS:
+        assert found.has(table) == told.has(table), table
+        assert found.table(table).drop("mtime", strict=False).equals(told.table(table).drop("mtime", strict=False)), (
+            table
+        )
 
 
 @pytest.mark.parametrize(
@@ -452,6 +466,18 @@ def test_a_folder_of_invoices_beside_a_table_of_files(tmp_path):
         ("a.xml", "xml", len(files["xml/a.xml"])),
         ("b.ofd", "ofd", 10),
     ]
+
+
+def test_a_folder_of_invoices_is_told_by_its_name_with_all_that_is_in_it(tmp_path):
+    files = {"ledger.csv": book(1), "电子原件/05/25112000000000000003.jpg": b"x", "电子原件/a.xml": b"<x/>"}
+    engagement = open_engagement(write(tmp_path / "plain", files))
+    assert engagement.table("invoice_files")["path"].to_list() == ["05/25112000000000000003.jpg"]
+    assert engagement.reading("invoice_files").files["rows_in"].to_list() == [2]
+    assert engagement.unused == ()
+    mixed = files | {"电子原件/list.csv": "path,invoice_number,role\nb.ofd,25112000000000000002,ofd\n"}
+    engagement = open_engagement(write(tmp_path / "mixed", mixed))
+    assert engagement.table("invoice_files")["path"].to_list() == ["25112000000000000003.jpg", "b.ofd"]
+    assert engagement.reading("invoice_files").set_aside.height == 1
 
 
 def test_an_unknown_table_is_said(tmp_path):
