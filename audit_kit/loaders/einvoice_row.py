@@ -16,6 +16,7 @@ import unicodedata
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from audit_kit.loaders.einvoice_xml import BrokenFileError, Fields, read_xml
@@ -45,6 +46,8 @@ def read_file(path: str, name: str) -> dict[str, Any]:
     file = Path(path)
     try:
         stat = file.stat()
+        if not S_ISREG(stat.st_mode):  # a pipe would be waited for without end
+            raise BrokenFileError("not_regular")
         if stat.st_size > LARGEST_FILE:
             raise BrokenFileError("too_large", f"{stat.st_size:,} bytes")
         data = file.read_bytes()

@@ -43,7 +43,7 @@ def resolve(folder: Path, table: str, pattern: str) -> tuple[Path, ...]:
     relative = str(written.relative_to(base)) if written.is_absolute() else pattern
     exact = base / relative
     hits = [exact] if exact.exists() else sorted(_glob(base, relative))
-    hits = [hit for hit in hits if not _is_debris(hit)]
+    hits = [hit for hit in hits if not _is_debris(hit) and (hit.is_file() or hit.is_dir())]
     if not hits:
         raise EngagementError(f'{FILE}: [sources] {table} = "{pattern}" names no file in {folder.name}.')
     if not written.is_absolute():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import io
+import os
 import zipfile
 from datetime import datetime
 from decimal import Decimal
@@ -409,6 +410,11 @@ def test_links_that_lead_out_are_not_followed(tmp_path):
     reading = einvoices.read_folder(folder)
     assert "链接" in reasons(reading)["out.xml"]
     assert "无法打开" in reasons(reading)["gone.xml"]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.xml")
+    assert "不是普通文件" in reasons(einvoices.read_folder(tmp_path))["a.xml"]
 
 
 def test_hidden_files_are_left_out_and_folders_walked(tmp_path):

@@ -275,6 +275,13 @@ def test_a_source_that_is_not_there_is_said_when_the_engagement_is_opened(tmp_pa
         open_engagement(tmp_path)
 
 
+def test_a_pipe_is_no_source(tmp_path):
+    write(tmp_path, {"audit.toml": "[sources]\nledger = 'pipe.csv'\n"})
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(EngagementError, match="names no file"):
+        open_engagement(tmp_path)
+
+
 def test_a_folder_as_a_source_means_its_files(tmp_path):
     files = {"audit.toml": "[sources]\nledger = 'books'\n", "books/1.csv": book(1), "books/x/2.csv": book(2)}
     files |= {"books/.hidden.csv": "x", "books/~$1.xlsx": "x"}
