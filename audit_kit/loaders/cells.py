@@ -29,7 +29,9 @@ _PLAIN_TIME = "%Y-%m-%d %H:%M:%S"
 _USUAL_TIMES = ("%Y/%m/%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")  # tried next, where there are many
 MANY = 100_000
 _DATE = r"^([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})[日号]?"
-_CLOCK = r"(?:[t\s]*(上午|下午|am|pm)?\s*([0-9]{1,2})[:时点]([0-9]{1,2})?分?:?([0-9]{1,2})?(\.[0-9]{1,9})?秒?)?"
+_CLOCK = (
+    r"(?:[t\s]*(上午|下午|am|pm)?\s*([0-9]{1,2})[:时点]([0-9]{1,2})?分?:?([0-9]{1,2})?(\.[0-9]{1,9})?秒?\s*(am|pm)?)?"
+)
 _ZONE = r"\s*(z|[+-][0-9]{2}:?[0-9]{2})?$"
 _LONG_DATE = _DATE + _CLOCK + _ZONE
 _COMPACT_DATE = r"^([0-9]{4})([0-9]{2})([0-9]{2})(?:[t\s]?([0-9]{2}):?([0-9]{2}):?([0-9]{2}))?$"
@@ -146,6 +148,14 @@ def times(values: pl.Series, *, zone: str | None = None, from_1904: bool = False
     )
 
 
+def clocks(values: pl.Series) -> pl.Series:
+    """Return times of day (`10:11` or `10:11:12`) as durations; null where something else stands."""
+    parts = as_text(values).str.strip_chars().str.extract_groups(r"^([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?$")
+    hours, minutes, seconds = (parts.struct.field(str(part)).cast(pl.Int64, strict=False) for part in (1, 2, 3))
+    total = hours * 3600 + minutes * 60 + seconds.fill_null(0)
+    return pl.select(pl.duration(seconds=pl.lit(total), time_unit="us")).to_series()
+
+
 def _constant(length: int, *, value: bool) -> pl.Series:
     return pl.repeat(value=value, n=length, dtype=pl.Boolean, eager=True)
 
@@ -208,8 +218,13 @@ def _other_times(texts: pl.Series, *, from_1904: bool) -> pl.Series:
             pl.concat_str(day, separator="-"), pl.lit(" "), pl.concat_str(clock, separator=":"), ignore_nulls=False
         ).str.to_datetime(_PLAIN_TIME, strict=False, time_unit="us")
 
-    afternoon = long.struct.field("4").is_in(["下午", "pm"]) & (
-        long.struct.field("5").cast(pl.UInt8, strict=False) < _NOON
+    half, hour = pl.coalesce(long.struct.field("4"), long.struct.field("9")), long.struct.field("5").cast(pl.UInt8)
+    shift = (
+        pl.when(half.is_in(["下午", "pm"]) & (hour < _NOON))
+        .then(_NOON)
+        .when(half.is_in(["上午", "am"]) & (hour == _NOON))
+        .then(-_NOON)
+        .otherwise(0)
     )
     fraction = long.struct.field("8").cast(pl.Float64, strict=False).fill_null(0.0) * 1_000_000
     days = text.str.extract(f"({_SERIAL})").cast(pl.Float64, strict=False) + (1462 if from_1904 else 0)
@@ -219,9 +234,9 @@ def _other_times(texts: pl.Series, *, from_1904: bool) -> pl.Series:
         .select(
             pl.coalesce(
                 joined(long, 5)
-                + pl.duration(hours=pl.when(afternoon).then(12).otherwise(0))
+                + pl.duration(hours=shift)
                 + pl.duration(microseconds=fraction.cast(pl.Int64))
-                + _offset(long.struct.field("9")),
+                + _offset(long.struct.field("10")),
                 joined(compact, 4),
                 pl.datetime(1899, 12, 30, time_unit="us")
                 + pl.duration(seconds=(days * 86_400).round(0).cast(pl.Int64)),

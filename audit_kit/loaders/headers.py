@@ -27,7 +27,7 @@ OFFERED = 3
 MOST_NAMES = 20
 LONGEST_NAME = 30
 FEWEST = 2  # columns that make a table
-ALIKE = 55.0  # of 100: below this two headers have nothing in common
+ALIKE = 70.0  # of 100: below this two headers have nothing in common
 _UNITS = re.compile(r"[（(\[](?:元|人民币元?|rmb|cny|单位:?元|%|分钟|秒)[）)\]]")
 _NOISE = re.compile(r"[\s*:_\-—()\[\]【】]+")
 

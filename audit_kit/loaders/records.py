@@ -12,7 +12,7 @@ from audit_kit import identity, resources, schema
 from audit_kit.loaders import cells as read_cells
 from audit_kit.loaders import damage, redlinks
 from audit_kit.loaders.grids import ROW
-from audit_kit.loaders.headers import INVOICE_TABLES
+from audit_kit.loaders.headers import INVOICE_TABLES, fold
 from audit_kit.loaders.reading import SET_ASIDE
 from audit_kit.loaders.rows import AT, NUMBER_COLUMNS
 from audit_kit.loaders.texts import field_faults
@@ -70,7 +70,8 @@ def build(
     frame = pl.DataFrame([data[ROW].alias("source_row").cast(pl.UInt32), *made.values()])
     if placement.table in INVOICE_TABLES:
         frame = _derived(frame, placement, grid, data)
-    faults = [*_field_faults(grid, header, data), *faults, *_lacking(frame, placement)]
+    faults = [*_field_faults(grid, header, data), *faults]
+    faults += _lacking(frame, placement, faults)
     frame = _canonical(frame, placement.table, source)
     frame = _with_unplaced(frame, placement, data, extra)
     bad, aside = _aside(faults, data, source)
@@ -98,8 +99,24 @@ def _typed(
     for column_ in columns:
         if column_.date_only is not None and column_.values.name == "issued_at":
             made.setdefault("date_only", column_.date_only.alias("date_only"))
+    if "date_only" in made:
+        made |= _with_clock(made["issued_at"], made["date_only"], placement, data)
     extra = {column.theirs + ORIGINAL: column.unknown for column in columns if column.unknown is not None}
     return made, [fault for column in columns for fault in column.faults], extra
+
+
+def _with_clock(
+    days: pl.Series, date_only: pl.Series, placement: Placement, data: pl.DataFrame
+) -> dict[str, pl.Series]:
+    """Add the time of day that stands in a column of its own to the days that have none."""
+    names = {fold(name) for name in resources.load("headers")["clock"]["issued_at"]}
+    beside = [at for at, name in placement.unplaced.items() if fold(name) in names]
+    if not beside or not date_only.any():
+        return {}
+    clock = read_cells.clocks(data[str(beside[0])])
+    told = date_only & clock.is_not_null()
+    at = pl.select(pl.when(told).then(days + clock).otherwise(days)).to_series()
+    return {"issued_at": at.alias("issued_at"), "date_only": (date_only & ~told).alias("date_only")}
 
 
 def _column(values: pl.Series, dtype: pl.DataType, theirs: str, clock: tuple[str | None, bool]) -> _Column:
@@ -180,8 +197,11 @@ def _field_faults(grid: Grid, header: Header | None, data: pl.DataFrame) -> list
     ]
 
 
-def _lacking(frame: pl.DataFrame, placement: Placement) -> list[_Fault]:
-    """Return the rows without what a row of this table must have."""
+def _lacking(frame: pl.DataFrame, placement: Placement, known: list[_Fault]) -> list[_Fault]:
+    """Return the rows without what a row of this table must have; a row with a known fault needs no further one."""
+    sound = pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
+    for fault in known:
+        sound &= ~fault.mask.fill_null(value=False)
     headers = schema.headers(placement.table)
     groups: list[list[str]] = resources.load("headers")["row"].get(placement.table, [])
     faults = []
@@ -192,7 +212,7 @@ def _lacking(frame: pl.DataFrame, placement: Placement) -> list[_Fault]:
             if present
             else pl.repeat(value=True, n=frame.height, dtype=pl.Boolean, eager=True)
         )
-        faults.append(_Fault(mask=empty, reason=f"without {' or '.join(headers[name] for name in group)}"))
+        faults.append(_Fault(mask=empty & sound, reason=f"without {' or '.join(headers[name] for name in group)}"))
     return faults
 
 
