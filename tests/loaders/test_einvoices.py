@@ -314,13 +314,13 @@ EXTERNAL = b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><EInvoice><Re
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.xml", b"", "0 字节"),
+        ("a.xml", b"", "0 bytes"),
         ("a.xml", xml(paper())[:700], "XML"),
         ("a.xml", b"\x00\x01\x02", "XML"),
         ("a.xml", b"<html><body>404</body></html>", "<html>"),
         ("a.xml", BILLION_LAUGHS, "DOCTYPE"),
         ("a.xml", EXTERNAL, "DOCTYPE"),
-        ("a.xml", b"<a>" * 100_000, "层级"),
+        ("a.xml", b"<a>" * 100_000, "nested"),
         ("a.xml", xml(paper(changes={"InvoiceNumber": ""})), "发票号码"),
         ("a.xml", xml(paper(changes={"InvoiceNumber": "ABC"})), "ABC"),
         ("a.xml", xml(paper(changes={"IssueTime": ""})), "开票日期"),
@@ -328,13 +328,13 @@ EXTERNAL = b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><EInvoice><Re
         ("a.xml", xml(paper(changes={"TotalTax-includedAmount": "", "TotalAmWithoutTax": ""})), "金额"),
         ("a.xml", xml(paper(changes={"TotalTaxAm": "14.155"})), "14.155"),
         ("a.xml", xml(paper(changes={"TotalAmWithoutTax": "1E5"})), "1E5"),
-        ("a.ofd", b"", "0 字节"),
+        ("a.ofd", b"", "0 bytes"),
         ("a.ofd", ofd(paper())[:400], "OFD"),
         ("a.ofd", b"%PDF-1.7", "OFD"),
         ("a.pdf", b"not a pdf", "PDF"),
         ("a.pdf", pdf(paper())[:200], "PDF"),
-        ("a.pdf", pdf_of("照片"), "PDF 中读不出"),
-        ("readme.txt", "说明".encode(), "不是电子发票"),
+        ("a.pdf", pdf_of("照片"), "no 发票号码 can be read"),
+        ("readme.txt", "说明".encode(), "no e-invoice"),
     ],
 )
 def test_broken_and_hostile_files_are_set_aside_with_a_reason(tmp_path, name, content, reason):
@@ -358,7 +358,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("OFD.xml", b" " * (80 << 20))
-    assert "解压后过大" in reasons(read(tmp_path, a__ofd=buffer.getvalue()))["a.ofd"]
+    assert "unpacked" in reasons(read(tmp_path, a__ofd=buffer.getvalue()))["a.ofd"]
 
 
 def test_a_bomb_that_lies_about_its_size_is_cut_off(tmp_path):
@@ -392,13 +392,13 @@ def test_an_encrypted_archive_says_so(tmp_path):
         while at >= 0:
             data[at + offset] |= 1
             at = data.find(mark, at + 4)
-    assert "加密" in reasons(read(tmp_path, a__ofd=bytes(data)))["a.ofd"]
+    assert "encrypted" in reasons(read(tmp_path, a__ofd=bytes(data)))["a.ofd"]
 
 
 def test_a_huge_file_is_not_read_into_memory(tmp_path):
     with (tmp_path / "a.xml").open("wb") as file:
         file.truncate(einvoice_row.LARGEST_FILE + 1)
-    assert "过大" in reasons(einvoices.read_folder(tmp_path))["a.xml"]
+    assert "too large" in reasons(einvoices.read_folder(tmp_path))["a.xml"]
 
 
 def test_links_that_lead_out_are_not_followed(tmp_path):
@@ -408,13 +408,13 @@ def test_links_that_lead_out_are_not_followed(tmp_path):
     (folder / "out.xml").symlink_to(tmp_path / "secret.xml")
     (folder / "gone.xml").symlink_to(folder / "nothing.xml")
     reading = einvoices.read_folder(folder)
-    assert "链接" in reasons(reading)["out.xml"]
-    assert "无法打开" in reasons(reading)["gone.xml"]
+    assert "leads out" in reasons(reading)["out.xml"]
+    assert "cannot be opened" in reasons(reading)["gone.xml"]
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.xml")
-    assert "不是普通文件" in reasons(einvoices.read_folder(tmp_path))["a.xml"]
+    assert "no regular file" in reasons(einvoices.read_folder(tmp_path))["a.xml"]
 
 
 def test_hidden_files_are_left_out_and_folders_walked(tmp_path):
@@ -529,7 +529,7 @@ def test_a_file_that_ends_its_reader_is_set_aside_and_the_others_are_read(monkey
     monkeypatch.setattr(einvoices, "_ask", ask)
     with einvoices._Workers(1) as staff:
         answers = staff.ask([("/nowhere/a.xml", "a.xml"), ("/nowhere/evil.xml", "evil.xml")])
-    assert ["无法打开" in answers[0][0], "中断" in answers[1][0]] == [True, True]
+    assert ["cannot be opened" in answers[0][0], "stopped" in answers[1][0]] == [True, True]
 
 
 def test_progress_speaks_on_standard_error(tmp_path, capfd):
