@@ -35,6 +35,8 @@ FREE: dict[str, tuple[str, ...]] = {
 }
 # What we find out ourselves is no key.
 DERIVED = ("period_stated",)
+# These may be lists of tables: [[training_log]].
+LISTS = ("training", "training_log")
 SHARES = ("target_share", "late_threshold", "shrink_share")
 
 Kind = Callable[[str, Any], Any]
@@ -87,7 +89,7 @@ def load(folder: Path) -> Settings:
         raise EngagementError(f"{FILE} cannot be read: {error}.") from error
     _known(content, SECTIONS, "")
     for name, value in content.items():
-        if not isinstance(value, dict) and name != "training_log":
+        if not isinstance(value, dict) and not (isinstance(value, list) and name in LISTS):
             _refuse("", name, value, f"must be a section: write [{name}]")
     return _settings(content)
 
@@ -96,9 +98,10 @@ def _settings(content: dict[str, Any]) -> Settings:
     about = content.get("engagement", {})
     _known(about, ENGAGEMENT, "engagement")
     free = {name: _free(name, content.get(name, {})) for name in FREE}
-    training = dict(free["training"])
-    if free["training_log"]:
-        training["log"] = free["training_log"]
+    log = [entry for name in LISTS for entry in (free[name] if isinstance(free[name], list) else ())]
+    training = {key: value for name in LISTS if isinstance(free[name], dict) for key, value in free[name].items()}
+    if log:
+        training["log"] = log
     return Settings(
         name=_optional(_text, "[engagement] name", about.get("name")),
         taxpayer_ids=_texts("[engagement] taxpayer_id", about.get("taxpayer_id", ())),

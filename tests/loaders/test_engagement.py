@@ -220,6 +220,19 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_the_likely_right_key(
     assert len(sentence) < 400
 
 
+@pytest.mark.parametrize(
+    ("toml", "training"),
+    [
+        ("[[training]]\nwho = 'a'\n[[training_log]]\nwho = 'b'", {"log": [{"who": "a"}, {"who": "b"}]}),
+        ("[training]\nevery_days = 180\n[[training_log]]\nwho = 'b'", {"every_days": 180, "log": [{"who": "b"}]}),
+        ("[training_log]\nlast = 'x'", {"last": "x"}),
+        ("", {}),
+    ],
+)
+def test_training_is_a_section_or_a_list(tmp_path, toml, training):
+    assert settings_of(tmp_path, toml).training == training
+
+
 def test_the_text_of_a_time_and_an_offset_are_beijing_time(tmp_path):
     assert settings_of(tmp_path, "[engagement]\ntaken_at = 2025-06-01T01:30:00Z").taken_at == datetime(
         2025, 6, 1, 9, 30
