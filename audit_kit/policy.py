@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime  # noqa: TC003 (settings.py resolves the annotations at run time)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -189,7 +189,9 @@ class Confirmations(Sourced):
     """备用查询: what other sources say of an invoice."""
 
     invoice_number = _text("发票号码", "20 digits, or code and number of an old invoice")
-    source = _word("来源", CONFIRMATION_SOURCES, "national 查验平台, counterparty 对方, department 内部部门, file 电子原件")
+    source = _word(
+        "来源", CONFIRMATION_SOURCES, "national 查验平台, counterparty 对方, department 内部部门, file 电子原件"
+    )
     result = _word("结果", CONFIRMATION_RESULTS, "agree 一致, differ 不一致, absent 不存在, over_limit 超过次数")
     at = _time("时间", "when it was asked")
     evidence = _text("附件", "the proof kept")
@@ -302,7 +304,7 @@ class RestoreTests(BackupChecks):
 
 
 class BackupListing(Sourced):
-    """备份内容: which files are in which backups of a repository (sparse: from first_ord to last_ord, both included)."""
+    """备份内容: which files are in which backups of a repository (from first_ord to last_ord, both included)."""
 
     repo_id = _text("备份库", "the repository")
     path_norm = _text("路径", "normalised path")

@@ -15,7 +15,8 @@ def red_of(remarks: pl.Series) -> pl.Series:
     """Return the key of the blue invoice: 20 digits, or code and number joined; null where none is named.
 
     Forms: `被红冲蓝字数电票号码：<20>`, `被红冲蓝字数电发票号码：<20>`, `对应正数发票代码:<12>号码:<8>`, and
-    `被红冲蓝字发票号码：<8> 被红冲蓝字发票代码：<12>` in either order. The number of the 确认单 in the same remark is never taken for it.
+    `被红冲蓝字发票号码：<8> 被红冲蓝字发票代码：<12>` in either order. The number of the 确认单 in the same remark
+    is never taken for it.
     """
     if not remarks.str.contains(_HINT).any():
         return pl.repeat(None, len(remarks), dtype=pl.String, eager=True).alias("red_of")
