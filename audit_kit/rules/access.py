@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -99,11 +99,12 @@ def _beyond_the_end(case: Case) -> pl.Expr | None:
     best = ordered.sort("lead", descending=True, maintain_order=True).row(0, named=True)
     if best["lead"] <= 0:
         return pl.lit(value=False)
-    return pl.col("issued_at") >= best["issued_at"] if upwards else pl.col("issued_at") <= best["issued_at"]
+    at = pl.lit(best["issued_at"])
+    return pl.col("issued_at") >= at if upwards else pl.col("issued_at") <= at
 
 
 def no_permission(case: Case) -> pl.DataFrame:
-    """The account that exported, or the one that issued, lacks the permission: role, grant, validity, lock, other tax id."""
+    """The account that exported, or the one that issued, lacks the right: role, grant, validity, lock, other tax id."""
     missing = case.missing.with_columns(
         who=pl.lit(None, pl.String), fault=pl.lit(None, pl.String), counts=pl.lit(None, pl.String)
     )
@@ -119,7 +120,7 @@ def no_permission(case: Case) -> pl.DataFrame:
     return missing.filter(pl.col("fault").is_not_null())
 
 
-def _exporting(case: Case) -> dict[str, object] | None:
+def _exporting(case: Case) -> dict[str, Any] | None:
     """Return the permission row of the account that took the export."""
     if (account := case.evidence.export.account) is None:
         return None
@@ -164,7 +165,7 @@ def _biting(case: Case, who: str, tests: dict[str, pl.Expr]) -> Iterator[tuple[s
             yield who, case.phrase(f"fault_{fault}"), test, case.phrase("counts").format(missing=gone, issued=reached)
 
 
-def _may_query(account: dict[str, object]) -> bool:
+def _may_query(account: dict[str, Any]) -> bool:
     """Return whether an account's role or grants allow it to query invoices."""
     words = resources.load("causes")["permissions"]
     grants = str(account["grants"] or "").replace(";", "；").split("；")
@@ -193,7 +194,7 @@ def _issuer_faults(case: Case) -> Iterator[tuple[str, str, pl.Expr, str]]:
             yield name, case.phrase(f"fault_{word}"), (pl.col("account") == name) & test, counts
 
 
-def _issuer_fault(case: Case, account: dict[str, object] | None) -> tuple[str, pl.Expr] | None:
+def _issuer_fault(case: Case, account: dict[str, Any] | None) -> tuple[str, pl.Expr] | None:
     """Return what an issuing account lacks and which rows that concerns, or null."""
     everything = pl.lit(value=True)
     if account is None:
@@ -203,7 +204,7 @@ def _issuer_fault(case: Case, account: dict[str, object] | None) -> tuple[str, p
     own = case.evidence.taxpayer_ids
     if account["tax_id"] and own and account["tax_id"] not in own:
         return "tax_id", everything
-    if account["valid_to"] is not None and account["valid_to"] <= case.evidence.taken_at:  # type: ignore[operator]
+    if account["valid_to"] is not None and account["valid_to"] <= case.evidence.taken_at:
         return "expired", pl.col("issued_at") >= account["valid_to"]
     if account["valid_from"] is not None:
         return "not_yet", pl.col("issued_at") < account["valid_from"]

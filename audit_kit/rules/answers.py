@@ -216,7 +216,7 @@ def _tomorrow(words: _Words, work: Worked, told: pl.DataFrame, table: pl.DataFra
 
 
 def missing_answers(work: Worked, *, lang: str = "zh") -> list[str]:
-    """Return the answers of the missing page: how many, why, when, in runs, in stops, where, how many are really lost."""
+    """Return the answers of the missing page: how many, why, when, in runs, in stops, where, and what is lost."""
     words = _Words("missing", lang)
     outcomes = work.matches.filter(pl.col("ledger_row").is_not_null())["outcome"].cast(pl.String)
     missing = int((outcomes == "missing").sum())
@@ -291,7 +291,9 @@ def _certain(words: _Words, work: Worked) -> list[str]:
     return [
         words(
             "certain",
-            lost=f"{lost['expected']:,.0f}", lower=f"{lost['lower']:,.0f}", upper=f"{lost['upper']:,.0f}",
+            lost=f"{lost['expected']:,.0f}",
+            lower=f"{lost['lower']:,.0f}",
+            upper=f"{lost['upper']:,.0f}",
         )
     ]
 

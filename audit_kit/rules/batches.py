@@ -21,6 +21,7 @@ from audit_kit.rules.patterns import (
 )
 from audit_kit.rules.population import population, with_ledger, without
 from audit_kit.rules.stops import ALL_CHANNELS
+from audit_kit.rules.survival import typed
 
 if TYPE_CHECKING:
     from audit_kit.rules.evidence import Case
@@ -60,21 +61,18 @@ def batch_lost(case: Case) -> pl.DataFrame:
 
 def _hits(found: pl.DataFrame, what: pl.Expr) -> pl.DataFrame:
     """Return the missing rows of lost runs with what is said of them: see HITS."""
-    return (
-        found.select(
-            pl.col("rows").alias("ledger_row"),
-            what=what,
-            first_at=moment("first_at"),
-            last_at=moment("last_at"),
-            count=pl.col("missing").cast(pl.String),
-            issued=pl.col("issued").cast(pl.String),
-            expected=pl.col("expected").round(1).cast(pl.String),
-            lost_share=(pl.col("missing") + 0.5) / (pl.col("issued") + 1),
-            group="issued",
-        )
-        .explode("ledger_row")
-        .cast(HITS)
-    )
+    hits = found.select(
+        pl.col("rows").alias("ledger_row"),
+        what=what,
+        first_at=moment("first_at"),
+        last_at=moment("last_at"),
+        count=pl.col("missing").cast(pl.String),
+        issued=pl.col("issued").cast(pl.String),
+        expected=pl.col("expected").round(1).cast(pl.String),
+        lost_share=(pl.col("missing") + 0.5) / (pl.col("issued") + 1),
+        group="issued",
+    ).explode("ledger_row")
+    return typed(hits, HITS)
 
 
 def _local(case: Case) -> pl.DataFrame:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit import resources, schema
+from audit_kit.identity import DIGITAL
 from audit_kit.rules.lateness import HISTORY, lateness, lost_interval, probability_late, remembered
 from audit_kit.rules.service import budget_by_incident, of_delays, service_level
 from audit_kit.rules.settling import Settlement, settle
 from audit_kit.rules.stops import ALL_CHANNELS, STOPS, StoodStill, stops
-from audit_kit.rules.survival import quantiles, survival
+from audit_kit.rules.survival import quantiles, survival, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,13 +142,11 @@ def _channel_of_number() -> pl.Expr:
     hint = digit.replace_strict(words["digits"], default=None, return_dtype=pl.String)
     named = pl.coalesce(hint, pl.concat_str(pl.lit(words["digit"]), digit))
     return (
-        pl.when(key.str.len_bytes() == 20)
+        pl.when(key.str.len_bytes() == DIGITAL)
         .then(named)
         .when(key.is_not_null())
         .then(pl.lit(words["old"]))
-        .otherwise(
-            pl.lit(words["unknown"])
-        )
+        .otherwise(pl.lit(words["unknown"]))
     )
 
 
@@ -190,7 +189,7 @@ def operational(rows: pl.DataFrame, stops: pl.DataFrame, *, taken_at: datetime) 
     rows = pl.concat(parts).sort("ledger_row") if parts else rows
     presence = ~pl.col("exact") & pl.col("visible")
     untimed = pl.col("exact") & pl.col("visible") & pl.col("visible_at").is_null()
-    return rows.select(
+    shown = rows.select(
         "ledger_row",
         "channel",
         "issued_at",
@@ -202,7 +201,8 @@ def operational(rows: pl.DataFrame, stops: pl.DataFrame, *, taken_at: datetime) 
         age=pl.col("age").clip(0).round(0),
         loose=pl.col("loose").clip(0).round(0),
         held="held",
-    ).cast(OBSERVATIONS)
+    )
+    return typed(shown, OBSERVATIONS)
 
 
 def _less_stops(part: pl.DataFrame, channel: str, stops: pl.DataFrame, taken_at: datetime) -> pl.DataFrame:

@@ -38,7 +38,7 @@ def _by_age(case: Case) -> pl.DataFrame:
     rows = case.missing.join(case.late, on="ledger_row", how="inner", maintain_order="left")
     confirmed = _confirmed(case)
     method = pl.col("method").replace_strict(
-        {name.removeprefix("method_"): case.phrase(name) for name in resources.load("causes")["phrases"] if name.startswith("method_")},
+        {word: case.phrase(f"method_{word}") for word in resources.load("causes")["methods"]},
         default=None, return_dtype=pl.String,
     )  # fmt: skip
     rows = rows.join(confirmed, on="invoice_key", how="left", maintain_order="left")
@@ -183,7 +183,7 @@ def _claim(case: Case, cause: str, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _late(case: Case) -> pl.DataFrame:
-    """Return every missing row's chance to be late: `ledger_row`, `probability_late`, `age`, `survival`, `method`, `certain`.
+    """Return `ledger_row`, `probability_late`, `age`, `survival`, `method`, `certain` of every missing row.
 
     Delays are read from the invoices that nothing else explains. Rows of a group with a lost share of its own (a run, a
     window, a level) are judged by that share.
@@ -197,10 +197,9 @@ def _late(case: Case) -> pl.DataFrame:
         lost_share=pl.when(settled).then((count + 0.5) / (count + 1)).otherwise("lost_share"),
         group=pl.when(settled).then(count.cast(pl.Float64)).otherwise("group"),
     )
-    left_out = [own["ledger_row"]]
-    for level in case.excess.filter(pl.col("dimension") != "channel").iter_rows(named=True):
-        left_out.append(members(case, level)["ledger_row"])
-    out = pl.concat(left_out).drop_nulls().unique()
+    at_fault = case.excess.filter(pl.col("dimension") != "channel").iter_rows(named=True)
+    of_levels = [members(case, level)["ledger_row"] for level in at_fault]
+    out = pl.concat([own["ledger_row"], *of_levels]).drop_nulls().unique()
     table = lateness(observations.filter(~pl.col("ledger_row").is_in(out.implode())), history=case.evidence.history)
     rows = observations.filter(~pl.col("visible") & pl.col("minutes").is_not_null())
     rows = rows.with_columns(at_age(rows, table)).filter(pl.col("survival").is_not_null())

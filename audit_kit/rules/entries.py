@@ -12,6 +12,7 @@ SEARCHED = ("invoice_code", "invoice_number", "digital_number")
 AMOUNTS = ("net", "tax", "gross")
 REVERSED = ("red_full", "red_part")
 CHANGES = ("edit", "void", "red")
+HALF_CENT = 0.005
 LEFT_OUT = 0.5  # voided or reversed invoices are left out of the platform's list if more than this share is missing
 
 
@@ -80,7 +81,7 @@ def _same_value(name: str) -> pl.Expr:
     old = pl.col("before").str.replace_all(r"[,¥￥\s]", "")
     held = pl.col(f"p_{name}")
     same = (
-        (held.cast(pl.Float64) - old.cast(pl.Float64, strict=False)).abs() < 0.005
+        (held.cast(pl.Float64) - old.cast(pl.Float64, strict=False)).abs() < HALF_CENT
         if number
         else held == pl.col("before")
     )

@@ -133,11 +133,12 @@ class Case:
 def _gathered(frame: pl.DataFrame, columns: tuple[str, ...], rows: pl.Series, prefix: str) -> list[pl.Series]:
     """Return the columns at these positions; null where there is no position, or the frame lacks the column."""
     types = schema.dtypes("ledger")
+    known = set(frame.columns) if frame.height else set()
+    nothing = [None] * len(rows)
     return [
-        (frame[name].gather(rows) if name in frame.columns and frame.height else pl.Series([None] * len(rows), dtype=types[name]))
-        .alias(prefix + name)
+        (frame[name].gather(rows) if name in known else pl.Series(nothing, dtype=types[name])).alias(prefix + name)
         for name in columns
-    ]  # fmt: skip
+    ]
 
 
 def rendered(template: str, columns: list[str], missing: str = "—") -> pl.Expr:

@@ -42,7 +42,7 @@ def kind_excess(case: Case) -> pl.DataFrame:
 
 
 def _excess(case: Case, dimension: str) -> pl.DataFrame:
-    """Return the missing rows of the levels of this dimension that stand out, but not those that are likely just late."""
+    """Return the missing rows of the levels of this dimension at fault, but not those that are likely just late."""
     found = case.excess.filter(pl.col("dimension") == dimension)
     parts = []
     for level in found.iter_rows(named=True):
@@ -83,7 +83,7 @@ def members(case: Case, level: dict[str, Any]) -> pl.DataFrame:
 
 
 def excess_levels(case: Case) -> pl.DataFrame:
-    """Return the levels that are at fault: `patterns.levels` and `share`, the chance that a row of the level is lost to it.
+    """Return the levels at fault: `patterns.levels` and `share`, the chance that a row of the level is lost to it.
 
     Levels overlap: an account belongs to a channel, and a channel stands out because one of its accounts does. So the
     levels that stand out are weighed against each other, and one that adds nothing beside the others is left out.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from audit_kit.rules.survival import LARGEST_SPREAD, log_likelihood, mixture, survival
+from audit_kit.rules.survival import LARGEST_SPREAD, log_likelihood, mixture, survival, typed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,7 +109,7 @@ def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl
 
 
 def _still_falling(minutes: Floats, alive: Floats) -> bool:
-    """Return whether the curve comes down in the later half of the ages seen, so that its end need not be its plateau."""
+    """Return whether the curve still comes down in the later half of the ages seen: its end need not be its plateau."""
     half = float(alive[max(0, int(np.searchsorted(minutes, minutes[-1] / 2, side="right")) - 1)])
     return half > (1 + FALLING) * float(alive[-1]) and float(alive[-1]) > 0
 
@@ -158,7 +158,7 @@ def _plateau(part: pl.DataFrame) -> tuple[float, float]:
 
 
 def _borrow(channel: str, history: pl.DataFrame | None, minutes: Floats, alive: Floats) -> pl.DataFrame | None:
-    """Return the latest month's curve of a channel; null if there is none, or delays have become another matter since."""
+    """Return the latest month's curve of a channel; null if there is none, or delays have changed since."""
     if history is None:
         return None
     mine = history.filter(pl.col("channel") == channel)
@@ -189,7 +189,7 @@ def remembered(
     last = place == pl.len().over("channel") - 1
     table = table.filter((place % thin == 0) | last).select(pl.lit(month).alias("month"), *list(HISTORY)[1:])
     earlier = history.filter(pl.col("month") != month).select(*HISTORY) if history is not None else table.clear()
-    return pl.concat([earlier.cast(HISTORY), table.cast(HISTORY)]).sort("month", "channel", "minutes")
+    return pl.concat([typed(earlier, HISTORY), typed(table, HISTORY)]).sort("month", "channel", "minutes")
 
 
 def at_age(rows: pl.DataFrame, table: pl.DataFrame, *, age: str = "age") -> pl.DataFrame:

@@ -28,6 +28,7 @@ EXPECTED_FLOOR = 0.002
 SERIAL_SAMPLE = 1000
 BIN_MINUTES = 30
 WINDOW_BINS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 60, 72, 96)
+REFINE_BINS = 24
 WINDOW_EVIDENCE = 9.2  # log likelihood ratio beyond the log of the number of windows
 WINDOW_RATIO = 3.0  # missing per missing expected
 WINDOW_LEAST = 5.0  # missing beyond expectation
@@ -220,21 +221,29 @@ def _scan(name: str, rows: pl.DataFrame) -> list[dict[str, object]]:
 
 
 def _fullest(missing: Floats, expected: Floats) -> tuple[float, int, int] | None:
-    """Return evidence, first bin and bin after the last of the window with most missing beyond expectation."""
+    """Return evidence, first bin and bin after the last of the fullest window: of set widths, then its ends refined."""
     gone = np.concatenate([[0.0], np.cumsum(missing)])
     due = np.concatenate([[0.0], np.cumsum(expected)])
-    best: tuple[float, int, int] | None = None
-    for width in WINDOW_BINS:
-        if width > len(missing):
-            break
-        o = gone[width:] - gone[:-width]
-        e = np.maximum(due[width:] - due[:-width], 0.05)
-        stands = (o > WINDOW_RATIO * e) & (o - e >= WINDOW_LEAST)
-        evidence = np.where(stands, o * np.log(np.maximum(o, 1e-9) / e) - (o - e), 0.0)
-        at = int(evidence.argmax())
-        if evidence[at] > 0 and (best is None or evidence[at] > best[0]):
-            best = (float(evidence[at]), at, at + width)
-    return best
+    widths = [width for width in WINDOW_BINS if width <= len(missing)]
+    firsts = np.concatenate([np.arange(len(missing) - width + 1) for width in widths])
+    lasts = np.concatenate([np.arange(width, len(missing) + 1) for width in widths])
+    best = int(_excess(gone[lasts] - gone[firsts], due[lasts] - due[firsts]).argmax())
+    first, last = int(firsts[best]), int(lasts[best])
+    for _ in range(2):
+        starts = np.arange(max(0, first - REFINE_BINS), min(last, first + REFINE_BINS))
+        first = int(starts[_excess(gone[last] - gone[starts], due[last] - due[starts]).argmax()])
+        ends = np.arange(max(first + 1, last - REFINE_BINS), min(len(missing), last + REFINE_BINS) + 1)
+        last = int(ends[_excess(gone[ends] - gone[first], due[ends] - due[first]).argmax()])
+    evidence = float(_excess(gone[last] - gone[first], due[last] - due[first]))
+    return (evidence, first, last) if evidence > 0 else None
+
+
+def _excess(missing: Floats, expected: Floats) -> Floats:
+    """Return the log likelihood ratio of more missing than expected; 0 unless they are clearly more."""
+    expected = np.maximum(expected, 0.05)
+    stands = (missing > WINDOW_RATIO * expected) & (missing - expected >= WINDOW_LEAST)
+    ratio = missing * np.log(np.maximum(missing, 1e-9) / expected) - (missing - expected)
+    return np.asarray(np.where(stands, ratio, 0.0), dtype=np.float64)
 
 
 def levels(rows: pl.DataFrame, dimensions: Sequence[str] = ("account", "channel", "kind")) -> pl.DataFrame:
@@ -274,7 +283,11 @@ def levels(rows: pl.DataFrame, dimensions: Sequence[str] = ("account", "channel"
     )
     table = table.with_columns(q=false_discovery(table["p"]))
     stands = (pl.col("odds_ratio") > ODDS) & (pl.col("q") < FALSE_DISCOVERY) & (pl.col("missing") >= LEVEL_LEAST)
-    return table.with_columns(stands_out=stands).select(*LEVELS).cast(LEVELS).sort("q", "dimension", "level")
+    return (
+        table.with_columns(stands_out=stands)
+        .select(pl.col(name).cast(dtype) for name, dtype in LEVELS.items())
+        .sort("q", "dimension", "level")
+    )
 
 
 def fisher(missing: int, issued: int, others_missing: int, others_issued: int) -> float:

@@ -1,4 +1,4 @@
-"""All invoices that no cause has taken yet, with what was to be expected of each; runs, windows and levels look at it."""
+"""All invoices that no cause has taken yet, with what was to be expected of each."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import polars as pl
 from audit_kit.identity import OLD_CODES, OLD_NUMBER
 from audit_kit.rules.lateness import at_age, lateness
 from audit_kit.rules.patterns import levels
+from audit_kit.rules.survival import typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +90,7 @@ def digit_profile(amounts: pl.Series) -> DigitProfile:
 
 
 def amount_bands(rows: pl.DataFrame, edges: Sequence[float] = BAND_EDGES) -> pl.DataFrame:
-    """Return `band` (place in the edges; 0 = red invoices), `from_yuan`, `issued`, `missing`, `yuan` of what is missing.
+    """Return `band` (place in the edges; 0 = red invoices), `from_yuan`, `issued`, `missing`, `yuan` (missing).
 
     Args:
         rows: `gross`, `missing`.
@@ -131,13 +132,14 @@ def gaps(ledger: pl.DataFrame, platform: pl.DataFrame) -> pl.DataFrame:
         after_row=pl.col("source_row").shift().over("invoice_code"),
     ).filter(pl.col("step").is_between(2, GAP_LONGEST + 1))
     text = {"first": pl.col("before") + 1, "last": pl.col("number") - 1}
-    return broken.select(
+    found = broken.select(
         "invoice_code",
         *(value.cast(pl.String).str.zfill(OLD_NUMBER).alias(name) for name, value in text.items()),
         absent=pl.col("step") - 1,
         after_row="after_row",
         before_row="source_row",
-    ).cast(GAPS)
+    )
+    return typed(found, GAPS)
 
 
 def _old_numbers(frame: pl.DataFrame, *, own: bool) -> pl.DataFrame:

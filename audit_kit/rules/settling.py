@@ -18,7 +18,8 @@ class Settlement:
     """How the chances held.
 
     `rows`: invoices with a chance. `brier`, `brier_base`: mean squared error of the chances, and of the observed share
-    for all. `ece`: expected calibration error over ten bins. `late_predicted`, `late_observed`, `still_missing`: counts.
+    for all. `ece`: expected calibration error over ten bins. `late_predicted`, `late_observed`, `still_missing`:
+    counts.
     `late_lower`, `late_upper`: 90 % interval of the number that should have come.
     `reliability`: `bin`, `rows`, `predicted`, `observed`, `lower`, `upper` (95 %).
     `arrivals`: `ledger_row`, `probability_late`, `came`.
@@ -80,7 +81,7 @@ def settle(predictions: pl.DataFrame, later: pl.DataFrame) -> Settlement:
 
 
 def reliability(arrivals: pl.DataFrame, bins: int = BINS) -> pl.DataFrame:
-    """Return predicted against observed share per bin of the chance: `bin` (its lower end), `rows`, …; see Settlement."""
+    """Return predicted against observed share per bin of the chance: `bin` (its lower end) and more, see Settlement."""
     edge = (pl.col("probability_late") * bins).floor().clip(0, bins - 1) / bins
     table = arrivals.group_by(bin=edge).agg(
         rows=pl.len(), predicted=pl.col("probability_late").mean(), observed=pl.col("came").mean()

@@ -130,12 +130,13 @@ def _flow(observations: pl.DataFrame, taken_at: datetime) -> _Flow:
     counts = np.bincount(np.minimum(issued / BIN_MINUTES, bins - 1).astype(np.int64), minlength=bins)
     due = np.convolve(counts, shape / max(1, shape.sum()))[:bins]
     due *= len(arrivals) / max(due.sum(), 1e-9)
-    edges = np.arange(bins + 1) * BIN_MINUTES
+    edges = np.asarray(np.arange(bins + 1) * BIN_MINUTES, dtype=np.float64)
     edges[-1] = max(edges[-1], span)
     came = np.histogram(arrivals, edges)[0]
     busy = due > 1
     spread = float(np.median((came[busy] - due[busy]) ** 2 / due[busy]) / 0.455) if busy.sum() > 50 else 1.0  # noqa: PLR2004
-    return _Flow(origin, arrivals, edges, np.concatenate([[0.0], np.cumsum(due)]), max(1.0, spread))
+    expected = np.asarray(np.concatenate([[0.0], np.cumsum(due)]), dtype=np.float64)
+    return _Flow(origin, arrivals, edges, expected, max(1.0, spread))
 
 
 def _minutes(times: pl.Series, origin: datetime) -> Floats:
@@ -194,14 +195,14 @@ def _partial(flow: _Flow, found: list[dict[str, Any]], taken_at: datetime) -> li
             break
         _, first, last = best
         ratio = float(came[first:last].sum() / due[first:last].sum())
-        end = None if last >= len(due) - STILL_OPEN_BINS else flow.at(flow.edges[last])
-        rows.append(_row("", flow.at(flow.edges[first]), end, 1 - ratio))
+        until = None if last >= len(due) - STILL_OPEN_BINS else flow.at(flow.edges[last])
+        rows.append(_row("", flow.at(flow.edges[first]), until, 1 - ratio))
         due[first:last] = came[first:last] = 0.0
     return rows
 
 
 def _emptiest(came: Floats, due: Floats) -> tuple[float, int, int] | None:
-    """Return evidence, first bin and bin after the last of the emptiest window: of set widths, then its ends refined."""
+    """Return evidence, first bin and bin after the last of the emptiest window: of set widths, its ends refined."""
     o, e = np.concatenate([[0.0], np.cumsum(came)]), np.concatenate([[0.0], np.cumsum(due)])
     widths = [width for width in PARTIAL_BINS if width < len(came)]
     firsts = np.concatenate([np.arange(len(came) - width + 1) for width in widths] + [np.arange(len(came))])
@@ -306,7 +307,7 @@ class StoodStill:
         return _masked(stood, moments)
 
     def slipped(self, issued: pl.Series, arrived: pl.Series) -> pl.Series:
-        """Return the minutes of partial stops that an invoice spent waiting though it was not held: it arrived within."""
+        """Return the minutes of partial stops that an invoice lived through without being held: it arrived within."""
         since, at = self._numbers(issued), self._numbers(arrived)
         back = np.zeros(len(at))
         for start, end in self._partial:
@@ -314,7 +315,7 @@ class StoodStill:
         return _masked(back, arrived)
 
     def loose(self, issued: pl.Series) -> pl.Series:
-        """Return the minutes of a partial stop still open that an invoice would have lived through if it was not held."""
+        """Return the minutes of a partial stop still open that an invoice not held would have lived through."""
         return _masked(self._marks[-1] - np.maximum(self._numbers(issued), self._open_since), issued)
 
     def _numbers(self, moments: pl.Series) -> Floats:

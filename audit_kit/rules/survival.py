@@ -1,4 +1,4 @@
-"""Curves of the time to visibility: Kaplan–Meier, Turnbull, current status, reverse time, and a mixture with a lost share.
+"""Curves of the time to visibility: Kaplan–Meier, Turnbull, current status, reverse time, a mixture with a lost share.
 
 Minutes are minutes of delay. Survival is the share not yet visible after that many minutes; what never comes down is
 the plateau, the share that is lost. Every curve starts at minute 0 with survival 1 and ends at the longest delay or
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -69,7 +69,7 @@ def survival(observations: pl.DataFrame, *, by: str = "channel") -> pl.DataFrame
 
 
 def kaplan_meier(observations: pl.DataFrame, *, by: str) -> pl.DataFrame:
-    """Return the product-limit curve per stratum with Greenwood's variance on the log–log scale (columns: `survival`)."""
+    """Return the product-limit curve per stratum, with Greenwood's variance on the log–log scale: see `survival`."""
     counts = (
         observations.group_by(by, pl.col("minutes").cast(pl.Float64))
         .agg(
@@ -246,8 +246,13 @@ def reverse_time(delays: pl.DataFrame) -> pl.DataFrame:
     return counts.with_columns(survival=1 - pl.Series(below))
 
 
+def typed(frame: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return the named columns of a frame in these types."""
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in types.items())
+
+
 class Mixture(NamedTuple):
-    """Two lognormal delays and a lost share: `lost`, and per part its share of the rest, its log mean and log spread."""
+    """Two lognormal delays and a lost share: `lost`, and each part's share of the rest, log mean and log spread."""
 
     lost: float
     shares: Floats
@@ -400,7 +405,9 @@ def _improve(fit: Mixture, spans: _Spans) -> tuple[Mixture, float]:
     means = fit.means + fit.spreads * mean
     lost = min(max(float(1 - mass.sum() / spans.weight.sum()), 1e-9), 1 - 1e-9)
     spreads = np.clip(spreads, SMALLEST_SPREAD, LARGEST_SPREAD)
-    return Mixture(lost, mass / mass.sum(), means, spreads), float((spans.weight * np.log(np.maximum(total, TINY))).sum())
+    return Mixture(lost, mass / mass.sum(), means, spreads), float(
+        (spans.weight * np.log(np.maximum(total, TINY))).sum()
+    )
 
 
 def log_likelihood(alive: Floats, missing: Floats, present: Floats) -> float:

@@ -27,7 +27,7 @@ LAWS = {
 
 
 class Month(NamedTuple):
-    """A simulated month: its frames, and per ledger row when it becomes visible (minutes from the start; inf = never)."""
+    """A simulated month: its frames, and when each ledger row becomes visible (minutes from the start; inf = never)."""
 
     ledger: pl.DataFrame
     platform: pl.DataFrame
@@ -99,7 +99,8 @@ def simulated(
         }
     ).with_columns(platform_row=pl.when(pl.Series(seen)).then("platform_row"))
     told = [
-        {"starts_at": START + timedelta(minutes=start), "ends_at": START + timedelta(minutes=end) if end < taken else None,
+        {"starts_at": START + timedelta(minutes=start),
+         "ends_at": START + timedelta(minutes=end) if end < taken else None,
          "kind": "outage", "scope": "全部", "title": "停机公告"}
         for start, end, _, said in stops if said
     ]  # fmt: skip
@@ -139,9 +140,6 @@ def scored(months: list[Month], **other: Any) -> dict[str, float]:
         "least": float(p.min()),
         "most": float(p.max()),
     }
-
-
-# --- the numbers of one invoice, by hand ---------------------------------------------------------------------------
 
 
 def tiny(rows: list[tuple[datetime, datetime | None]], **other: Any) -> pl.DataFrame:
@@ -207,7 +205,8 @@ def test_times_come_from_the_log_where_the_platform_has_none() -> None:
         {"invoice_number": "25112" + "0" * 15, "event": "visible", "at": datetime(2025, 5, 2, 9, 45)},
     ]
     found = delays.observations(
-        ledger, canonical(ledger, "platform"), reconcile(ledger, ledger), sync_log=canonical(pl.DataFrame(log), "sync_log"),
+        ledger, canonical(ledger, "platform"), reconcile(ledger, ledger),
+        sync_log=canonical(pl.DataFrame(log), "sync_log"),
         taken_at=datetime(2025, 5, 3, 12),
     )  # fmt: skip
     assert found["minutes"].to_list() == [45]
@@ -243,11 +242,8 @@ def test_the_channel_is_the_ledgers_or_a_hint_of_the_number() -> None:
     assert found["channel"].to_list() == ["移动端", "乐企", "第5位=4"]
 
 
-# --- stops in the data ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("announced", [True, False])
-def test_an_open_stop_is_read_off_the_arrivals(announced: bool) -> None:
+def test_an_open_stop_is_read_off_the_arrivals(*, announced: bool) -> None:
     month = simulated(2, open_hours=30, announced=announced, closed=0)
     found = delays.stops(month.observations(), month.notices, taken_at=month.taken_at)
     assert set(found["channel"]) == set(LAWS)
@@ -294,20 +290,17 @@ def test_a_channel_that_uploads_every_night_has_no_stops() -> None:
     assert delays.stops(rows, schema.empty("notices"), taken_at=START + timedelta(days=31)).is_empty()
 
 
-# --- chances against the truth -------------------------------------------------------------------------------------
-
-
 def test_calibrated_on_ordinary_months() -> None:
     score = scored([simulated(seed, n=100_000) for seed in range(3)])
     assert score["brier"] < 0.05 < score["base"]
     assert score["ece"] <= 0.03
     assert score["count"] == pytest.approx(1, abs=0.05)
-    assert 0 < score["least"]
+    assert score["least"] > 0
     assert score["most"] < 1
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_calibrated_with_thirty_hours_still_open(announced: bool) -> None:
+def test_calibrated_with_thirty_hours_still_open(*, announced: bool) -> None:
     score = scored([simulated(seed, open_hours=30, announced=announced) for seed in range(2)])
     assert score["brier"] <= 0.04
     assert score["ece"] <= 0.03
@@ -375,9 +368,6 @@ def test_the_interval_holds_the_number_really_lost() -> None:
         bounds = delays.lost_interval(found["probability_late"])
         held += bounds["lower"] - 0.5 <= (~month.late(found)).sum() <= bounds["upper"] + 0.5
     assert held >= 16
-
-
-# --- settling, and the service level --------------------------------------------------------------------------------
 
 
 def test_settle_scores_what_then_happened() -> None:

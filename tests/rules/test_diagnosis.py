@@ -17,14 +17,14 @@ from audit_kit.rules.diagnosis import CAUSES, Evidence, diagnose
 from audit_kit.rules.matching import reconcile
 from audit_kit.training.simulate import world
 
-TAKEN = datetime(2025, 6, 2, 9)  # noqa: DTZ001 - Beijing time is stored without zone
+TAKEN = datetime(2025, 6, 2, 9)
 OURS = "91110108MA01ABCD1X"
 BRANCH = "91110105MA02WXYZ3K"
 BUYER = "911101057693723456"
 
 
 def at(day: int, hour: int = 10, minute: int = 0) -> datetime:
-    return datetime(2025, 5, day, hour, minute)  # noqa: DTZ001
+    return datetime(2025, 5, day, hour, minute)
 
 
 def number(serial: int, channel: int = 2) -> str:

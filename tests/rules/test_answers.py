@@ -1,0 +1,79 @@
+"""The sentences say what the frames hold, in both languages, for a rich month and for an empty one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from audit_kit import schema
+from audit_kit.policy import Export, Policy, SyncPolicy
+from audit_kit.rules import delays
+from audit_kit.rules.answers import delay_answers, missing_answers
+from audit_kit.rules.diagnosis import Evidence, diagnose
+from audit_kit.rules.matching import reconcile
+from audit_kit.training.simulate import world
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Work:
+    ledger: pl.DataFrame
+    platform: pl.DataFrame
+    matches: pl.DataFrame
+    observations: pl.DataFrame
+    stops: pl.DataFrame
+    findings: pl.DataFrame
+    taken_at: datetime
+
+
+def worked(lang: str, *, empty: bool = False) -> Work:
+    w = world(invoices=6000, seed=7)
+    ledger, platform = (w.ledger.clear(), w.platform.clear()) if empty else (w.ledger, w.platform)
+    matches = reconcile(ledger, platform)
+    observations = delays.observations(
+        ledger, platform, matches, sync_log=w.sync_log, taken_at=w.taken_at, notices=w.notices
+    )
+    stops = delays.stops(observations, w.notices, taken_at=w.taken_at)
+    evidence = Evidence(
+        ledger=ledger, platform=platform, matches=matches, observations=observations, stops=stops, accounts=w.accounts,
+        notices=w.notices, operations=w.operations, sync_log=w.sync_log, confirmations=w.confirmations,
+        substitute=w.substitute, control=w.control, backup_keys=schema.empty("backups").select(
+            invoice_key="backup_id", repo_id="repo_id", backup_id="backup_id"),
+        export=Export() if empty else w.export, policy=Policy(), taxpayer_ids=w.taxpayer_ids, direction=w.direction,
+        taken_at=w.taken_at,
+    )  # fmt: skip
+    return Work(ledger, platform, matches, observations, stops, diagnose(evidence, lang=lang), w.taken_at)
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_the_answers_hold_the_figures(lang: str) -> None:
+    work = worked(lang)
+    told = "\n".join(delay_answers(work, policy=SyncPolicy(), lang=lang))
+    missing = int((work.matches["outcome"] == "missing").sum())
+    assert f"{missing:,}" in told
+    assert "99.00%" in told
+    why = "\n".join(missing_answers(work, lang=lang))
+    unbooked = work.findings.filter(pl.col("cause") == "unbooked").height
+    assert f"{missing:,}" in why
+    assert f"{unbooked:,}" in why
+    assert "{" not in told + why
+    chances = work.findings["probability_late"].drop_nulls()
+    assert f"{(1 - chances).sum():,.0f}" in why
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_the_languages_say_as_much(lang: str) -> None:
+    work = worked(lang, empty=True)
+    assert len(delay_answers(work, policy=SyncPolicy(), lang=lang)) == 1
+    assert len(missing_answers(work, lang=lang)) >= 1
+
+
+def test_both_languages_answer_the_same_questions() -> None:
+    zh, en = worked("zh"), worked("en")
+    assert len(missing_answers(zh, lang="zh")) == len(missing_answers(en, lang="en"))
+    assert len(delay_answers(zh, policy=SyncPolicy())) == len(delay_answers(en, policy=SyncPolicy(), lang="en"))
