@@ -229,7 +229,7 @@ def _read_json(origin: Origin) -> Found:
     """Read a catalogue by what it holds; the output of a check is no catalogue and is read with the table of checks."""
     text = _text(origin)
     content: Any = json.loads(text)
-    if content == []:
+    if not content:
         return Found()
     if isinstance(content, dict) and "total_file_count" in content and origin.backup_id:
         return restic.read_stats(content, origin)

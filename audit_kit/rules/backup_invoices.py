@@ -126,9 +126,16 @@ def undecided(state: State, coverage: Coverage, bare: pl.Series, words: Words) -
     wanted = state.world.policy.copies
     if len(coverage.repositories) < wanted:
         count = coverage.file_levels.filter((pl.col("level") > LISTED) & pl.col("required")).height
+        known = state.runs.filter(~pl.col("gone"))["repo_id"].n_unique() < wanted
         if count:
             yield words.finding(
-                "BK04", "all", variant="evidence_all", count=count, repos=coverage.repositories, wanted=wanted
+                "BK04",
+                "all",
+                variant="evidence_all",
+                state="fails" if known else "unknown",
+                count=count,
+                repos=coverage.repositories,
+                wanted=wanted,
             )
 
 

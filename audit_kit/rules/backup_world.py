@@ -118,8 +118,15 @@ def _ordered(backups: pl.DataFrame, now: datetime) -> pl.DataFrame:
 
 
 def _checks(world: BackupWorld) -> pl.DataFrame:
-    """Return what the company did: checks and restore tests in one frame, our own readings left out."""
-    checks = world.backup_checks.filter(~(pl.col("by").eq_missing(OURS) & pl.col("performed_at").is_null()))
+    """Return checks and restore tests in one frame; of our own readings, made now, those that found all well.
+
+    Those that found damage have a finding of their own, BK16.
+    """
+    ours = pl.col("by").eq_missing(OURS) & pl.col("performed_at").is_null()
+    good = (pl.col("result").cast(pl.String) == "ok") & (pl.col("level") >= DATA_READ)
+    checks = world.backup_checks.filter(~ours | good.fill_null(value=False)).with_columns(
+        performed_at=pl.when(ours).then(pl.lit(world.taken_at)).otherwise("performed_at")
+    )
     return pl.concat(
         [
             checks.with_columns(test=pl.lit(value=False), files_restored=pl.lit(None, pl.UInt64)),

@@ -190,14 +190,13 @@ def archive(invoice_files: pl.DataFrame) -> pl.DataFrame:
 
 def _keys(invoice_files: pl.DataFrame) -> pl.Series:
     """Return the key of every file by its numbers; 20 plain digits are one already."""
-    number = pl.col("digital_number")
+    number = pl.coalesce("digital_number", "invoice_number")
     plain = number.str.contains(r"^[0-9]{20}$") & (number.str.head(10) != number.str.tail(10))
-    tidy = invoice_files.select(plain.fill_null(value=False)).to_series()
-    if tidy.all():
-        return invoice_files["digital_number"].alias("invoice_key")
-    rest = with_key(invoice_files.filter(~tidy).select("digital_number", "invoice_number", "invoice_code"))
-    places = (~tidy).arg_true()
-    return invoice_files["digital_number"].alias("invoice_key").scatter(places, rest["invoice_key"])
+    told = invoice_files.select(number.alias("invoice_key"), plain.fill_null(value=False).alias("tidy"))
+    if told["tidy"].all():
+        return told["invoice_key"]
+    rest = with_key(invoice_files.filter(~told["tidy"]).select("digital_number", "invoice_number", "invoice_code"))
+    return told["invoice_key"].scatter((~told["tidy"]).arg_true(), rest["invoice_key"])
 
 
 def _lower(hashes: pl.Series) -> pl.Series:

@@ -54,7 +54,7 @@ def never_verified(state: State, words: Words) -> Iterator[dict[str, Any]]:
     policy, now = state.world.policy, state.world.taken_at
     oldest = now - timedelta(days=policy.verify_every_days)
     done = state.checks.filter(~pl.col("test"))
-    for repo in state.repositories:
+    for repo in _own_repositories(state):
         checks = done.filter((pl.col("repo_id") == repo) & pl.col("performed_at").is_not_null()).sort("performed_at")
         checks = checks.filter(pl.col("result") != "unknown")
         strong = checks.filter(pl.col("level") >= DATA_READ)
@@ -140,7 +140,7 @@ def never_restored(state: State, words: Words) -> Iterator[dict[str, Any]]:
     compared = pl.col("level") >= COMPARED
     if "compared_by" in tests.columns:
         compared |= pl.col("compared_by").cast(pl.String).is_in(["hash", "open"]).fill_null(value=False)
-    for repo in state.repositories:
+    for repo in _own_repositories(state):
         good = tests.filter((pl.col("repo_id") == repo) & compared).sort("performed_at")
         if good.height and good["performed_at"][-1] >= now - timedelta(days=policy.restore_test_every_days):
             continue
@@ -155,6 +155,12 @@ def never_restored(state: State, words: Words) -> Iterator[dict[str, Any]]:
             at=good["performed_at"][-1] if good.height else None,
             source=_source(state.runs.filter(pl.col("repo_id") == repo)),
         )
+
+
+def _own_repositories(state: State) -> list[str]:
+    """Return the repositories that backup runs fill; a store of which only a scan is known is not one."""
+    held: list[str] = state.runs.filter(pl.col("kind") != "copy")["repo_id"].drop_nulls().unique().sort().to_list()
+    return held
 
 
 def _source(runs: pl.DataFrame) -> tuple[str | None, int | None]:

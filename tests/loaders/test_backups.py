@@ -147,6 +147,15 @@ def test_borg_list_and_info_are_one_catalogue(real: Path, tmp_path: Path) -> Non
     assert backups.select("repo_id", "backup_id", "files").rows() == [("plain", "may.02", 2)]
 
 
+def test_borg_info_of_the_repository_alone_still_says_whether_it_is_encrypted(real: Path, tmp_path: Path) -> None:
+    bare = {"encryption": {"mode": "none"}, "repository": {"id": "x", "location": "/b"}, "cache": {}}
+    put(tmp_path, "plain.json", json.dumps(bare))
+    shutil.copy(real / "utc" / "plain.may.02.jsonl", tmp_path)
+    [row] = read(tmp_path, tz="UTC")["backups"].to_dicts()
+    assert (row["backup_id"], row["tool"], row["encrypted"], row["location"]) == ("may.02", "borg", False, "/b")
+    assert row["files"] == 2
+
+
 @pytest.mark.parametrize(
     ("name", "command", "level"),
     [

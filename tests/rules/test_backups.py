@@ -375,6 +375,33 @@ def test_what_no_source_shows_is_unknown_and_never_grave() -> None:
     assert set(unknown["severity"].cast(pl.String)) <= {"medium", "info"}
 
 
+def test_what_we_read_and_compared_ourselves_is_verified_now() -> None:
+    ours = {"repo_id": "nas", "backup_id": "b300200", "level": 2, "result": "ok", "by": "audit-kit"}
+    tables = {"backups": THREE, "invoice_files": [archived(invoice(1))], "backup_listing": [held(invoice(1), 2, 2)]}
+    audited = audit(**tables, backup_checks=[ours])
+    assert keys(audited, "BK01") == []
+    assert of(audited, "BK11").is_empty()
+    damaged = audit(**tables, backup_checks=[{**ours, "result": "error", "damaged": ["1/2 members"], "errors": 1}])
+    assert keys(damaged, "BK01") == [invoice(1)]
+    assert of(damaged, "BK13").is_empty()
+    assert of(damaged, "BK16").height == 1
+
+
+def test_the_scan_of_a_store_is_no_repository_that_must_be_checked() -> None:
+    scan = run(30, repo_id="bucket", job="bucket", tool="inventory", kind="copy")
+    audited = audit(backups=[run(30), scan], backup_checks=[check(31, 3)], schedule=[plan()])
+    assert not any("bucket" in text for cause in ("BK05", "BK11", "BK14") for text in of(audited, cause)["evidence"])
+
+
+def test_copies_are_unknown_where_other_repositories_have_no_listing() -> None:
+    two = BackupPolicy(full=None, incremental=None, copies=2)
+    tables = {"invoice_files": [archived(invoice(1))], "backup_listing": [held(invoice(1), 0, 2)]}
+    assert of(audit(two, backups=THREE, **tables), "BK04").height == 1
+    more = [*THREE, run(30, repo_id="cloud", job="cloud")]
+    assert of(audit(two, backups=more, **tables), "BK04").is_empty()
+    assert of(audit(two, backups=more, **tables), "BK04", state="unknown").height == 1
+
+
 # Coverage
 
 THREE = [run(day) for day in (10, 20, 30)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import schema
-from audit_kit.loaders.catalogues.shape import LISTED, Content, backup, named_time
+from audit_kit.loaders.catalogues.shape import LISTED, Content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,6 +57,13 @@ class Catalogue:
             if known[name] is None or known[name] == []:
                 known[name] = value
 
+    def tell(self, row: dict[str, Any]) -> None:
+        """Fill in what is told of a whole repository for each of its backups."""
+        told = {name: row[name] for name in ("tool", "encrypted", "enc_method", "location")}
+        for (repo_id, _), known in self.rows.items():
+            if repo_id == row["repo_id"]:
+                known.update({name: value for name, value in told.items() if known[name] is None})
+
     def place(self, content: Content) -> Content:
         """Return a content under the full id of its backup; a backup that no catalogue names becomes known by it."""
         if content.backup_id is None:
@@ -64,11 +71,9 @@ class Catalogue:
         own = content.backup
         resolved = self.resolve(content.repo_id, content.backup_id)
         if resolved is None:
-            made = named_time(content.origin)
-            unnamed = {"kind": "snapshot", "chain_semantics": "independent", "status": "ok", "raw_status": "listed"}
-            times = {"data_time": made, "started_at": made, "time_source": "epoch"}
-            self.add(own or backup(content.origin, backup_id=content.backup_id, **unnamed, **times))
             resolved = content.backup_id
+            if own is not None:
+                self.add(own)
         if (known := self.rows.get((content.repo_id, resolved))) is not None:
             size = content.files["size"].sum() if content.files["size"].null_count() == 0 else None
             known["files"] = content.files.height if known["files"] is None else known["files"]
@@ -87,13 +92,16 @@ def collect(
         canonical: backups read from canonical tables; their ids are known too.
     """
     catalogue = Catalogue(canonical)
-    whole = [row for row in rows if row["tool"] is not None]
+    whole = [row for row in rows if row["tool"] is not None and row["backup_id"] is not None]
     for row in whole:
         catalogue.add(row)
     for row in rows:
-        if row["tool"] is None and (full := catalogue.resolve(row["repo_id"], row["backup_id"])):
+        if row["tool"] is None and row["backup_id"] and (full := catalogue.resolve(row["repo_id"], row["backup_id"])):
             catalogue.add(row | {"backup_id": full})
     placed = [catalogue.place(content) for content in contents]
+    for row in rows:
+        if row["backup_id"] is None:
+            catalogue.tell(row)
     return rows_of("backups", catalogue.rows.values()), placed
 
 

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.loaders.catalogues.shape import Content, Found, Origin, backup, line_numbers, listed, moment, moments
+from audit_kit.loaders.catalogues.shape import (
+    Content,
+    Found,
+    Origin,
+    backup,
+    line_numbers,
+    listed,
+    moment,
+    moments,
+    named_time,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,17 +41,24 @@ VALUED = re.compile(
 
 def is_catalogue(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)
     """Tell whether parsed JSON is borg's list or info of a repository."""
-    return isinstance(content, dict) and "archives" in content and "repository" in content
+    return isinstance(content, dict) and "repository" in content and ("archives" in content or "encryption" in content)
 
 
 def read_catalogue(content: Mapping[str, Any], text: str, origin: Origin) -> Found:
-    """Return the archives of `borg info --json` or `borg list --json`."""
+    """Return the archives of `borg info --json` or `borg list --json`.
+
+    Without `--last` or `--glob-archives`, info tells of the repository alone: a row without a backup.
+    """
     mode = (content.get("encryption") or {}).get("mode")
-    rows = content["archives"]
+    rows = content.get("archives") or []
     names = [row.get("name") or row["archive"] for row in rows]
     lines = line_numbers(text, (f'"{name}"' for name in names))
     location = (content.get("repository") or {}).get("location")
+    encrypted = None if mode is None else not (mode == "none" or mode.startswith("authenticated"))
     found = Found(rows_in=len(rows))
+    if not rows:
+        told = {"encrypted": encrypted, "enc_method": mode, "location": location}
+        found.backups.append(backup(origin, tool="borg", **told))
     for row, name, line in zip(rows, names, lines, strict=True):
         stats, (paths, excludes) = row.get("stats") or {}, _sources(row.get("command_line"))
         started = moment(row.get("start") or row.get("time"), origin)
@@ -64,7 +81,7 @@ def read_catalogue(content: Mapping[str, Any], text: str, origin: Origin) -> Fou
                 files=stats.get("nfiles"),
                 bytes_source=stats.get("original_size"),
                 bytes_stored=stats.get("deduplicated_size"),
-                encrypted=None if mode is None else not (mode == "none" or mode.startswith("authenticated")),
+                encrypted=encrypted,
                 enc_method=mode,
                 location=location,
                 excludes=excludes,
@@ -109,5 +126,20 @@ def read_listing(data: bytes, origin: Origin) -> Found:
         hash="sha256",
         hash_kind=pl.when(pl.col("sha256").is_null()).then(pl.lit("none")).otherwise(pl.lit("sha256")),
     )
-    content = Content(repo_id=origin.repo_id, backup_id=origin.backup_id, files=listed(files), origin=origin)
+    made = named_time(origin)
+    own = backup(
+        origin,
+        backup_id=origin.backup_id,
+        tool="borg",
+        kind="snapshot",
+        chain_semantics="independent",
+        data_time=made,
+        started_at=made,
+        time_source="epoch",
+        status="ok",
+        raw_status="listed",
+    )
+    content = Content(
+        repo_id=origin.repo_id, backup_id=origin.backup_id, files=listed(files), origin=origin, backup=own
+    )
     return Found(contents=[content], rows_in=rows.height)

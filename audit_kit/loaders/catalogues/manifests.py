@@ -118,7 +118,7 @@ def read_tar(origin: Origin, manifest: Path | None) -> Found:
     row = found.contents[0].backup
     if faults and row is not None:
         row["raw_status"] = "damaged"
-    found.checks.append(_own_check(origin, str((row or {})["backup_id"]), faults))
+    found.checks.append(_own_check(origin, str((row or {})["backup_id"]), faults, level=2 if stated else 1))
     return found
 
 
@@ -170,14 +170,14 @@ def _some(names: Sequence[str], *, most: int = 5) -> str:
     return "、".join(names[:most]) + (" …" if len(names) > most else "")
 
 
-def _own_check(origin: Origin, backup_id: str, faults: list[str]) -> dict[str, Any]:
-    """Return what our own reading of a backup found, as a row of table backup_checks."""
+def _own_check(origin: Origin, backup_id: str, faults: list[str], *, level: int = 2) -> dict[str, Any]:
+    """Return what our own reading of a backup found, as a row of table backup_checks; level 2: held against hashes."""
     return {
         "source_file": origin.name,
         "source_row": 1,
         "repo_id": origin.repo_id,
         "backup_id": backup_id,
-        "level": 2,
+        "level": level,
         "result": "error" if faults else "ok",
         "errors": len(faults),
         "damaged": faults,
