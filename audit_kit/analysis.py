@@ -372,7 +372,8 @@ def _load(entry: Path, engagement: Engagement, lang: str) -> Analysis | None:
         kept = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
         if any(digest(entry / name) != sha256 for name, sha256 in kept["sha256"].items()):
             return None
-        os.utime(entry / MANIFEST)
+        with suppress(OSError):  # a cache shared read-only keeps no track of its use
+            os.utime(entry / MANIFEST)
         frames = {name: pl.read_parquet(entry / f"{name}.parquet") for name in FRAMES}
         backup = {name: pl.read_parquet(entry / f"backup.{name}.parquet") for name in BACKUP_FRAMES}
         taken_at, export = datetime.fromisoformat(kept["taken_at"]), _export(kept["export"])
