@@ -147,7 +147,7 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def _list(self, rows: pl.DataFrame) -> None:
         words, amount = self._words, self._columns.amount
-        counts: dict[str, Any] = {"rows": words.count(rows.height), "most": MOST_LISTED}
+        counts: dict[str, Any] = {"rows": words.count(rows.height), "most": min(MOST_LISTED, rows.height)}
         said = words("panel.shown", yuan=words.yuan(rows[amount].sum()), **counts) if amount else ""
         self.sentence.value = f"<b>{escape(said or words('panel.shown_plain', **counts))}</b>"
         listed = rows.head(MOST_LISTED).with_columns(pl.selectors.datetime().dt.strftime("%Y-%m-%d %H:%M"))
