@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ __all__ = ["every_file", "read_backups", "read_checks"]
 INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
 TABLES = ("backups", "backup_checks", "backup_listing")
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+HEAD = 1 << 16
 SPREAD = (".csv", ".tsv", ".xlsx", ".xlsm", ".xls", ".parquet")
 SUFFIXES = (*TAR, *SPREAD, ".wal.txt", ".jsonl", ".json", ".sha256", ".sha256sum", ".txt")
 
@@ -148,18 +150,20 @@ def _origin(path: Path, root: Path, tz: str | None) -> Origin:
 
 
 def _canonical(origin: Origin, root: Path, headings: Mapping[str, str]) -> Reading | None:
-    """Return the reading of a canonical table; null where a preset of a product knows the file."""
+    """Return the reading of a canonical table; null where a product's preset knows the file, or it is another table."""
     from audit_kit.loaders import tables  # noqa: PLC0415 (heavy, and only for this kind of file)
 
     if origin.path.suffix.lower() in (".csv", ".tsv"):
-        rows = job_lists.rows_of(job_lists.decoded(origin.path.read_bytes()))
+        with origin.path.open("rb") as file:
+            rows = job_lists.rows_of(job_lists.decoded(file.read(HEAD)))
         if rows and job_lists.preset_of(list(rows[0][1])):
             return None
-    kinds = [table for table in tables.recognise(origin.path, headings=headings) if table in TABLES]
-    reading: Reading = tables.read(
-        origin.path, table=kinds[0] if kinds else "backups", headings=headings, root=root, tz=origin.tz
-    )
-    return reading
+    held = tables.recognise(origin.path, headings=headings)
+    kind = next((table for table in held if table in TABLES), None if held else "backups")
+    if kind is None:
+        return None
+    reading: Reading = tables.read(origin.path, table=kind, headings=headings, root=root, tz=origin.tz)
+    return replace(reading, rows=read_checks(reading.rows, root)) if kind == "backup_checks" else reading
 
 
 def _read(origin: Origin) -> Found:

@@ -120,7 +120,7 @@ def test_restic_statistics_fill_in_what_an_old_catalogue_lacks(real: Path, tmp_p
 
 
 def test_borg_times_are_refused_without_a_zone(real: Path) -> None:
-    with pytest.raises(EngagementError, match=r'backups = \[\{path = "plain.json", tz = "Asia/Shanghai"\}\]'):
+    with pytest.raises(EngagementError, match=r'backups = \[\{path = "plain\*", tz = "Asia/Shanghai"\}\]'):
         read(real / "utc")
 
 
@@ -480,6 +480,17 @@ def test_canonical_tables_are_read_as_they_are(tmp_path: Path) -> None:
     assert found.select("repo_id", "backup_id", "data_time", pl.col("kind").cast(pl.String)).rows() == [
         ("nas", "1", datetime(2025, 5, 30, 2), "snapshot")
     ]
+
+
+def test_tables_that_lie_beside_the_catalogues(tmp_path: Path) -> None:
+    put(tmp_path, "schedule.csv", "job,kind,cron,tz\nnas,snapshot,0 2 * * *,UTC\n")
+    text = "repo_id,performed_at,command,exit_code,output\nnas,2025-05-30 02:00:00,restic check,0,out.log\n"
+    put(tmp_path, "backup_checks.csv", text)
+    put(tmp_path, "out.log", "Fatal: repository contains errors")
+    reading = read_backups([tmp_path], root=tmp_path)
+    assert reading["backup_checks"].rows.select("level", pl.col("result").cast(pl.String)).rows() == [(1, "error")]
+    assert reading["backups"].rows.is_empty()
+    assert "schedule.csv" in reading["backups"].set_aside["source_file"].to_list()
 
 
 def test_what_is_no_catalogue_is_set_aside_and_what_is_damaged_refused(tmp_path: Path) -> None:

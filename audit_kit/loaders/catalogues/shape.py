@@ -86,9 +86,10 @@ def zone(origin: Origin, example: str) -> ZoneInfo:
         EngagementError: no zone is declared, or it is none; the sentence holds the line to add.
     """
     if origin.tz is None:
+        like = origin.name[: len(origin.name) - len(origin.path.name)] + f"{origin.repo_id}*"
         raise EngagementError(
             f"{origin.name}: the time {example} has no zone; say which one it is under [sources] in audit.toml:"
-            f' backups = [{{path = "{origin.name}", tz = "Asia/Shanghai"}}].'
+            f' backups = [{{path = "{like}", tz = "Asia/Shanghai"}}].'
         )
     try:
         return ZoneInfo(origin.tz)
