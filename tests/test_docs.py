@@ -1,0 +1,54 @@
+"""What the documents say holds: two languages side by side, links that lead somewhere, commands that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from audit_kit import cli
+
+HOUSE = Path(__file__).parents[1]
+READMES = ("README.md", "README.zh-CN.md")
+PAGES = [*READMES, "GLOSSARY.md", "CHANGES.md", *sorted(f"docs/{page.name}" for page in (HOUSE / "docs").glob("*.md"))]
+
+
+def text(page: str) -> str:
+    return (HOUSE / page).read_text(encoding="utf-8")
+
+
+def shape(page: str) -> list[str]:
+    """The level of every heading, every fenced block, every command and every link, in their order."""
+    found = re.findall(
+        r"^(#+) |^```\n(.*?)^```$|`(audit-kit [^`]+)`|\]\(([^)]+)\)", text(page), re.MULTILINE | re.DOTALL
+    )
+    return ["".join(parts) for parts in found if not "".join(parts).startswith("README")]
+
+
+def test_both_readmes_have_the_same_headings_commands_and_links():
+    english, chinese = (shape(page) for page in READMES)
+    assert len(english) > 20
+    assert english == chinese
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_the_quick_start_is_two_commands_in_one_block(page: str):
+    blocks = re.findall(r"^```\n(.*?)^```$", text(page), re.MULTILINE | re.DOTALL)
+    assert blocks[0].split("\n")[:2] == ["make report", "make test"]
+    assert [block for block in blocks if "make " in block] == ["make report\nmake test\n"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_what_is_there(page: str):
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text(page)) if "://" not in link]
+    assert [link for link in links if not ((HOUSE / page).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_that_is_shown_exists(page: str, capsys: pytest.CaptureFixture[str]):
+    for command in sorted(set(re.findall(r"audit-kit ([a-z][a-z-]+)", text(page)))):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, "--help"])
+        assert stop.value.code == 0, command
+    capsys.readouterr()
