@@ -52,7 +52,7 @@ def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFra
             lost |= text.str.contains(_SCIENTIFIC).fill_null(value=False)
         rounded = text
         if lost.any():
-            rounded = pl.select(pl.when(lost).then(scientific(pl.lit(text))).otherwise(pl.lit(text))).to_series()
+            rounded = scientific(text.set(~lost, None)).fill_null(text)
             flagged |= lost if name in NUMBER_COLUMNS else _constant(len(text))
         frame = frame.with_columns(rounded.alias(name))
     if not flagged.any():
@@ -89,15 +89,21 @@ def _suspects(values: pl.Series) -> pl.Series:
     return (number == near).fill_null(value=False)
 
 
-def scientific(text: pl.Expr) -> pl.Expr:
+def scientific(text: pl.Series) -> pl.Series:
     """Return digits as the 15 that can be trusted, in scientific form; other text as it stands."""
     digits = text.str.strip_chars().str.replace(r"\.0+$", "")
-    power = (digits.str.len_bytes() - 1).cast(pl.String)
-    # The float nearest to 15 digits and zeros may lie just below them, so the 15 are rounded, not cut off.
-    up = digits.str.slice(EXACT_DIGITS, 1).is_in(["5", "6", "7", "8", "9"]).cast(pl.Int64)
-    kept = (digits.str.slice(0, EXACT_DIGITS).cast(pl.Int64, strict=False) + up).cast(pl.String)
-    form = pl.concat_str(kept.str.slice(0, 1), pl.lit("."), kept.str.slice(1, EXACT_DIGITS - 1), pl.lit("E+"), power)
-    return pl.when(digits.str.contains(_LONG)).then(form).otherwise(text)
+    long = digits.set(~digits.str.contains(_LONG), None)
+    forms = {word: _scientific(word) for word in long.drop_nulls().unique().to_list()}
+    return long.replace_strict(forms, default=None, return_dtype=pl.String).fill_null(text)
+
+
+def _scientific(digits: str) -> str:
+    kept, left = int(digits[:EXACT_DIGITS]), len(digits) - EXACT_DIGITS
+    # The float nearest to 15 digits and zeros may lie just below them; any other float is cut off.
+    if int(float((kept + 1) * 10**left)) == int(digits):
+        kept += 1
+    trusted = f"{kept:0{EXACT_DIGITS}d}"
+    return f"{trusted[0]}.{trusted[1:]}E+{len(digits) - 1}"
 
 
 def from_text(text: pl.Series) -> pl.Series:

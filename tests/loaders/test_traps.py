@@ -412,7 +412,7 @@ TRAPS = [
         name="number cell.xlsx",
         make=sheets(五月=[HEAD, [float(N1), *ROW1[1:]], ROW2]),
         rows=[
-            {"digital_number": "2.51120000001235E+19", "cleaning": ["precision_lost"]},
+            {"digital_number": "2.51120000001234E+19", "cleaning": ["precision_lost"]},
             {"digital_number": N2, "cleaning": []},
         ],
     ),
@@ -891,12 +891,12 @@ TRAPS = [
     Trap(
         name="excel 97.xls",
         make=old_xls(HEAD, [float(N1), *ROW1[1:]], [N2, "2025-05-04", 50.0, 3.0, 53.0]),
-        rows=[{"digital_number": "2.51120000001235E+19", "cleaning": ["precision_lost"]}, *BOTH[1:]],
+        rows=[{"digital_number": "2.51120000001234E+19", "cleaning": ["precision_lost"]}, *BOTH[1:]],
     ),
     Trap(
         name="LibreOffice.ods",
         make=ods(HEAD, [25112000000123456789, *ROW1[1:]], [N2, "2025-05-04", 50, 3, 53]),
-        rows=[{"digital_number": "2.51120000001235E+19", "cleaning": ["precision_lost"]}, *BOTH[1:]],
+        rows=[{"digital_number": "2.51120000001234E+19", "cleaning": ["precision_lost"]}, *BOTH[1:]],
     ),
     Trap(
         name="excel 2003.xls",
@@ -922,7 +922,7 @@ TRAPS = [
         ),
         rows=[
             {"invoice_code": "1100211130", "invoice_number": "12345678", "cleaning": []},
-            {"invoice_number": "2.51120000001235E+19", "cleaning": ["precision_lost"]},
+            {"invoice_number": "2.51120000001234E+19", "cleaning": ["precision_lost"]},
         ],
     ),
     Trap(
