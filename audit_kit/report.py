@@ -121,9 +121,8 @@ def run_report(
         with _staging(request.out) as stage:
             material = _worked_up(request, opened, stage, progress)
             del opened  # its frames are in the cache now, for the notebooks to read
-            book = stage / "findings.xlsx"
             with ThreadPoolExecutor(1) as beside:  # the workbook is written while the notebooks run elsewhere
-                written = beside.submit(workbook.write_workbook, book, material.sheets, lang=lang)
+                written = beside.submit(workbook.write_workbook, stage / "findings.xlsx", material.sheets, lang=lang)
                 _run_notebooks(request, material, notebooks, stage, progress)
                 written.result()
             _publish(request, material, stage)
