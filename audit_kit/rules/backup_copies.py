@@ -98,7 +98,7 @@ def schedule_against_policy(state: State, planned: pl.DataFrame, words: Words) -
                 row["kind"],
                 row["cron"],
                 job=row["job"],
-                kind=row["kind"],
+                kind=words.kind(row["kind"]),
                 cron=row["cron"],
                 wanted=wanted,
             )
@@ -153,7 +153,7 @@ def gaps_of_evidence(state: State, planned: pl.DataFrame, coverage: Coverage, wo
 
 def _gaps_in_time(state: State, planned: pl.DataFrame, words: Words) -> Iterator[dict[str, Any]]:
     for plan in planned.filter("stated").to_dicts():
-        about = {"job": plan["job"], "kind": plan["kind"], "cron": plan["cron"]}
+        about = {"job": plan["job"], "kind": words.kind(plan["kind"]), "cron": plan["cron"]}
         first = state.runs.filter(pl.col("job") == plan["job"])["start"].min()
         begins = schedules.beijing(plan["valid_from"], plan["tz"])
         if not isinstance(first, datetime):

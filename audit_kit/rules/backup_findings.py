@@ -33,6 +33,11 @@ class Words:
         said: str = load("backup_causes")["words"][self.lang].get(word, word)
         return said
 
+    def kind(self, kind: str) -> str:
+        """Return what a kind of backup is called."""
+        label: str = load("vocabularies")["backup_kinds"].get(kind, {}).get(self.lang, kind)
+        return label
+
     def finding(  # noqa: D417 (values are the template's fields)
         self,
         cause: str,
@@ -91,6 +96,7 @@ class Words:
             invoice_key="invoice_key",
             evidence=pl.concat_str(pieces),
             next_step=pl.lit(entry[self.lang]["next_step"]),
+            **{name: pl.col(name) for name in ("source_file", "source_row") if name in rows.columns},
         )
 
 

@@ -43,9 +43,10 @@ def uncovered(state: State, coverage: Coverage, bare: pl.Series, words: Words) -
         .join(coverage.file_levels.select("file", "path", "sha256", "last_ord", "repo"), on="file", how="left")
         .join(places, on="repo", how="left")
         .join(names, on=["repo_id", "last_ord"], how="left")
-        .select("invoice_key", "level", "path", "sha256", "backup", key="invoice_key", repo="repo_id")
+        .select("file", "invoice_key", "level", "path", "sha256", "backup", key="invoice_key", repo="repo_id")
         .sort("invoice_key")
     )
+    rows = _sourced(coverage, rows)
     return [
         words.of_invoices("BK01", rows.filter(pl.col("level") == RESTORABLE)),
         words.of_invoices("BK01", rows.filter(pl.col("level") == LISTED), variant="evidence_listed"),
@@ -54,6 +55,12 @@ def uncovered(state: State, coverage: Coverage, bare: pl.Series, words: Words) -
         *_few_copies(state, coverage, words),
         *_by_number(coverage, bare, words, complete=False),
     ]
+
+
+def _sourced(coverage: Coverage, rows: pl.DataFrame) -> pl.DataFrame:
+    """Add where the archive's file was read."""
+    told = coverage.state.world.invoice_files
+    return rows.with_columns(told[name].gather(rows["file"]) for name in ("source_file", "source_row"))
 
 
 def _other_content(coverage: Coverage, names: pl.DataFrame, words: Words) -> list[pl.DataFrame]:
@@ -71,6 +78,7 @@ def _other_content(coverage: Coverage, names: pl.DataFrame, words: Words) -> lis
         .unique("invoice_key", keep="first", maintain_order=True)
         .with_columns(pl.col("mtime").dt.strftime("%Y-%m-%d %H:%M"), key="invoice_key", repo="repo_id")
     )
+    rows = _sourced(coverage, rows)
     hashed = pl.col("other_hash").is_not_null() & pl.col("sha256").is_not_null()
     return [
         words.of_invoices("BK03", rows.filter(hashed)),

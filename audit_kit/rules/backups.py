@@ -128,14 +128,12 @@ def missing(state: State, incidents: pl.DataFrame, planned: pl.DataFrame, words:
             cron=plan[row["job"], row["kind"]]["cron"],
             gap=gap.total_seconds() / 60,
             before=before,
-            **row,
+            **row | {"kind": words.kind(row["kind"])},
         )
 
 
 def late(state: State, slots: pl.DataFrame, words: Words) -> Iterator[dict[str, Any]]:
     """BK06: a run that never ended, came late, or began before the one before it had ended; one finding a run."""
-    runs = {(row["job"], row["backup_id"]): row for row in state.runs.to_dicts()}
-    due = {(row["job"], row["backup_id"]): row["due"] for row in slots.drop_nulls("backup_id").to_dicts()}
     faults: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
     for run in schedules.unfinished(state.runs).to_dicts():
         faults[run["job"], run["backup_id"]] = "evidence_unfinished", {}
@@ -145,6 +143,10 @@ def late(state: State, slots: pl.DataFrame, words: Words) -> Iterator[dict[str, 
     for run in schedules.overlapping(state.runs).to_dicts():
         more = {"until": run["until"], "previous": run["previous"]}
         faults.setdefault((run["job"], run["backup_id"]), ("evidence_overlap", more))
+    ids = pl.Series([one for _, one in faults], dtype=pl.String).implode()
+    runs = {(row["job"], row["backup_id"]): row for row in state.runs.filter(pl.col("backup_id").is_in(ids)).to_dicts()}
+    filled = slots.filter(pl.col("backup_id").is_in(ids)).select("job", "backup_id", "due").iter_rows()
+    due = {(job, one): when for job, one, when in filled}
     for key, (variant, more) in faults.items():
         run = runs[key]
         yield words.finding(
@@ -153,7 +155,7 @@ def late(state: State, slots: pl.DataFrame, words: Words) -> Iterator[dict[str, 
             run["backup_id"],
             variant=variant,
             job=run["job"],
-            kind=run["kind"],
+            kind=words.kind(run["kind"]),
             backup=run["short"],
             due=due.get(key) or schedules.due_before(slots, run) or run["start"],
             start=run["start"],

@@ -17,6 +17,19 @@ SEGMENT_BYTES = 16 << 20
 WAL = "wal/"
 LINKED, LSN = "linked", "lsn"
 PARTS = ("incr", "diff", "log")
+NEEDED = (
+    "repo_id",
+    "backup_id",
+    "kind",
+    "status",
+    "gone",
+    "start",
+    "chain_semantics",
+    "parent_id",
+    "needs_ids",
+    "lsn_from",
+    "lsn_to",
+)
 BROKEN = {
     "repo_id": pl.String(),
     "backup_id": pl.String(),
@@ -34,7 +47,7 @@ def broken(runs: pl.DataFrame) -> pl.DataFrame:
     absent, failed, gone or lsn. `depth` counts the links between the two; 1 is the first broken link.
     """
     rows = []
-    for _, group in runs.group_by("repo_id", maintain_order=True):
+    for _, group in runs.select(*NEEDED).group_by("repo_id", maintain_order=True):
         rows += list(_broken_in(group.to_dicts()))
     return pl.DataFrame(rows, schema=BROKEN, orient="row")
 

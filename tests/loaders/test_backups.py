@@ -565,6 +565,7 @@ def checks(rows: list[dict[str, Any]]) -> pl.DataFrame:
             (2, "error"),
         ),
         ("sha256sum --check --quiet m", "", 0, (2, "ok")),
+        ("sha256sum -c m", "sha256sum: a: No such file or directory\na: FAILED open or read", 1, (2, "error")),
         ("LANG=zh sha256sum -c m", "a.xml: 成功\n", 0, (2, "ok")),
         ("bagit.py --validate --fast b", "b is valid", 0, (1, "ok")),
         ("bagit.py --validate b", "b is invalid: Payload-Oxum", 1, (2, "error")),
