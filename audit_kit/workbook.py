@@ -14,6 +14,7 @@ import xlsxwriter
 
 from audit_kit import schema
 from audit_kit.errors import RequestError
+from audit_kit.loaders.reasons import reason_in
 from audit_kit.views.words import Words
 from audit_kit.wording import wording
 
@@ -86,6 +87,7 @@ def report_sheets(
     )
     totals = control.select("table", "source_file", "sheet", "column", "stated", "computed", "agrees")
     aside = set_aside.select("table", "source_file", "source_row", "reason", "value")
+    aside = aside.with_columns(pl.Series("reason", [reason_in(lang, reason) for reason in aside["reason"]], pl.String))
     return [
         Sheet(w["workbook"]["findings"], _named_findings(found, words, w), named, (w["workbook"]["sorted"],)),
         Sheet(w["workbook"]["causes"], _named_causes(causes, words), named, (w["front"]["causes_note"],)),
