@@ -173,6 +173,66 @@ def test_the_output_of_real_checks_is_understood(real: Path, name: str, command:
     assert (read_row["level"], read_row["result"]) == (level, "ok")
 
 
+def test_damage_made_for_real_is_seen_by_what_reads_the_data_and_missed_by_what_does_not(tmp_path: Path) -> None:
+    names = [f"25112000001234{at:06d}.xml" for at in range(12)]
+    for name in names:
+        put(tmp_path, f"source/{name}", os.urandom(20_000))
+    more = {"RESTIC_PASSWORD": "x", "RESTIC_CACHE_DIR": str(tmp_path / "c"), "BORG_BASE_DIR": str(tmp_path / "h")}
+
+    def run(command: str) -> tuple[str, int]:
+        environment = {**os.environ, **more, "TZ": "UTC", "BORG_PASSPHRASE": "x"}
+        done = subprocess.run(command.split(), cwd=tmp_path, env=environment, capture_output=True, check=False)
+        return (done.stdout + done.stderr).decode(), done.returncode
+
+    def flip(folder: str) -> Path:
+        largest = max((tmp_path / folder).rglob("*"), key=lambda file: file.stat().st_size if file.is_file() else 0)
+        data = bytearray(largest.read_bytes())
+        middle = len(data) // 2
+        data[middle : middle + 8] = bytes(byte ^ 0xFF for byte in data[middle : middle + 8])
+        largest.chmod(0o600)
+        largest.write_bytes(data)
+        return largest
+
+    for command in (
+        "borg init -e repokey b",
+        "borg create b::a source",
+        "restic -r r init",
+        "restic -r r backup source",
+    ):
+        assert run(command)[1] == 0
+    flip("b/data")
+    pack = flip("r/data")
+    seen = {}
+    for command in (
+        "borg check --archives-only b",
+        "borg check b",
+        "borg check --verify-data b",
+        "borg extract -n b::a",
+        "restic -r r check",
+        "restic -r r check --read-data",
+        "restic -r r restore latest --verify --target t",
+    ):
+        text, code = run(command)
+        read_command = understood(command)
+        result, damaged = outcome(read_command, text, code)
+        seen[command] = (read_command.level, result)
+        # The text alone tells as much.
+        assert outcome(read_command, text, None)[0] in (result, "unknown" if not text.strip() else result)
+    assert list(seen.values()) == [
+        (1, "ok"),
+        (1, "error"),
+        (2, "error"),
+        (2, "error"),
+        (1, "ok"),
+        (2, "error"),
+        (3, "error"),
+    ]
+    assert any(name in path for path in damaged for name in names)
+    pack.unlink()
+    text, code = run("restic -r r check")
+    assert outcome(understood("restic -r r check"), text, code) == ("error", [pack.name])
+
+
 def test_a_real_pgbackrest_repository(tmp_path_factory: pytest.TempPathFactory) -> None:
     binaries = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"))), None)
     assert binaries, "PostgreSQL is not installed; on Debian: apt-get install postgresql pgbackrest"
