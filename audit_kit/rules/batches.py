@@ -156,14 +156,15 @@ class _Around:
         return found.filter(pl.Series([self._is_alone(run) for run in found.iter_rows(named=True)], dtype=pl.Boolean))
 
     def _is_alone(self, run: dict[str, Any]) -> bool:
-        spread = max(timedelta(minutes=BIN_MINUTES), run["last_at"] - run["first_at"])
+        spread = max(timedelta(minutes=2 * BIN_MINUTES), run["last_at"] - run["first_at"])
         times = self._people["issued_at"]
         first = int(times.search_sorted(run["first_at"] - spread, side="left"))
         last = int(times.search_sorted(run["last_at"] + spread, side="right"))
         near = self._people[first:last].filter(~pl.col("ledger_row").is_in(run["rows"]))
-        own = pl.col("channel") == run["channel"]
-        others = near.filter(~own & pl.col("issued_at").is_between(run["first_at"], run["last_at"]))
-        return not (_stands_out(others, OTHERS_SHARE) or _stands_out(near.filter(own), AROUND_SHARE))
+        own, at = pl.col("channel") == run["channel"], pl.col("issued_at")
+        others = near.filter(~own & at.is_between(run["first_at"], run["last_at"]))
+        sides = (near.filter(own & (at < run["first_at"])), near.filter(own & (at > run["last_at"])))
+        return not (_stands_out(others, OTHERS_SHARE) or any(_stands_out(side, AROUND_SHARE) for side in sides))
 
 
 def _stands_out(rows: pl.DataFrame, share: float) -> bool:

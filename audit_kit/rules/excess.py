@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-STILL_TO_COME = 0.002  # levels are compared among ages at which at most this share is yet to come
+STILL_TO_COME = 0.002  # levels are compared among ages at which at most this share is yet to come,
+STILL_TO_COME_SHARE = 0.1  # or this part of what is lost anyhow
 LEVEL_SHARE = 0.04  # a level that loses less than this is no cause, whatever the odds
 ODDS_LOWER = 2.0
 MOST_LEVELS = 24
@@ -89,7 +90,8 @@ def excess_levels(case: Case) -> pl.DataFrame:
     levels that stand out are weighed against each other, and one that adds nothing beside the others is left out.
     """
     rows = still_open(case.population, case)
-    rows = rows.filter((pl.col("expected") - pl.col("plateau")) <= STILL_TO_COME)
+    allowed = pl.max_horizontal(pl.lit(STILL_TO_COME), STILL_TO_COME_SHARE * pl.col("plateau"))
+    rows = rows.filter((pl.col("expected") - pl.col("plateau")) <= allowed)
     rows = with_ledger(rows.select("ledger_row", "channel", "missing"), case, "account", "kind")
     rate = (pl.col("missing") + 0.5) / (pl.col("issued") + 1)
     clear = pl.col("stands_out") & (rate >= LEVEL_SHARE) & (pl.col("odds_lower") > ODDS_LOWER)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from audit_kit.rules.survival import LARGEST_SPREAD, log_likelihood, mixture, survival, typed
+from audit_kit.rules.survival import log_likelihood, mixture, survival, typed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,9 @@ PLATEAU_STEP = 1.5  # ages are compared over spans that grow by this factor when
 STEP_COST = 1.5  # log likelihood that an isotonic step is worth by chance
 CLIFF = 6.0  # log likelihood beyond that at which presence has a cliff
 GRID = 400
-SCARCE, SCARCE_SPREAD = 300, 1.2  # with fewer missing, presence alone cannot tell how widely delays spread
+LATEST = 8  # a median delay is at most this part of the oldest age, where presence is all that is known
+PRESENCE_SPREAD = 1.6  # presence alone cannot tell a wide spread of delays from a lost share,
+SCARCE, SCARCE_SPREAD = 300, 1.2  # the less so with few missing
 POOLED = "*"
 
 LATENESS: dict[str, pl.DataType] = {
@@ -125,7 +127,8 @@ def _by_presence(part: pl.DataFrame, minutes: Floats, alive: Floats) -> tuple[Fl
     )
     ages, missing, present = (counts[name].to_numpy() for name in ("minutes", "missing", "present"))
     steps = alive[np.maximum(np.searchsorted(minutes, ages, side="right") - 1, 0)]
-    fit = mixture(part, widest=LARGEST_SPREAD if missing.sum() >= SCARCE else SCARCE_SPREAD)
+    widest = PRESENCE_SPREAD if missing.sum() >= SCARCE else SCARCE_SPREAD
+    fit = mixture(part, widest=widest, latest=max(2.0, float(ages.max()) / LATEST))
     gained = log_likelihood(steps, missing, present) - log_likelihood(fit.alive(ages), missing, present)
     if gained < len(np.unique(steps)) * STEP_COST + CLIFF:
         grid = np.unique(np.round(np.geomspace(1, max(2.0, float(ages.max())), GRID)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.rules.patterns import WINDOW_RATIO, windows
+from audit_kit.rules.patterns import RUN_TELLING_LAST, WINDOW_RATIO, windows
 from audit_kit.rules.population import lost_share, still_open, without
 from audit_kit.rules.stops import ALL_CHANNELS
 
@@ -36,10 +36,23 @@ def outage(case: Case) -> pl.DataFrame:
     hits = [_in_notice(case, people, notice) for notice in case.evidence.notices.iter_rows(named=True)]
     hits += _held_up(case, people)
     rest = without(people, case, pl.concat([pl.DataFrame(schema=HITS), *hits])["ledger_row"])
-    found = windows(rest.with_columns(expected="undisturbed"))
+    found = windows(rest.with_columns(expected=_without_the_last(rest)))
     hits += [_in_window(case, rest, window) for window in found.iter_rows(named=True)]
     taken = pl.concat([pl.DataFrame(schema=HITS), *hits]).unique("ledger_row", keep="first", maintain_order=True)
     return case.missing.join(taken, on="ledger_row", how="inner", maintain_order="left")
+
+
+def _without_the_last(people: pl.DataFrame) -> pl.Expr:
+    """Return what would be missing without a stop; the last of a channel tell nothing while some of them may yet come.
+
+    They may all wait for the channel's next upload, and so wait together.
+    """
+    arrived = people.filter(~pl.col("missing")).group_by("channel").agg(pl.col("issued_at").max())
+    last = pl.col("channel").replace_strict(
+        arrived["channel"], arrived["issued_at"], default=None, return_dtype=pl.Datetime("us")
+    )
+    waits = pl.col("missing") & (pl.col("issued_at") > last).fill_null(value=True)
+    return pl.when(waits & (pl.col("undisturbed") > RUN_TELLING_LAST)).then(1.0).otherwise("undisturbed")
 
 
 def _in_notice(case: Case, people: pl.DataFrame, notice: dict[str, Any]) -> pl.DataFrame:

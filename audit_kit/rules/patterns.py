@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RUN_SHORTEST = 8  # fewer consecutive missing invoices are no batch
 RUN_EVIDENCE = 9.2  # log odds beyond the log of the number of rows: one false run in 10,000 months
 RUN_SHARE = 0.97  # share of a lost batch that is missing
+RUN_TELLING, RUN_TELLING_LAST = 0.2, 0.05
 EXPECTED_FLOOR = 0.002
 SERIAL_SAMPLE = 1000
 BIN_MINUTES = 30
@@ -108,7 +109,12 @@ def runs(rows: pl.DataFrame) -> pl.DataFrame:
     expected = ordered["expected"].clip(EXPECTED_FLOOR, 1).to_numpy()
     missing = ordered["missing"].to_numpy()
     present = np.log((1 - RUN_SHARE) / np.maximum(1 - expected, 1e-3))
-    score = np.where(missing, np.log(RUN_SHARE / expected), np.minimum(present, 0.0))
+    # What may be missing anyhow is no evidence, for invoices that wait for one upload wait together; least of all where
+    # nothing of the channel has arrived since.
+    last = ordered.select((~pl.col("missing")).cum_sum(reverse=True).over("channel") == 0)["missing"].to_numpy()
+    telling = expected < np.where(last, RUN_TELLING_LAST, RUN_TELLING)
+    gain = np.where(telling, np.log(RUN_SHARE / expected), 0.0)
+    score = np.where(missing, gain, np.minimum(present, 0.0))
     breaks = ordered.select((pl.col("channel") != pl.col("channel").shift()).fill_null(value=True))[
         "channel"
     ].to_numpy()

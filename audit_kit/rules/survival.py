@@ -276,9 +276,9 @@ class Mixture(NamedTuple):
         spreads = np.exp(np.clip(vector[4:], math.log(SMALLEST_SPREAD), math.log(LARGEST_SPREAD)))
         return cls(float(lost), np.array([first, 1 - first]), np.clip(vector[2:4], -5, 20), spreads)
 
-    def within(self, widest: float) -> Mixture:
-        """Return the mixture with no part wider than that."""
-        return self._replace(spreads=np.minimum(self.spreads, widest))
+    def within(self, widest: float, latest: float) -> Mixture:
+        """Return the mixture with no part wider, and no median later, than that."""
+        return self._replace(spreads=np.minimum(self.spreads, widest), means=np.minimum(self.means, math.log(latest)))
 
     def scaled(self, logs: Floats) -> Floats:
         """Return log minutes on the scale of each part."""
@@ -320,11 +320,12 @@ def _bell(z: Floats) -> Floats:
     return height
 
 
-def mixture(observations: pl.DataFrame, *, widest: float = LARGEST_SPREAD) -> Mixture:
+def mixture(observations: pl.DataFrame, *, widest: float = LARGEST_SPREAD, latest: float = math.inf) -> Mixture:
     """Fit two lognormal delays and a lost share by expectation–maximisation (columns as in `survival`).
 
     It sees beyond the last age, which the product limit cannot, and it is smooth where presence at one age is all that
-    is known. `widest` bounds the log spread of a part, so that few data do not stretch it.
+    is known. `widest` bounds the log spread of a part, so that few data do not stretch it; `latest`
+    bounds its median in minutes, so that what is lost is not taken for an endless delay.
     """
     spans = _spans(observations)
     fit = _first_guess(observations, spans)
@@ -336,7 +337,7 @@ def mixture(observations: pl.DataFrame, *, widest: float = LARGEST_SPREAD) -> Mi
         step, bend = once.vector() - fit.vector(), twice.vector() - 2 * once.vector() + fit.vector()
         length = min(-1.0, -float(np.linalg.norm(step) / max(float(np.linalg.norm(bend)), 1e-12)))
         leap, reached = _improve(Mixture.of(fit.vector() - 2 * length * step + length**2 * bend), spans)
-        fit = (leap if reached > before else twice).within(widest)
+        fit = (leap if reached > before else twice).within(widest, latest)
         if abs(before - likely) < MIXTURE_STILL:
             break
         likely = before
