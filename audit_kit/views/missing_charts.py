@@ -119,6 +119,8 @@ def _summed(chart: alt.Chart, by: list[str]) -> alt.Chart:
 def _calendar(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, words: Words) -> alt.LayerChart:
     weekdays = words("axis.weekdays").split()
     monday = (pl.col("day") - pl.duration(days=pl.col("day").dt.weekday() - 1)).dt.strftime("%m-%d")
+    sums = [pl.col(name).sum() for name in ("issued", "missing", "yuan")]
+    data = data.group_by("day", "channel", maintain_order=True).agg(sums)
     data = data.with_columns(weekday=pl.col("day").dt.weekday() - 1, week=monday, number=pl.col("day").dt.day())
     week_order = data.sort("day")["week"].unique(maintain_order=True).to_list()
     base = _summed(
