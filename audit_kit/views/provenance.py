@@ -52,20 +52,22 @@ def changes(findings: pl.DataFrame, previous: str) -> pl.DataFrame:
     return pl.concat([now, gone], how="diagonal_relaxed")
 
 
-def change_table(compared: pl.DataFrame, *, lang: str = "zh", most: int = 12) -> gt.GT | HTML:
+def change_table(compared: pl.DataFrame, *, lang: str = "zh", most: int = 6) -> gt.GT | HTML:
     """Return the new and closed findings by cause; `compared` is from changes."""
     words = Words(lang)
     if compared.is_empty():
         return markup("")  # the chart beside it says that there is nothing to compare with
     severity = pl.col("severity").cast(pl.String).cast(pl.Enum(schema.SEVERITIES))
+    amount = pl.when(pl.col("amount").is_not_null().any()).then(pl.col("amount").sum())
     grouped = (
         compared.group_by("change", "cause")
-        .agg(severity=severity.min().cast(pl.String), findings=pl.len(), yuan=pl.col("amount").sum())
+        .agg(severity=severity.min().cast(pl.String), findings=pl.len(), yuan=amount)
         .sort(
             pl.col("change").cast(pl.Enum(CHANGES)),
             pl.col("severity").cast(pl.Enum(schema.SEVERITIES)),
             pl.col("yuan").abs(),
             descending=[False, False, True],
+            nulls_last=True,
         )
     )
     shown = grouped.group_by("change", maintain_order=True).head(most)

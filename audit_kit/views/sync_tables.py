@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,6 @@ from audit_kit.views.tables import badge, said, table
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import great_tables as gt
     from IPython.display import HTML
 
@@ -133,16 +133,26 @@ def waiting_labels(frame: pl.DataFrame, *, lang: str = "zh") -> dict[str, str]:
     return {name: words(f"head.{heads.get(name, name)}") for name in WAITING if name in frame.columns}
 
 
+def _is_older(manifest: Path, taken_at: datetime) -> bool:
+    """Tell whether a report was made from an export taken before a moment; false where it does not say."""
+    try:
+        before = datetime.fromisoformat(json.loads(manifest.read_text(encoding="utf-8"))["taken_at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return before < taken_at
+
+
 def reliability(page: Page) -> pl.DataFrame:
     """Return how last month's chances held: `predicted`, `observed`, `rows`, `lower`, `upper` by bin of the chance.
 
-    The previous report's predictions are scored on the invoices that the present ledger still lists; without a previous
-    report there are no rows.
+    The previous report's predictions are scored on the invoices that the present ledger still lists; there are no rows
+    without a previous report, or where it was made from an export that is not older than the present one.
     """
     nothing_scored = settling.settle(
         pl.DataFrame(schema={"ledger_row": pl.UInt32, "probability_late": pl.Float64}), page.whole.matches
     ).reliability
-    if not page.previous or not (earlier := Path(page.previous).parent / FINDINGS).is_file():
+    earlier = Path(page.previous).parent / FINDINGS
+    if not page.previous or not earlier.is_file() or not _is_older(Path(page.previous), page.whole.taken_at):
         return nothing_scored.clear()
     predicted = pl.read_parquet(earlier, columns=["invoice_key", "probability_late"]).drop_nulls().unique("invoice_key")
     present = page.whole.matches.select("ledger_row", "invoice_key").drop_nulls().unique("invoice_key")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 
@@ -105,7 +106,11 @@ def test_last_months_chances_are_scored_on_what_the_ledger_still_lists(page, tmp
     keys = pl.concat([matched, missing])
     earlier = pl.DataFrame({"invoice_key": keys, "probability_late": [0.85] * len(keys)})
     earlier.write_parquet(tmp_path / provenance.FINDINGS)
-    last = SimpleNamespace(previous=str(tmp_path / "manifest.json"), whole=page.whole)
+    manifest = tmp_path / "manifest.json"
+    last = SimpleNamespace(previous=str(manifest), whole=page.whole)
+    manifest.write_text(json.dumps({"taken_at": str(page.whole.taken_at)}))
+    assert sync_tables.reliability(last).is_empty()  # the same export cannot judge its own predictions
+    manifest.write_text(json.dumps({"taken_at": str(page.whole.taken_at - timedelta(days=7))}))
     scored = sync_tables.reliability(last)
     assert scored["rows"].to_list() == [50]
     assert scored["observed"][0] == pytest.approx(0.6)
