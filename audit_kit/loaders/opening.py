@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 EINVOICES = (".xml", ".ofd", ".pdf", ".xbrl")
 TABLE_XML = "schemas-microsoft-com:office:spreadsheet"
 _HEAD = 4096
+MAX_ROWS = 30_000_000  # of a parquet file, whose rows may take no room at all
+MAX_PARQUET_CELLS = 600_000_000
 PANIC = "PanicException"  # what a parser written in Rust raises where it gives up; it is no Exception
 
 
@@ -89,6 +91,9 @@ def _parquet(path: Path) -> list[Grid]:
         width = len(pl.read_parquet_schema(path))
         if width > MAX_COLUMNS:
             raise SourceError(f"{path.name}: has {width} columns; more than {MAX_COLUMNS} make no table of invoices.")
+        height = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
+        if height > MAX_ROWS or height * width > MAX_PARQUET_CELLS:
+            raise SourceError(f"{path.name}: unpacks to {height:,} rows, far more than an engagement has; split it.")
         cells = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise SourceError(f"{path.name}: is a damaged or incomplete parquet file; export it again.") from error

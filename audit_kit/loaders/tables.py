@@ -15,6 +15,7 @@ from audit_kit import resources, schema
 from audit_kit.errors import RequestError, SourceError
 from audit_kit.loaders import control, headers, lines, records
 from audit_kit.loaders.headers import Header, Placement
+from audit_kit.loaders.heads import open_heads
 from audit_kit.loaders.opening import is_einvoice, open_grids
 from audit_kit.loaders.reading import FILES, Reading
 from audit_kit.loaders.rows import is_listing, split
@@ -122,7 +123,11 @@ def recognise(path: Path | str, *, headings: Mapping[str, str] | None = None) ->
     path = Path(path)
     if path.is_dir() or is_einvoice(path):
         return ["invoice_files"]
-    found = [_recognised(grid, headings or {}, file=path.name) for grid in open_grids(path)]
+    return _tables_of(open_heads(path), headings or {}, file=path.name)
+
+
+def _tables_of(grids: Sequence[Grid], headings: Mapping[str, str], *, file: str) -> list[str]:
+    found = [_recognised(grid, headings, file=file) for grid in grids]
     return list(dict.fromkeys(table for table in found if table is not None))
 
 
@@ -311,8 +316,14 @@ def inspect(paths: Iterable[Path | str], *, headings: Mapping[str, str] | None =
     """
     found: list[dict[str, Any]] = []
     for path in map(Path, paths):
-        tables = recognise(path, headings=headings)
-        readings = [read(path, table=table, headings=headings) for table in tables] or [read(path, headings=headings)]
+        if path.is_dir() or is_einvoice(path):
+            readings = [read(path, headings=headings)]
+        else:
+            grids, ours = open_grids(path), headings or {}
+            tables: list[str | None] = [*_tables_of(grids, ours, file=path.name)]
+            readings = [
+                read_grids(grids, file=path.name, path=path, table=table, headings=ours) for table in tables or [None]
+            ]
         found += [_inspected(reading, file=path.name) for reading in readings]
     return found
 

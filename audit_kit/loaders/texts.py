@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HEAD = 1 << 20
 LARGE = 32 << 20  # bytes from which counts over the whole file stand for the count of every line
 BLOCK = 8 << 20
-MAX_WHOLE = 200 << 20  # bytes of a json, html or XML file, which are read into memory as a whole
+MAX_WHOLE = 100 << 20  # bytes of a json, html or XML file, which are read into memory as a whole
 SEPARATORS = (",", "\t", ";", "|")
 SEARCHED_LINES = 60
 OVERFLOW = "overflow"

@@ -23,7 +23,8 @@ import pytest
 import xlsxwriter
 
 from audit_kit.errors import SourceError
-from audit_kit.loaders.tables import inspect, read
+from audit_kit.loaders import heads
+from audit_kit.loaders.tables import inspect, read, recognise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -967,6 +968,11 @@ TRAPS = [
     Trap(name="empty sheets.xlsx", make=sheets(a=[], b=[]), error="without any cell"),
     Trap(name="half.xlsx", make=_half, error="damaged"),
     Trap(name="half.parquet", make=raw(b"PAR1" + bytes(100)), error="damaged"),
+    Trap(
+        name="rows of nothing.parquet",
+        make=typed(pl.select(a=pl.repeat(1, 40_000_000, dtype=pl.UInt8))),
+        error="40,000,000",
+    ),
     Trap(name="half.json", make=raw(b'[{"a": 1}, {"b"'), error="JSON"),
     Trap(name="password.xlsx", make=encrypted, error="password"),
     Trap(name="bomb.xlsx", make=bomb, error="bomb"),
@@ -1023,13 +1029,23 @@ def test_inspect_describes_every_trap_or_refuses_it_in_one_sentence(trap: Trap, 
     assert len(trap.rows) in [table["rows"] for table in found]
 
 
+@pytest.mark.parametrize("trap", [trap for trap in TRAPS if trap.error is None], ids=lambda trap: trap.name)
+def test_the_beginning_of_a_file_tells_what_it_is(trap: Trap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / trap.name
+    trap.make(path)
+    whole = recognise(path, headings=trap.headings)
+    monkeypatch.setattr(heads, "SMALL", 0)
+    monkeypatch.setattr(heads, "HEAD", 2_000)
+    assert recognise(path, headings=trap.headings) == whole
+
+
 def test_there_are_some_sixty_traps() -> None:
     assert len(TRAPS) >= 60
 
 
 @pytest.mark.parametrize("seed", range(150))
 def test_a_file_damaged_anywhere_is_read_or_refused_in_one_sentence(seed: int, tmp_path: Path) -> None:
-    chance = random.Random(seed)  # noqa: S311 (damage, no secret)
+    chance = random.Random(seed)
     trap = chance.choice([trap for trap in TRAPS if trap.error is None and len(trap.rows) < 100])
     path = tmp_path / trap.name
     trap.make(path)
