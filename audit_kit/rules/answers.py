@@ -11,7 +11,7 @@ from audit_kit import resources
 from audit_kit.rules.lateness import lateness, lost_interval
 from audit_kit.rules.profiles import digit_profile, forecast, gaps
 from audit_kit.rules.service import WHOLE, budget_by_incident, of_delays, service_level
-from audit_kit.rules.survival import quantiles, survival
+from audit_kit.rules.survival import quantiles, reverse_time, survival
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -93,11 +93,26 @@ def delay_answers(
     told = of_delays(work.observations, work.findings)
     timed = told.filter(pl.col("minutes").is_not_null())
     if timed.is_empty():
-        return [words("none")]
+        return _of_platform(words, work)
     table = lateness(told, history=history)
     lines = [*_speed(words, timed), *_level(words, work, told, policy), *_stops(words, work)]
     lines += [*_lateness(words, work, table), *_tomorrow(words, work, told, table)]
     return lines
+
+
+def _of_platform(words: _Words, work: Worked) -> list[str]:
+    """Return what the platform alone tells of delays, where there is no ledger to say what is not there."""
+    known = work.platform.filter(pl.col("visible_at").is_not_null() & pl.col("issued_at").is_not_null())
+    if known.is_empty():
+        return [words("none")]
+    delay, room = (
+        ((until - pl.col("issued_at")).dt.total_microseconds() / 60e6).clip(0).round(0)
+        for until in (pl.col("visible_at"), pl.lit(work.taken_at))
+    )
+    curve = reverse_time(known.select(minutes=delay, room=pl.max_horizontal(delay, room)))
+    half, most = (curve.filter(pl.col("survival") <= share)["minutes"].min() for share in (0.5, 0.05))
+    spans = {name: words.span(float(str(value))) for name, value in (("half", half), ("most", most))}
+    return [words("platform_only", **spans), words("no_ledger")]
 
 
 def _speed(words: _Words, timed: pl.DataFrame) -> list[str]:

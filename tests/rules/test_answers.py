@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -71,6 +72,16 @@ def test_the_languages_say_as_much(lang: str) -> None:
     work = worked(lang, empty=True)
     assert len(delay_answers(work, policy=SyncPolicy(), lang=lang)) == 1
     assert len(missing_answers(work, lang=lang)) >= 1
+
+
+def test_without_a_ledger_the_platform_tells_delays_but_not_losses() -> None:
+    work = worked("zh", empty=True)
+    issued = pl.datetime_range(work.taken_at - timedelta(days=9), work.taken_at, "10m", eager=True, closed="left")
+    platform = pl.DataFrame({"issued_at": issued}).with_columns(visible_at=pl.col("issued_at").dt.offset_by("60m"))
+    platform = platform.filter(pl.col("visible_at") <= work.taken_at)
+    speed, warning = delay_answers(replace(work, platform=platform), policy=SyncPolicy())
+    assert "60 分钟" in speed
+    assert "需要台账" in warning
 
 
 def test_both_languages_answer_the_same_questions() -> None:

@@ -406,6 +406,13 @@ def test_settled_a_week_later_as_our_own_score_says() -> None:
     assert result.late_lower <= result.late_observed <= result.late_upper
 
 
+def test_what_was_not_asked_for_says_nothing_of_delays() -> None:
+    observations = tiny([(datetime(2025, 5, 2, 9), None), (datetime(2025, 5, 2, 10), None)])
+    findings = pl.DataFrame({"ledger_row": [0, 1], "cause": ["outside_export", "batch_lost"]},
+                            schema_overrides={"ledger_row": pl.UInt32})  # fmt: skip
+    assert delays.of_delays(observations, findings)["ledger_row"].to_list() == [1]
+
+
 def test_the_service_level_counts_the_waiting_and_names_the_incident() -> None:
     month = simulated(41, closed=0, open_hours=30)
     observations = month.observations()
