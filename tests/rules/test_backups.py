@@ -160,6 +160,21 @@ def test_the_policy_serves_jobs_without_a_row_by_their_own_rhythm() -> None:
     assert audit(policy, backups=hourly).incidents["first_due"].to_list() == [datetime(2025, 5, 30, 7)]
 
 
+def test_a_full_backup_fills_the_policy_s_incremental_slot_too() -> None:
+    policy = BackupPolicy(full="0 2 * * *", incremental="0 * * * *")
+    hours = [(day, hour) for day in (29, 30) for hour in range(24)] + [(31, hour) for hour in range(9)]
+    runs = [run(day, hour, kind="full" if hour == 2 else ("diff" if hour == 12 else "incr")) for day, hour in hours]
+    assert audit(policy, backups=runs).incidents.is_empty()
+    lost = [row for row in runs if row["backup_id"] not in ("b301200", "b300200")]
+    found = audit(policy, backups=lost).incidents.select("kind", "first_due").rows()
+    assert found == [
+        ("full", datetime(2025, 5, 30, 2)),
+        ("incr", datetime(2025, 5, 30, 2)),
+        ("incr", datetime(2025, 5, 30, 12)),
+    ]
+    assert audit(policy, backups=[run(day, kind="full") for day in (29, 30, 31)]).incidents.is_empty()
+
+
 def test_late_unfinished_and_overlapping_runs_are_told_once_each_with_their_due_time() -> None:
     runs = [
         run(27),
@@ -176,7 +191,7 @@ def test_late_unfinished_and_overlapping_runs_are_told_once_each_with_their_due_
 
 
 def test_a_year_of_hourly_runs_is_exact() -> None:
-    luck = random.Random(5)  # noqa: S311 (a seed, no secret)
+    luck = random.Random(5)
     start, hours = datetime(2024, 5, 1), 8760
     kept = [hour for hour in range(hours) if hour < 2 or luck.random() > 0.05]
     delays = {hour: luck.choice([0, 3, 40]) for hour in kept}
