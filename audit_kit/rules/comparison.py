@@ -114,7 +114,8 @@ def units(frame: pl.DataFrame, name: str) -> pl.Expr:
     dtype, amount = frame.schema[name], pl.col(name)
     if isinstance(dtype, pl.Decimal) and (dtype.scale or 0) <= _UNITS_SCALE:
         cents = amount.to_physical().cast(pl.Int64)
-        return (cents * 10 ** (_UNITS_SCALE - (dtype.scale or 0))).alias(name)
+        steps: int = 10 ** (_UNITS_SCALE - (dtype.scale or 0))
+        return (cents * steps).alias(name)
     if dtype.is_integer():
         return (amount.cast(pl.Int64) * UNITS_PER_YUAN).alias(name)
     if dtype.is_float():

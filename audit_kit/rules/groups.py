@@ -15,13 +15,13 @@ from audit_kit.rules import comparison
 LONGEST_RUN = 20
 """Rows that one sum may run over; longer runs fit by chance."""
 
-GROUPS = {
+GROUPS: dict[str, pl.DataType] = {
     "kind": pl.Enum(["many_to_one", "one_to_many"]),
     "evidence": pl.Enum(["same_number", "same_day_and_party"]),
-    "ledger_rows": pl.List(pl.UInt32),
-    "platform_rows": pl.List(pl.UInt32),
+    "ledger_rows": pl.List(pl.UInt32()),
+    "platform_rows": pl.List(pl.UInt32()),
     "gross": pl.Decimal(18, 2),
-    "alternatives": pl.UInt32,
+    "alternatives": pl.UInt32(),
 }
 _DEFAULT = MatchingPolicy()
 _PARTIES = ("seller_tax_id", "buyer_tax_id")
