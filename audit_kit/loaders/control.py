@@ -2,49 +2,59 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.loaders import cells as read_cells
 from audit_kit.loaders.reading import CONTROL, Reading
 from audit_kit.loaders.rows import MONEY_COLUMNS, NUMBER_COLUMNS
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from decimal import Decimal
+END = 1 << 32  # below the last row of any file
 
+if TYPE_CHECKING:
     from audit_kit.loaders.records import Records
-    from audit_kit.loaders.rows import Body, Total
+    from audit_kit.loaders.rows import Body
 
 
 def check(built: Records, body: Body, *, source: str, sheet: str | None, listing: bool) -> pl.DataFrame:
     """Return the file's own totals against ours, one row a column and total: see `reading.CONTROL`."""
     found = []
+    if not body.totals:
+        return pl.DataFrame(schema=CONTROL)
+    kept = _Sums(built.kept)
     start = 0
     for total in body.totals:
-        for column, stated in _stated(total):
-            computed = _computed(built.kept, column, total, start, listing=listing)
+        for column, stated in total.stated.items():
+            part = kept.between(column, start, total.row)
+            whole = kept.between(column, 0, END if listing else total.row)
+            # 合计 at the foot of every page is of that page.
+            computed = part if total.section or stated == part else whole
             found.append((source, sheet, column, stated, computed, stated == computed))
         start = total.row
     return pl.DataFrame(found, schema=CONTROL, orient="row")
 
 
-def _stated(total: Total) -> Iterator[tuple[str, Decimal]]:
-    for column, text in total.stated.items():
-        value = read_cells.money(pl.Series([text])).values.item()
-        if value is not None:
-            yield column, value
+class _Sums:
+    """Sums of kept rows by physical row, each found by two look-ups."""
 
+    def __init__(self, kept: pl.DataFrame) -> None:
+        """Add up every column of money, and the rows, from the top."""
+        kept = kept.sort("source_row")
+        self._rows: list[int] = kept["source_row"].to_list()
+        self._below: dict[str, list[Decimal]] = {
+            name: [Decimal(0), *kept[name].fill_null(0).cum_sum().to_list()]
+            for name in MONEY_COLUMNS
+            if name in kept.columns
+        }
 
-def _computed(kept: pl.DataFrame, column: str, total: Total, start: int, *, listing: bool) -> Decimal:
-    """Sum the rows above a total: those of its section, or all of them."""
-    above = kept if listing else kept.filter(pl.col("source_row") < total.row)
-    if total.section:
-        above = kept.filter(pl.col("source_row").is_between(start, total.row, closed="none"))
-    value = above.height if column == "rows" else above[column].sum()
-    computed: Decimal = pl.Series([value]).cast(pl.Decimal(18, 2)).item()
-    return computed
+    def between(self, column: str, after: int, before: int) -> Decimal:
+        """Return the sum of a column (`rows`: the count) over the rows between two physical rows."""
+        low, high = bisect_right(self._rows, after), bisect_left(self._rows, before)
+        if column not in self._below:
+            return Decimal(high - low)
+        return self._below[column][high] - self._below[column][low]
 
 
 def against_lines(whole: Reading, check_: Reading) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -43,7 +44,7 @@ class Total:
     position: int
     row: int
     section: bool
-    stated: Mapping[str, str]
+    stated: Mapping[str, Decimal]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,32 +155,27 @@ def _last(cells: pl.DataFrame) -> int:
 
 
 def _totals(cells: pl.DataFrame, texts: Sequence[str], placement: Placement) -> tuple[Total, ...]:
+    columns = {name: str(placement.ours[name]) for name in MONEY_COLUMNS if name in placement.ours}
+    amounts = {name: read_cells.money(cells[column]).values.to_list() for name, column in columns.items()}
     found = []
-    for row in cells.iter_rows(named=True):
-        words = " ".join(str(row[name]) for name in texts if row[name] is not None)
-        stated = {
-            name: str(row[str(placement.ours[name])])
-            for name in MONEY_COLUMNS
-            if name in placement.ours and _is_amount(row[str(placement.ours[name])])
-        }
-        if count := _COUNT.search(words):
-            stated["rows"] = count[1]
-            stated |= {
-                name: said[1]
-                for name, pattern in _STATED.items()
-                if name not in stated and (said := pattern.search(words))
-            }
-        label = next(str(row[name]) for name in texts if row[name] is not None and re.match(_TOTAL, str(row[name])))
+    for at, row in enumerate(cells.iter_rows(named=True)):
+        written = [str(row[name]) for name in texts if row[name] is not None]
+        stated = {name: values[at] for name, values in amounts.items() if values[at] is not None}
+        if count := _COUNT.search(" ".join(written)):
+            stated = _said(" ".join(written)) | stated | {"rows": _yuan(count[1])}
+        label = next(text for text in written if re.match(_TOTAL, text))
         section = _SECTION.search(label) is not None
         found.append(Total(position=int(row[AT]), row=int(row[ROW]), section=section, stated=stated))
     return tuple(found)
 
 
-def _is_amount(cell: object) -> bool:
-    if cell is None:
-        return False
-    parsed = read_cells.money(pl.Series([str(cell)]))
-    return parsed.values.item() is not None
+def _said(words: str) -> dict[str, Decimal]:
+    """Return the amounts that a line such as `份数：2 金额：150.00` states in words."""
+    return {name: _yuan(found[1]) for name, pattern in _STATED.items() if (found := pattern.search(words))}
+
+
+def _yuan(text: str) -> Decimal:
+    return Decimal(text.replace(",", "").replace("−", "-"))
 
 
 def is_listing(names: Sequence[str | None], sheet: str | None, spec: Mapping[str, Sequence[str]]) -> bool:

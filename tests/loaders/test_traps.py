@@ -626,6 +626,12 @@ TRAPS = [
         control=[True] * 9,
     ),
     Trap(
+        name="a total on every page.csv",
+        make=text(HEAD, ROW1, ["合计", "", "100", "6", "106"], HEAD, ROW2, ["合计", "", "50", "3", "53"]),
+        rows=BOTH,
+        control=[True] * 6,
+    ),
+    Trap(
         name="count at the end.csv",
         make=text(HEAD, ROW1, ROW2, "份数：2 金额：150.00 税额：9.00,,,,"),
         rows=BOTH,
