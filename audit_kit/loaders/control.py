@@ -11,6 +11,7 @@ import polars as pl
 from audit_kit.loaders.reading import CONTROL, Reading
 from audit_kit.loaders.rows import MONEY_COLUMNS, NUMBER_COLUMNS
 
+MANY = 100  # totals from which agreeing subtotals are told together
 END = 1 << 32  # below the last row of any file
 
 if TYPE_CHECKING:
@@ -19,10 +20,15 @@ if TYPE_CHECKING:
 
 
 def check(built: Records, body: Body, *, source: str, sheet: str | None, listing: bool) -> pl.DataFrame:
-    """Return the file's own totals against ours, one row a column and total: see `reading.CONTROL`."""
-    found = []
+    """Return the file's own totals against ours, one row a column and total: see `reading.CONTROL`.
+
+    Where there are many subtotals (one an invoice), those that agree are one row a column, their sum.
+    """
     if not body.totals:
         return pl.DataFrame(schema=CONTROL)
+    found = []
+    agreeing: dict[str, Decimal] = {}
+    many = len(body.totals) > MANY
     kept = _Sums(built.kept)
     start = 0
     for total in body.totals:
@@ -31,8 +37,12 @@ def check(built: Records, body: Body, *, source: str, sheet: str | None, listing
             whole = kept.between(column, 0, END if listing else total.row)
             # 合计 at the foot of every page is of that page.
             computed = part if total.section or stated == part else whole
-            found.append((source, sheet, column, stated, computed, stated == computed))
+            if many and total.section and stated == computed:
+                agreeing[column] = agreeing.get(column, Decimal(0)) + stated
+            else:
+                found.append((source, sheet, column, stated, computed, stated == computed))
         start = total.row
+    found += [(source, sheet, column, amount, amount, True) for column, amount in agreeing.items()]
     return pl.DataFrame(found, schema=CONTROL, orient="row")
 
 

@@ -380,6 +380,23 @@ def test_line_items_that_disagree_with_their_invoices_show_in_the_control(tmp_pa
     ]  # fmt: skip
 
 
+def test_many_subtotals_that_agree_are_told_together(tmp_path: Path) -> None:
+    path = tmp_path / "税控.csv"
+    lines = ["发票代码,发票号码,购方企业名称,开票日期,商品名称,数量,单价,金额,税额"]
+    for i in range(150):
+        stated = "101.00" if i == 70 else "100.00"
+        lines += [f"1100211130,{10_000_000 + i},甲,2025-05-03,纸,1,60,60.00,7.80", ",,,,笔,4,10,40.00,5.20"]
+        lines += [f",,,,小计,,,{stated},13.00"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    reading = read(path, table="platform")
+    assert reading.rows.height == 150
+    assert reading.control.select("column", "stated", "computed", "agrees").rows() == [
+        ("net", Decimal("101.00"), Decimal("100.00"), False),
+        ("net", Decimal("14900.00"), Decimal("14900.00"), True),
+        ("tax", Decimal("1950.00"), Decimal("1950.00"), True),
+    ]
+
+
 @pytest.mark.parametrize(
     ("remark", "key"),
     [
