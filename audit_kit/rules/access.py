@@ -95,6 +95,8 @@ def _beyond_the_end(case: Case) -> pl.Expr | None:
         return None
     listed = case.evidence.observations.filter("visible").select("issued_at", gone=pl.lit(-1))
     rows = pl.concat([listed, case.missing.select("issued_at", gone=pl.lit(1))]).drop_nulls()
+    if rows.is_empty():
+        return None
     ordered = rows.sort("issued_at", descending=upwards).with_columns(lead=pl.col("gone").cum_sum())
     best = ordered.sort("lead", descending=True, maintain_order=True).row(0, named=True)
     if best["lead"] <= 0:

@@ -200,7 +200,11 @@ def _late(case: Case) -> pl.DataFrame:
     at_fault = case.excess.filter(pl.col("dimension") != "channel").iter_rows(named=True)
     of_levels = [members(case, level)["ledger_row"] for level in at_fault]
     out = pl.concat([own["ledger_row"], *of_levels]).drop_nulls().unique()
-    table = lateness(observations.filter(~pl.col("ledger_row").is_in(out.implode())), history=case.evidence.history)
+    telling = observations.filter(~pl.col("ledger_row").is_in(out.implode()))
+    history, policy = case.evidence.history, case.evidence.policy.sync
+    table = lateness(telling, history=history, policy=policy)
+    if table.is_empty():
+        table = lateness(observations, history=history, policy=policy)
     rows = observations.filter(~pl.col("visible") & pl.col("minutes").is_not_null())
     rows = rows.with_columns(at_age(rows, table)).filter(pl.col("survival").is_not_null())
     rows = rows.join(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from audit_kit.policy import SyncPolicy
 from audit_kit.rules.survival import log_likelihood, mixture, survival, typed
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+FEW_ARRIVALS = 5
 FEW = 50  # a channel with fewer invoices uses the curve of all channels
 HEAVY_TAIL = 0.1  # share of what is still missing at the longest age that would yet arrive
 SOME_TAIL = 0.03  # from here on the fitted tail is the better estimate
@@ -47,18 +49,21 @@ HISTORY: dict[str, pl.DataType] = {
 }
 
 
-def lateness(observations: pl.DataFrame, *, history: pl.DataFrame | None = None) -> pl.DataFrame:
+def lateness(
+    observations: pl.DataFrame, *, history: pl.DataFrame | None = None, policy: SyncPolicy | None = None
+) -> pl.DataFrame:
     """Return per channel the curve and lost share by which its missing invoices are judged.
 
     Args:
         observations: of all invoices that no other cause explains.
         history: `month`, `channel`, `minutes`, `survival`, `plateau` of earlier months; the latest one is borrowed
             where this export is too short to show how delays end.
+        policy: the service level that stands in where nothing has arrived at all, the default one if null.
 
     Returns:
         `channel`, `minutes`, `survival`, `plateau` (lost share), `invoices` (behind the curve), `method` (`km`,
-        `status`, `interval`, `mixture`, `history`; `pooled` before it where the channel has few invoices of its own),
-        `certain` (false: the tail is too heavy to tell late from lost). Channel `*` is for invoices of no channel here.
+        `status`, `interval`, `mixture`, `history`, `policy`; `pooled` before it where the channel has few
+        invoices of its own), `certain` (false: the tail is too heavy, or nothing arrived, to tell late from lost). Channel `*` is for invoices of no channel here.
     """
     known = (
         observations.filter(pl.col("minutes").is_not_null())
@@ -67,15 +72,37 @@ def lateness(observations: pl.DataFrame, *, history: pl.DataFrame | None = None)
     )
     if known.is_empty():
         return pl.DataFrame(schema=LATENESS)
-    everything = _judge(POOLED, known.with_columns(channel=pl.lit(POOLED)), history)
+    if known["visible"].any():
+        everything = _judge(POOLED, known.with_columns(channel=pl.lit(POOLED)), history)
+    else:
+        everything = _by_policy(policy or SyncPolicy())
     parts = [everything]
-    for (name,), part in known.sort("channel", "minutes", "visible", "since").group_by("channel", maintain_order=True):
-        if part["weight"].sum() >= FEW:
+    named = known.drop_nulls("channel").sort("channel", "minutes", "visible", "since")
+    for (name,), part in named.group_by("channel", maintain_order=True):
+        arrivals = part.filter("visible")["weight"].sum()
+        if part["weight"].sum() >= FEW and arrivals >= FEW_ARRIVALS:
             parts.append(_judge(str(name), part, history))
         else:
             method = pl.concat_str(pl.lit("pooled "), "method")
             parts.append(everything.with_columns(channel=pl.lit(str(name)), method=method))
     return pl.concat(parts).sort("channel", "minutes", maintain_order=True)
+
+
+def _by_policy(policy: SyncPolicy) -> pl.DataFrame:
+    """Return the curve of a platform that just meets its service level: all there is where nothing has arrived."""
+    lost = 1 - policy.target_share
+    minutes = np.concatenate([[0.0], np.geomspace(1, policy.target_hours * 60 * 31, GRID)])
+    alive = lost + (1 - lost) * np.exp(-minutes * np.log(1 / lost) / (policy.target_hours * 60))
+    columns = {"minutes": minutes, "survival": alive}
+    return pl.DataFrame(columns).select(
+        pl.lit(POOLED).alias("channel"),
+        "minutes",
+        "survival",
+        plateau=pl.lit(lost),
+        invoices=pl.lit(float(FEW)),
+        method=pl.lit("policy"),
+        certain=pl.lit(value=False),
+    )
 
 
 def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl.DataFrame:
@@ -85,7 +112,7 @@ def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl
     method, certain, lost = str(curve["method"][0]), True, float(alive[-1])
     if method == "status":
         minutes, alive, lost = _by_presence(part, minutes, alive)
-    elif _still_falling(minutes, alive) and part["visible"].any():
+    elif _still_falling(minutes, alive):
         fit = mixture(part)
         reach = float(fit.alive(minutes[-1:])[0])
         yet_to_come = (reach - fit.lost) / max(reach, 1e-12)
@@ -216,6 +243,8 @@ def at_age(rows: pl.DataFrame, table: pl.DataFrame, *, age: str = "age") -> pl.D
 
 def _place(rows: pl.DataFrame, table: pl.DataFrame, age: str) -> pl.Series:
     """Return where in the table the step of each row's channel and age stands; null without an age."""
+    if table.is_empty():
+        return pl.repeat(None, rows.height, dtype=pl.UInt32, eager=True)
     place = np.zeros(rows.height, dtype=np.int64)
     ages = rows[age].cast(pl.Float64).fill_null(0.0).to_numpy()
     minutes = table["minutes"].to_numpy()

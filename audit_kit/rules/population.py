@@ -24,7 +24,7 @@ def population(case: Case) -> pl.DataFrame:
     explained = case.rows.filter(pl.col("outcome") == "missing")["ledger_row"]
     known = evidence.observations.filter(pl.col("issued_at").is_not_null())
     known = without(known, case, explained, but=case.missing["ledger_row"])
-    table = lateness(known, history=evidence.history)
+    table = lateness(known, history=evidence.history, policy=evidence.policy.sync)
     wall = ((pl.lit(evidence.taken_at) - pl.col("issued_at")).dt.total_microseconds() / 60e6).clip(0)
     known = known.with_columns(wall=wall)
     now, undisturbed = at_age(known, table), at_age(known, table, age="wall")["survival"]
@@ -58,11 +58,16 @@ def with_ledger(people: pl.DataFrame, case: Case, *names: str) -> pl.DataFrame:
 
 def lost_share(rows: pl.DataFrame) -> float | None:
     """Return which share of a group is lost, what is merely late at its age taken out; null where all is still open."""
-    late = rows.select(((pl.col("expected") - pl.col("plateau")) / (1 - pl.col("plateau"))).mean()).item() or 0.0
+    late = rows.select(late_among_the_rest().mean()).item() or 0.0
     share = (float(rows["missing"].sum()) + 0.5) / (rows.height + 1)
     return None if late > 0.5 else max((share - late) / (1 - late), 0.0)  # noqa: PLR2004 - most
 
 
 def alive(share: pl.Expr) -> pl.Expr:
     """Return the chance to be missing at an age when `share` of a group is lost, by the delays of its channel."""
-    return share + (1 - share) * (pl.col("expected") - pl.col("plateau")) / (1 - pl.col("plateau"))
+    return share + (1 - share) * late_among_the_rest()
+
+
+def late_among_the_rest() -> pl.Expr:
+    """Return the chance that an invoice that is not lost is still on its way."""
+    return (pl.col("expected") - pl.col("plateau")) / (1 - pl.col("plateau")).clip(1e-9)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -544,3 +546,53 @@ def test_every_missing_row_has_a_chance_and_every_row_one_finding() -> None:
     assert chances.is_between(0, 1, closed="none").all()
     rest = findings.filter(~pl.col("ledger_row").is_in(missing.implode()))["probability_late"]
     assert rest.null_count() == len(rest)
+
+
+def test_where_nothing_has_arrived_the_service_level_stands_in_and_says_so() -> None:
+    young = [invoice(serial, issued_at=TAKEN - timedelta(minutes=30 + serial)) for serial in range(4)]
+    old = [invoice(50, issued_at=at(3))]
+    findings = diagnose(evidence([*young, *old], []))
+    assert findings["cause"].to_list() == ["late"] * 4 + ["lost"]
+    assert set(findings["state"]) == {"unknown"}
+    assert findings["evidence"].str.contains("按服务目标推算").all()
+
+
+def with_holes(frame: pl.DataFrame, draw: np.random.Generator, share: float) -> pl.DataFrame:
+    """The frame with cells missing in about a third of its columns."""
+    holes = [
+        pl.when(~pl.Series(draw.random(frame.height) < share)).then(pl.col(name)).alias(name)
+        for name in frame.columns
+        if draw.random() < 0.3
+    ]
+    return frame.with_columns(holes)
+
+
+@pytest.mark.parametrize("seed", range(14))
+def test_holes_in_every_table_lose_no_row(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    w = world(invoices=int(draw.choice([1, 2, 5, 30, 300])), seed=seed, direction=("issued", "received")[seed % 2])
+    tables = ("ledger", "platform", "sync_log", "notices", "operations", "confirmations", "substitute")
+    w = replace(w, **{name: with_holes(getattr(w, name), draw, draw.choice([0.1, 0.9, 1.0])) for name in tables})
+    empty = {0: "ledger", 1: "platform"}.get(seed % 7)
+    if empty:
+        w = replace(w, **{empty: getattr(w, empty).clear()})
+    case = simulated(w)
+    findings = diagnose(case, lang=("zh", "en")[seed % 2])
+    assert findings.height == case.matches.filter(pl.col("outcome") != "matched").height
+    assert findings["finding_id"].is_unique().all()
+    assert findings["evidence"].null_count() == 0
+    assert findings["probability_late"].drop_nulls().is_between(0, 1, closed="none").all()
+
+
+def test_the_order_of_the_files_does_not_matter() -> None:
+    w = world(invoices=2000, seed=8)
+    turned = replace(w, ledger=w.ledger.reverse(), platform=w.platform.sample(fraction=1.0, shuffle=True, seed=1))
+    columns = ["finding_id", "cause", "invoice_key"]
+    settled = ("late", "lost", "export_truncated", "unexplained")
+
+    def told(one: Any) -> pl.DataFrame:
+        findings = diagnose(simulated(one)).filter(~pl.col("cause").is_in(settled))
+        return findings.filter(pl.col("cause") != "booked_twice").select(columns).sort(columns)
+
+    whole = {"control": w.control.clear()}
+    assert told(replace(turned, **whole)).equals(told(replace(w, **whole)))
