@@ -34,7 +34,18 @@ TABLES = ("backups", "backup_checks", "backup_listing")
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 HEAD = 1 << 16
 SPREAD = (".csv", ".tsv", ".xlsx", ".xlsm", ".xls", ".parquet")
-SUFFIXES = (*TAR, *SPREAD, ".wal.txt", ".jsonl", ".json", ".sha256", ".sha256sum", ".txt")
+SUFFIXES = (
+    *TAR,
+    *SPREAD,
+    ".wal.txt",
+    ".xtrabackup_info",
+    ".mariadb_backup_info",
+    ".jsonl",
+    ".json",
+    ".sha256",
+    ".sha256sum",
+    ".txt",
+)
 
 
 def read_backups(
@@ -232,7 +243,12 @@ def _read_lines(origin: Origin) -> Found:
 def _read_json(origin: Origin) -> Found:
     """Read a catalogue by what it holds; the output of a check is no catalogue and is read with the table of checks."""
     text = _text(origin)
-    content: Any = json.loads(text)
+    try:
+        content: Any = json.loads(text)
+    except ValueError:
+        if isinstance(json.loads(text.split("\n", 1)[0]), dict):  # one object a line: the output of a check
+            return _unknown()
+        raise
     if not content:
         return Found()
     if isinstance(content, dict) and "total_file_count" in content and origin.backup_id:

@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 from audit_kit import schema
+from audit_kit.cli import main
 from audit_kit.errors import EngagementError, SourceError
 from audit_kit.loaders.backups import read_backups, read_checks
 from audit_kit.loaders.catalogues.checks import outcome, understood
@@ -122,6 +123,25 @@ def test_restic_statistics_fill_in_what_an_old_catalogue_lacks(real: Path, tmp_p
 def test_borg_times_are_refused_without_a_zone(real: Path) -> None:
     with pytest.raises(EngagementError, match=r'backups = \[\{path = "plain\*", tz = "Asia/Shanghai"\}\]'):
         read(real / "utc")
+
+
+def test_the_command_ends_with_2_and_the_line_to_add_and_runs_once_it_is_added(
+    real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "kept"))
+    folder = tmp_path / "engagement"
+    shutil.copytree(real / "utc", folder / "backups")
+    header = "数电发票号码,开票日期,金额,税额,价税合计\n"
+    put(folder, "ledger.csv", f"{header}25112000001234000001,2025-05-01 10:00:00,1.00,0.13,1.13\n")
+    start = '[engagement]\ntaken_at = 2025-05-31T09:00:00\n[sources]\nledger = "ledger.csv"\nplatform = "ledger.csv"\n'
+    put(folder, "audit.toml", f'{start}backups = "backups/*"\n')
+    out = tmp_path / "found.csv"
+    assert main(["backups", str(folder), "--out", str(out)]) == 2
+    line = 'backups = [{path = "backups/plain*", tz = "Asia/Shanghai"}]'
+    assert line in capsys.readouterr().err
+    put(folder, "audit.toml", f"{start}{line.replace('Asia/Shanghai', 'UTC')}\n")
+    assert main(["backups", str(folder), "--out", str(out)]) == 0
+    assert "BK11" in pl.read_csv(out)["cause"].to_list()
 
 
 def test_borg_gives_one_moment_whatever_the_zone_it_was_asked_in(real: Path) -> None:
@@ -454,6 +474,18 @@ def test_rclone_hashes_depend_on_the_storage(tmp_path: Path) -> None:
     assert listing["mtime"].to_list() == [datetime(2025, 5, 1, 8, 0, 0, 500000), datetime(2025, 5, 1, 8)]
 
 
+def test_a_real_rclone_listing(tmp_path: Path) -> None:
+    assert shutil.which("rclone"), "rclone is not installed; on Debian: apt-get install rclone"
+    put(tmp_path / "store", "2025/发票.xml", "first")
+    command = ("rclone", "lsjson", "-R", "--hash", str(tmp_path / "store"))
+    listing = subprocess.run(command, capture_output=True, check=True).stdout
+    out = tmp_path / "out"
+    put(out, "cloud.2025-05-31.json", listing)
+    [row] = read(out)["backup_listing"].to_dicts()
+    assert (row["path_norm"], row["size"], row["hash_kind"]) == ("2025/发票.xml", 5, "sha256")
+    assert row["hash"] == hashlib.sha256(b"first").hexdigest()
+
+
 def test_an_inventory_takes_its_columns_from_the_manifest_and_decodes_its_keys(tmp_path: Path) -> None:
     folder = tmp_path / "bucket" / "2025-05-31T18-00Z"
     manifest = {
@@ -495,6 +527,9 @@ def test_xtrabackup_files_give_an_lsn_chain(tmp_path: Path) -> None:
     assert rows["data_time"][0] == datetime(2025, 5, 30, 2, 9)
     with pytest.raises(EngagementError, match="has no zone"):
         read(tmp_path)
+    flat = put(tmp_path / "flat", "mysql.one.xtrabackup_info", info)
+    rows = read(flat.parent, tz="UTC")["backups"]
+    assert rows.select("repo_id", "backup_id", "data_time").rows() == [("mysql", "one", datetime(2025, 5, 30, 10, 9))]
 
 
 def test_bacula_jobs_verify_and_restore_jobs_are_proofs(tmp_path: Path) -> None:
@@ -556,8 +591,9 @@ def test_tables_that_lie_beside_the_catalogues(tmp_path: Path) -> None:
 def test_what_is_no_catalogue_is_set_aside_and_what_is_damaged_refused(tmp_path: Path) -> None:
     put(tmp_path, "main.json", '{"message_type":"summary","num_errors":0}')
     put(tmp_path, "notes.txt", "nothing here")
+    put(tmp_path, "check.json", '{"message_type":"error"}\n{"message_type":"exit_error","code":1}\n')
     reading = read_backups([tmp_path], root=tmp_path)["backups"]
-    assert reading.set_aside["source_file"].to_list() == ["main.json", "notes.txt"]
+    assert reading.set_aside["source_file"].to_list() == ["check.json", "main.json", "notes.txt"]
     assert (reading.files["rows_in"] == reading.files["rows_kept"] + reading.files["rows_set_aside"]).all()
     put(tmp_path, "bad.json", "{")
     with pytest.raises(SourceError, match=r"bad\.json"):
