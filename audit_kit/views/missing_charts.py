@@ -220,7 +220,8 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     data = labelled(data, "cause", named)
     picked = alt.selection_point(fields=["cause"], name="picked_cause")
     brush = alt.selection_interval(encodings=["x"], name="cause_days")
-    colours = alt.Color("severity:N", title=words("head.severity"), scale=theme.scale(theme.SEVERITIES, labels))
+    legend = alt.Legend(orient="bottom", columns=3, title=None)  # no wider than the panel it stands under
+    colours = alt.Color("severity:N", legend=legend, scale=theme.scale(theme.SEVERITIES, labels))
     tips = [
         alt.Tooltip("cause:N", title=words("head.cause")),
         alt.Tooltip("sum(rows):Q", title=words("head.rows"), format=","),
@@ -236,7 +237,7 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         colour = colours.legend(None) if place else colours
         panels.append(bars.encode(x, y, color=colour, opacity=faded(picked, low=0.3), tooltip=tips).add_params(picked))
     when = (
-        alt.Chart(data.filter(pl.col("day").is_not_null()), width=340, height=alt.Step(20))
+        alt.Chart(data.filter(pl.col("day").is_not_null()), width=320, height=alt.Step(20))
         .mark_rect(stroke=theme.PAPER, strokeWidth=0.5)
         .encode(
             alt.X("yearmonthdate(day):T", title=None, axis=alt.Axis(format="%-m-%-d", grid=False)),

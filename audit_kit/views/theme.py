@@ -173,7 +173,7 @@ def _theme() -> alt.theme.ThemeConfig:
             "gradientLength": 140,
             "gradientThickness": 10,
             "labelLimit": 200,
-            "columns": 8,
+            "columns": 5,
             "padding": 2,
             "offset": 6,
         },
