@@ -63,7 +63,8 @@ def lateness(
     Returns:
         `channel`, `minutes`, `survival`, `plateau` (lost share), `invoices` (behind the curve), `method` (`km`,
         `status`, `interval`, `mixture`, `history`, `policy`; `pooled` before it where the channel has few
-        invoices of its own), `certain` (false: the tail is too heavy, or nothing arrived, to tell late from lost). Channel `*` is for invoices of no channel here.
+        invoices of its own), `certain` (false: the tail is too heavy, or nothing arrived, to tell late from lost).
+        Channel `*` is for invoices of no channel here.
     """
     known = (
         observations.filter(pl.col("minutes").is_not_null())

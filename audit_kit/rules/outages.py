@@ -7,6 +7,7 @@ on as usual explains nothing.
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 NOTICE_EVIDENCE = 6.0  # log likelihood ratio at which an announced stop is no longer innocent
 MOSTLY = 0.5
+DUE = pl.col("undisturbed") < (1 - MOSTLY) * pl.col("expected")
+TOGETHER = timedelta(hours=2)
+HELD_RATIO = 1.5  # missing in a stop per missing without it, from which the stop is to blame
 
 HITS = {
     "ledger_row": pl.UInt32(),
@@ -86,25 +90,39 @@ def _minute(moment: Any) -> str:  # noqa: ANN401 - a cell of a frame
 
 
 def _held_up(case: Case, people: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return the missing rows that would most likely be visible had the channel not stood still since their issue."""
-    held = people.filter(pl.col("missing") & (pl.col("undisturbed") < (1 - MOSTLY) * pl.col("expected")))
+    """Return the missing rows issued in a stop that the arrivals show, or due in it: most likely visible without it.
+
+    Channels that stood still together are judged together. Nothing is taken where as much would be missing anyhow, as
+    in a slow channel that stood still alone and for a short while.
+    """
+    gone, stops = people.filter("missing"), case.evidence.stops
     parts = []
-    for stop in case.evidence.stops.sort("starts_at", descending=True).iter_rows(named=True):
-        end = stop["ends_at"] or case.evidence.taken_at
-        mine = (pl.col("channel") == stop["channel"]) | pl.lit(stop["channel"] == ALL_CHANNELS)
-        rows = held.filter(mine & (pl.col("issued_at") < end))
-        if rows.is_empty():
+    for stop in stops.sort("starts_at", descending=True).iter_rows(named=True):
+        near = (pl.col("starts_at") - stop["starts_at"]).abs() <= TOGETHER
+        event = _held_rows(gone, stops.filter(near)["channel"], stop, case)
+        usual = float(event["undisturbed"].sum())
+        if event.height < HELD_RATIO * usual or not event.select(DUE.any()).item():
             continue
+        rows = _held_rows(gone, pl.Series([stop["channel"]]), stop, case)
         what = case.phrase("named" if stop["announced"] else "found").format(
-            title=_text(stop["title"]), start=_minute(stop["starts_at"]), end=_minute(end), channel=stop["channel"]
+            title=_text(stop["title"]),
+            start=_minute(stop["starts_at"]),
+            end=_minute(stop["ends_at"] or case.evidence.taken_at),
+            channel=stop["channel"],
         )
-        usual = float(rows["undisturbed"].sum())
-        counts = case.phrase("held").format(count=rows.height, usual=f"{usual:.1f}")
+        counts = case.phrase("held").format(count=rows.height, usual=f"{float(rows['undisturbed'].sum()):.1f}")
         nothing = pl.lit(None, pl.Float64)
         parts.append(
             rows.select("ledger_row", what=pl.lit(what), counts=pl.lit(counts), lost_share=nothing, group=nothing)
         )
     return parts
+
+
+def _held_rows(gone: pl.DataFrame, channels: pl.Series, stop: dict[str, Any], case: Case) -> pl.DataFrame:
+    """Return the missing rows of these channels that were issued in a stop still open, or due in a stop."""
+    mine = pl.col("channel").is_in(channels.implode()) | pl.lit(ALL_CHANNELS in channels)
+    issued = (pl.col("issued_at") >= stop["starts_at"]) & pl.lit(stop["ends_at"] is None)
+    return gone.filter(mine & (pl.col("issued_at") < (stop["ends_at"] or case.evidence.taken_at)) & (DUE | issued))
 
 
 def _in_window(case: Case, people: pl.DataFrame, window: dict[str, Any]) -> pl.DataFrame:
@@ -119,7 +137,7 @@ def _in_window(case: Case, people: pl.DataFrame, window: dict[str, Any]) -> pl.D
 
 
 def _taken(case: Case, inside: pl.DataFrame, what: str) -> pl.DataFrame:
-    """Return the missing rows of the channels that stand out in a window, but not those too young to be visible."""
+    """Return the missing rows of the channels that stand out in a window."""
     each = inside.group_by("channel").agg(pl.col("missing").sum(), pl.col("undisturbed").sum())
     out = each.filter(pl.col("missing") > WINDOW_RATIO * pl.col("undisturbed"))["channel"]
     rows = inside.filter(pl.col("channel").is_in(out.implode()))
@@ -128,7 +146,7 @@ def _taken(case: Case, inside: pl.DataFrame, what: str) -> pl.DataFrame:
     counts = case.phrase("against").format(
         missing=int(rows["missing"].sum()), issued=rows.height, usual=f"{float(rows['undisturbed'].sum()):.1f}"
     )
-    return rows.filter(pl.col("missing") & (pl.col("undisturbed") < MOSTLY)).select(
+    return rows.filter("missing").select(
         "ledger_row",
         what=pl.lit(what),
         counts=pl.lit(counts),
