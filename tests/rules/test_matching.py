@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 import polars as pl
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit_kit import identity, schema
-from audit_kit.errors import RequestError
-from audit_kit.policy import MatchingPolicy
-from audit_kit.rules import comparison, matching, neighbours
-from audit_kit.rules.matching import PASSES, open_case, reconcile
+from audit_kit.rules import comparison
+from audit_kit.rules.matching import reconcile
 
 MAY = datetime(2025, 5, 6, 9, 30)
 COLUMNS = {
@@ -78,7 +75,7 @@ class Row:
         found = []
         for name in comparison.FIELDS:
             ours, theirs = self.values.get(name), other.values.get(name)
-            if ours is None or theirs is None or "unknown" in (ours, theirs) and name == "status":
+            if ours is None or theirs is None or ("unknown" in (ours, theirs) and name == "status"):
                 continue
             if name in comparison.MONEY:
                 if abs(ours - theirs) > Decimal("0.01"):
