@@ -10,6 +10,7 @@ from audit_kit.rules.evidence import Case, moment
 
 SEARCHED = ("invoice_code", "invoice_number", "digital_number")
 AMOUNTS = ("net", "tax", "gross")
+EDITABLE = (*AMOUNTS, "buyer_tax_id", "buyer_name", "seller_tax_id", "seller_name", "kind")
 REVERSED = ("red_full", "red_part")
 CHANGES = ("edit", "void", "red")
 HALF_CENT = 0.005
@@ -69,14 +70,14 @@ def edited_not_synced(case: Case) -> pl.DataFrame:
     log = log.with_columns(column=pl.col("field").replace(headers))
     rows = case.open.filter(pl.col("platform_row").is_not_null() & _outcome("conflict"))
     joined = rows.join(log, on="invoice_key", how="inner", maintain_order="left")
-    held = [_same_value(name) for name in ("net", "tax", "gross", "buyer_tax_id", "buyer_name", "seller_name", "kind")]
+    held = [_same_value(name) for name in EDITABLE]
     holds_old = pl.any_horizontal(*held, _old_status())
     kept = joined.filter(holds_old).sort("at").unique("row", keep="last", maintain_order=True).sort("row")
     return kept.with_columns(changed_at=moment("at"), by=pl.col("account_right"))
 
 
 def _same_value(name: str) -> pl.Expr:
-    """Return whether the platform holds the old value of the field that was changed."""
+    """Return whether the platform holds the old value in a field: the one named in the log, or one that differs."""
     number = name in AMOUNTS
     old = pl.col("before").str.replace_all(r"[,¥￥\s]", "")
     held = pl.col(f"p_{name}")
@@ -85,7 +86,7 @@ def _same_value(name: str) -> pl.Expr:
         if number
         else held == pl.col("before")
     )
-    return (pl.col("column") == name) & same.fill_null(value=False)
+    return ((pl.col("column") == name).fill_null(value=False) | _differs(name)) & same.fill_null(value=False)
 
 
 def _old_status() -> pl.Expr:
