@@ -1,10 +1,7 @@
-"""Reconcile the same generated work with ours and with what one would pick instead, in turn, each in its own process.
+"""Ours and what one would use instead, on the same generated invoices: time, memory, and what each found.
 
-python benchmarks/run.py [--invoices 100000 1000000] [--rounds 3]
-
-Writes RESULTS.md beside this file: medians of wall seconds, CPU seconds and peak memory, the ratio of CPU time to a
-plain polars full join of all columns in the same rounds, and what each found of the typing errors put in (Linux).
-Peers live in environments of their own under benchmarks/work/.
+Every run is a process of its own, from two parquet files to its answer; the tools take turns, and medians are kept.
+Peers get environments of their own under benchmarks/work/. `--rows 100000 1000000`, `--rounds 3`, `--tools ours …`.
 """
 
 from __future__ import annotations
@@ -12,13 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform as machine
 import statistics
 import subprocess
 import sys
 import time
 import venv
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -26,199 +21,125 @@ import workload
 
 HERE = Path(__file__).parent
 WORK = HERE / "work"
-TIME_LIMIT_SECONDS = 600
-KIB_PER_MIB = 1024
+RESULTS = HERE / "RESULTS.md"
+LIMIT_SECONDS = 60
+ONCE = frozenset({"splink"})
+"""Measured in the first round only: it takes longer than all others together."""
 
+TOOLS = {
+    "ours": (),
+    "polars": (),
+    "duckdb": ("duckdb", "pyarrow"),
+    "pandas": ("pandas", "pyarrow"),
+    "datacompy": ("datacompy", "pandas", "pyarrow"),
+    "splink": ("splink", "duckdb", "pandas", "pyarrow"),
+}
+NAMES = {
+    "ours": "audit-kit reconcile",
+    "polars": "polars, scan, full join, sink",
+    "duckdb": "DuckDB, full join",
+    "pandas": "pandas, outer merge",
+    "datacompy": "datacompy",
+    "splink": "splink",
+}
 
-@dataclass(frozen=True)
-class Contender:
-    """A way to compare two parquet files: its script prints JSON with `found`, a count of linked rows by kind."""
-
-    name: str
-    packages: tuple[str, ...]
-    script: str
-    most_rows: int = 10_000_000
-
-
-OURS = """
-import json, sys, polars as pl
-from pathlib import Path
-from audit_kit.rules.matching import reconcile
-matches = reconcile(pl.read_parquet(sys.argv[1]), pl.read_parquet(sys.argv[2]))
-truth = pl.read_parquet(sys.argv[3]).filter(pl.col("kind") == "mistyped")
-links = matches.filter(pl.col("outcome") == "mistyped").select("ledger_row", found="platform_row")
-right = truth.join(links, on="ledger_row").filter(pl.col("platform_row") == pl.col("found")).height
-wrong = links.height - right
-print(json.dumps({"typos": right, "of": truth.height, "wrong": wrong, "says": "8 outcomes, differences"}))
-"""
-PLAIN = """
-import json, sys, polars as pl
-ledger, platform = pl.read_parquet(sys.argv[1]), pl.read_parquet(sys.argv[2])
-joined = ledger.join(platform, on="digital_number", how="full").with_columns(
-    differs=(pl.col("gross") - pl.col("gross_right")).abs() > 0.01)
-print(json.dumps({"says": "both, left, right, differs"}))
-"""
-DUCKDB = """
-import json, sys, duckdb
-db = duckdb.connect()
-db.execute("set threads to 2")
-db.execute("create table joined as select l.digital_number a, p.digital_number b, l.* exclude (digital_number), "
-           "p.* exclude (digital_number), abs(l.gross - p.gross) > 0.01 as differs from read_parquet(?) l "
-           "full join read_parquet(?) p on l.digital_number = p.digital_number", sys.argv[1:3])
-print(json.dumps({"says": "both, left, right, differs"}))
-"""
-PANDAS = """
-import json, sys, pandas as pd
-ledger, platform = pd.read_parquet(sys.argv[1]), pd.read_parquet(sys.argv[2])
-joined = ledger.merge(platform, on="digital_number", how="outer", indicator=True)
-joined["differs"] = (joined["gross_x"].astype(float) - joined["gross_y"].astype(float)).abs() > 0.01
-print(json.dumps({"says": "both, left, right, differs"}))
-"""
-DATACOMPY = """
-import json, sys, pandas as pd, datacompy
-ledger, platform = pd.read_parquet(sys.argv[1]), pd.read_parquet(sys.argv[2])
-kind = getattr(datacompy, "PandasCompare", None) or datacompy.Compare
-result = kind(ledger, platform, join_columns="digital_number", abs_tol=0.01)
-print(json.dumps({"says": "unique rows, column mismatches", "rows": len(result.df1_unq_rows)}))
-"""
-SPLINK = """
-import json, sys, duckdb, pandas as pd
-import splink.comparison_library as cl
-from splink import DuckDBAPI, Linker, SettingsCreator, block_on
-sides = []
-for at, path in enumerate(sys.argv[1:3]):
-    side = pd.read_parquet(path, columns=["digital_number", "issued_at", "gross", "seller_tax_id"])
-    side["unique_id"] = range(len(side))
-    side["day"] = side.pop("issued_at").dt.strftime("%Y-%m-%d")
-    side["gross"] = side["gross"].astype(str)
-    sides.append(side)
-settings = SettingsCreator(link_type="link_only", retain_intermediate_calculation_columns=False,
-    comparisons=[cl.DamerauLevenshteinAtThresholds("digital_number", [1]),
-                 cl.ExactMatch("gross"), cl.ExactMatch("day")],
-    blocking_rules_to_generate_predictions=[block_on("digital_number"), block_on("seller_tax_id", "gross", "day")])
-api = DuckDBAPI()
-try:
-    linker = Linker([api.register(side, dataset_display_name=name) for side, name in zip(sides, "lp")], settings)
-except (AttributeError, TypeError):
-    linker = Linker(sides, settings, db_api=api)
-linker.training.estimate_u_using_random_sampling(max_pairs=1e6)
-pairs = linker.inference.predict(threshold_match_probability=0.5).as_pandas_dataframe()
-truth = pd.read_parquet(sys.argv[3])
-truth = truth[truth["kind"] == "mistyped"]
-unequal = pairs[pairs["digital_number_l"] != pairs["digital_number_r"]]
-linked = set(zip(unequal["unique_id_l"], unequal["unique_id_r"]))
-right = sum((row.ledger_row, row.platform_row) in linked for row in truth.itertuples())
-print(json.dumps({"typos": right, "of": len(truth), "unequal": len(linked), "says": "match probability"}))
-"""
-PEAK = """
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
-"""
-CONTENDERS = (
-    Contender("plain polars full join", (), PLAIN),
-    Contender("audit_kit", (), OURS),
-    Contender("DuckDB", ("duckdb",), DUCKDB),
-    Contender("pandas", ("pandas", "pyarrow"), PANDAS),
-    Contender("datacompy", ("datacompy", "pyarrow"), DATACOMPY),
-    Contender("splink", ("splink", "pandas", "pyarrow"), SPLINK, most_rows=1_000_000),
-)
-
-
-def python_of(contender: Contender) -> Path:
-    """Return the interpreter of a contender, its environment made if it is not there."""
-    if not contender.packages:
-        return Path(sys.executable)
-    home = WORK / "venvs" / contender.name.lower()
-    if not (home / "bin" / "python").exists():
-        venv.create(home, with_pip=True)
-        subprocess.run([home / "bin" / "pip", "install", "--quiet", *contender.packages], check=True)
-    return home / "bin" / "python"
-
-
-def measure(contender: Contender, files: list[Path]) -> dict[str, object]:
-    """Run once; return `wall` and `cpu` seconds, `peak` MiB and what it printed, or `failed`."""
-    start = time.perf_counter()
-    child = subprocess.Popen(
-        [python_of(contender), "-c", contender.script + PEAK, *map(str, files)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    stop = start + TIME_LIMIT_SECONDS
-    while (done := os.wait4(child.pid, os.WNOHANG))[0] == 0:
-        if time.perf_counter() > stop:
-            child.kill()
-        time.sleep(0.005)
-    _, status, used = done
-    wall = time.perf_counter() - start
-    output = child.stdout.read() if child.stdout else ""
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        return {"failed": True}
-    said, peak = output.strip().splitlines()[-2:]
-    return {"wall": wall, "cpu": used.ru_utime + used.ru_stime, "peak": int(peak) / KIB_PER_MIB, **json.loads(said)}
-
-
-def prepare(invoices: int, *, hard: bool) -> list[Path]:
-    """Return the ledger, platform and truth files of a set, made once."""
-    name = f"{invoices}-{'hard' if hard else 'normal'}"
-    files = [WORK / f"{name}.{side}.parquet" for side in ("ledger", "platform", "truth")]
-    if not all(file.exists() for file in files):
-        work = workload.make(invoices, hard=hard)
-        for file, frame in zip(files, (work.ledger, work.platform, work.truth), strict=True):
-            frame.write_parquet(file)
-    return files
-
-
-def compare(invoices: int, *, hard: bool, rounds: int) -> list[str]:
-    """Return the rows of the table for one set: contenders in turn, round by round, medians."""
-    files = prepare(invoices, hard=hard)
-    entered = [contender for contender in CONTENDERS if contender.most_rows >= invoices]
-    runs: dict[str, list[dict[str, object]]] = {contender.name: [] for contender in entered}
-    for number in range(rounds):
-        for contender in entered:
-            if number and runs[contender.name][0].get("failed"):
-                continue
-            runs[contender.name].append(measure(contender, files))
-            print(invoices, "hard" if hard else "normal", contender.name, runs[contender.name][-1], flush=True)
-    title = f"{invoices:,} {'hard' if hard else 'normal'}"
-    return [_row(title, name, results, runs[CONTENDERS[0].name]) for name, results in runs.items()]
-
-
-def _row(title: str, name: str, results: list[dict[str, object]], plain: list[dict[str, object]]) -> str:
-    if any(result.get("failed") for result in results):
-        return f"| {title} | {name} | did not finish | | | | | |"
-    wall, cpu, peak = (statistics.median(float(str(r[key])) for r in results) for key in ("wall", "cpu", "peak"))
-    pairs = zip(results, plain, strict=True)
-    ratio = statistics.median(float(str(ours["cpu"])) / float(str(base["cpu"])) for ours, base in pairs)
-    last = results[-1]
-    typos = f"{last['typos']} of {last['of']}" if "typos" in last else "–"
-    wrong = str(last.get("wrong", f"{last['unequal']} unequal pairs in all" if "unequal" in last else "–"))
-    found = f"{typos}; wrong: {wrong}"
-    return f"| {title} | {name} | {wall:.2f} | {cpu:.2f} | {ratio:.2f} | {peak:,.0f} | {found} | {last['says']} |"
+INTRODUCTION = """\
+Medians of {rounds} runs on {cores} cores, each a process of its own from two parquet files to its answer. The machine
+was shared: compare the CPU columns, not the seconds on the clock. Typos: numbers with one digit replaced or two
+neighbours swapped. False: links between different invoices. Peers run
+with the settings a newcomer would use, splink once; what takes more than a minute is stopped."""
 
 
 def main() -> None:
-    """Measure every set and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--invoices", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
+    """Measure, and write the table that the README shows."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--tools", nargs="+", default=list(TOOLS), choices=list(TOOLS))
+    chosen = options.parse_args()
     WORK.mkdir(exist_ok=True)
-    rows = [
-        row
-        for invoices in chosen.invoices
-        for hard in (False, True)
-        for row in compare(invoices, hard=hard, rounds=chosen.rounds)
+    measured = []
+    for rows in chosen.rows:
+        for hard in (False, True):
+            folder = _made(rows, hard=hard)
+            runs = {tool: [] for tool in chosen.tools}
+            for turn in range(chosen.rounds):
+                for tool in [tool for tool in chosen.tools if not turn or tool not in ONCE]:
+                    runs[tool].append(_run(tool, folder))
+            measured += [_median(tool, rows, found, hard=hard) for tool, found in runs.items()]
+            _write(measured, chosen.rounds)
+
+
+def _made(rows: int, *, hard: bool) -> Path:
+    """Make the invoices once."""
+    folder = WORK / f"{'hard' if hard else 'normal'}-{rows}"
+    if not (folder / "truth.parquet").exists():
+        folder.mkdir(exist_ok=True)
+        work = workload.make(rows, hard=hard)
+        work.ledger.write_parquet(folder / "ledger.parquet")
+        work.platform.write_parquet(folder / "platform.parquet")
+        work.truth.write_parquet(folder / "truth.parquet")
+    return folder
+
+
+def _python(tool: str) -> str:
+    """Return the Python of a tool, with its packages installed."""
+    if not TOOLS[tool]:
+        return sys.executable
+    home = WORK / "environments" / tool
+    python = home / "bin" / "python"
+    if not python.exists():
+        venv.create(home, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", *TOOLS[tool]], check=True)
+    return str(python)
+
+
+def _run(tool: str, folder: Path) -> dict:
+    """Run one tool in a process of its own: wall and CPU seconds, peak MiB, what it found."""
+    command = [_python(tool), str(HERE / "peers.py"), tool, str(folder)]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        output, complaint = process.communicate(timeout=LIMIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return {"failed": f"stopped after {LIMIT_SECONDS} s"}
+    if process.returncode:
+        return {"failed": (complaint.strip().splitlines() or ["no message"])[-1][:120]}
+    told = json.loads(output.strip().splitlines()[-1])
+    return told | {"wall": time.perf_counter() - start}
+
+
+def _median(tool: str, rows: int, runs: list[dict], *, hard: bool) -> dict:
+    """Return the medians of one tool on one set."""
+    kept = {"tool": tool, "rows": rows, "set": "hard" if hard else "normal"}
+    if any("failed" in run for run in runs):
+        return kept | {"failed": next(run["failed"] for run in runs if "failed" in run)}
+    figures = {name: statistics.median(run[name] for run in runs) for name in ("wall", "cpu", "peak")}
+    return kept | figures | {"found": runs[-1]["found"]}
+
+
+def _write(measured: list[dict], rounds: int) -> None:
+    """Write the table as far as it is known."""
+    base = {(one["rows"], one["set"]): one.get("cpu") for one in measured if one["tool"] == "polars"}
+    lines = [
+        INTRODUCTION.format(rounds=rounds, cores=os.cpu_count()),
+        "",
+        "| invoices | set | tool | clock s | CPU s | CPU to polars | peak MiB | what it found |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    head = (
-        "# Reconciling, measured\n\nWhole processes, reading parquet included; medians of "
-        f"{chosen.rounds} rounds in turn on {os.cpu_count()} processors, Python {machine.python_version()}, "
-        f"polars {pl.__version__}. Ratio: CPU time to the plain join of the same round. "
-        "Absolute times are those of one shared machine; compare the ratios.\n\n"
-        "| invoices | contender | wall s | CPU s | ratio | peak MiB | typing errors found | what it says |\n"
-        "|---|---|--:|--:|--:|--:|---|---|\n"
-    )
-    (HERE / "RESULTS.md").write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+    for one in measured:
+        start = f"| {one['rows']:,} | {one['set']} | {NAMES[one['tool']]} |"
+        if "failed" in one:
+            lines.append(f"{start} – | – | – | – | {one['failed']} |")
+            continue
+        yardstick = base.get((one["rows"], one["set"]))
+        ratio = f"{one['cpu'] / yardstick:.2f}" if yardstick else "–"
+        lines.append(f"{start} {one['wall']:.1f} | {one['cpu']:.1f} | {ratio} | {one['peak']:,.0f} | {one['found']} |")
+    RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (WORK / "measured.json").write_text(json.dumps(measured, indent=1), encoding="utf-8")
+    print(pl.DataFrame([{k: v for k, v in one.items() if k != "found"} for one in measured], infer_schema_length=None))
 
 
 if __name__ == "__main__":
