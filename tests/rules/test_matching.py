@@ -7,12 +7,15 @@ from datetime import datetime
 from decimal import Decimal
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit_kit import identity, schema
+from audit_kit.errors import RequestError
+from audit_kit.policy import MatchingPolicy
 from audit_kit.rules import comparison
-from audit_kit.rules.matching import reconcile
+from audit_kit.rules.matching import PASSES, open_case, reconcile
 
 MAY = datetime(2025, 5, 6, 9, 30)
 COLUMNS = {
@@ -248,3 +251,166 @@ def test_the_order_of_rows_does_not_matter(rows: list, platform: pl.DataFrame, r
 
 def _same_key(ledger: pl.DataFrame) -> bool:
     return identity.with_key(ledger)["invoice_key"].drop_nulls().is_duplicated().any()
+
+
+# --- case by case -------------------------------------------------------------------------------------------------
+
+
+def told(ledger: pl.DataFrame, platform: pl.DataFrame) -> list[tuple]:
+    """Outcome, platform row, differences and cleaning of every row."""
+    matches = reconcile(ledger, platform)
+    return matches.select("outcome", "platform_row", "differences", "cleaning").rows()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "differences"),
+    [
+        ((6, 100), (6, 100.01), []),
+        ((6, 100), (6, 100.02), ["gross"]),
+        ((6,), (7,), ["issued_at"]),
+        ((6, 100, "91110105MA00000001"), (6, 100, "９１１１０１０５ma0000OOO1"), []),
+        ((6, 100, "91110105MA00000001"), (6, 100, "91110105MA00000002"), ["buyer_tax_id"]),
+        ((6, 100, None), (6, 100, "91110105MA00000002"), []),
+        ((6, 100, None, "甲（北京）公司"), (6, 100, None, "甲 (北京) 公司"), []),
+        ((6, 100, None, "甲公司"), (6, 100, None, "乙公司"), ["buyer_name"]),
+        ((6, 100, None, None, "normal"), (6, 100, None, None, "red_full"), ["status"]),
+        ((6, 100, None, None, "unknown"), (6, 100, None, None, "voided"), []),
+        ((6, 100, None, None, None), (6, 100, None, None, "voided"), []),
+        (
+            (6, 100, None, "甲", "normal"),
+            (7, 300, None, "乙", "voided"),
+            ["issued_at", "buyer_name", "gross", "status"],
+        ),
+    ],
+)
+def test_what_is_a_conflict(ours: tuple, theirs: tuple, differences: list[str]):
+    outcome = "conflict" if differences else "matched"
+    assert told(book((number(1), *ours)), book((number(1), *theirs))) == [(outcome, 0, differences, [])]
+
+
+def test_the_time_of_day_is_no_conflict_and_a_date_is_enough():
+    ledger = pl.DataFrame({"digital_number": [number(1)], "issued_at": [MAY.date()], "gross": [100]})
+    platform = pl.DataFrame({"digital_number": [number(1)], "issued_at": [MAY], "gross": [100.0]})
+    assert told(ledger, platform) == [("matched", 0, [], [])]
+
+
+def test_a_cleaned_number_matches_unless_the_fields_disagree():
+    dirty = f"'{number(1)}"
+    assert told(book((dirty,)), book((number(1),))) == [("matched_cleaned", 0, [], ["quote"])]
+    assert told(book((dirty,)), book((number(1), 7))) == [("conflict", 0, ["issued_at"], ["quote"])]
+
+
+@pytest.mark.parametrize(
+    ("typed", "outcome"),
+    [(number(124), "mistyped"), (number(213), "mistyped"), (number(321), "missing"), (number(123)[:-1], "missing")],
+)
+def test_one_typing_error_is_forgiven_and_two_are_not(typed: str, outcome: str):
+    assert told(book((typed,)), book((number(123),)))[0][0] == outcome
+
+
+def test_a_typing_error_needs_day_and_amount_and_the_same_taxpayer():
+    assert outcomes(reconcile(book((number(2), 6, 100)), book((number(1), 6, 100.01)))) == [
+        (0, None, "missing"),
+        (None, 0, "unbooked"),
+    ]
+    assert told(book((number(2), 6)), book((number(1), 7)))[0][0] == "missing"
+    stranger = reconcile(book((number(2), 6, 100, "91110105MA00000009")), book((number(1),)))
+    assert stranger.select("outcome", "candidates").row(0) == ("ambiguous", [0])
+
+
+def test_several_candidates_are_listed_and_stay_unbooked():
+    matches = reconcile(book((number(10),)), book((number(11),), (number(12),)))
+    assert matches.select("ledger_row", "platform_row", "outcome", "candidates").rows() == [
+        (0, None, "ambiguous", [0, 1]),
+        (None, 0, "unbooked", []),
+        (None, 1, "unbooked", []),
+    ]
+
+
+def test_two_claimants_of_one_invoice_are_ambiguous_both():
+    matches = reconcile(book((number(11),), (number(12),)), book((number(10),)))
+    assert matches["outcome"].to_list() == ["ambiguous", "ambiguous", "unbooked"]
+    assert matches["candidates"].to_list()[:2] == [[0], [0]]
+
+
+def test_of_several_rows_with_one_number_the_agreeing_one_is_matched():
+    ledger = book((number(1), 7), (number(1), 6), (number(1), 6))
+    assert outcomes(reconcile(ledger, book((number(1), 6)))) == [
+        (0, 0, "duplicate"),
+        (1, 0, "matched"),
+        (2, 0, "duplicate"),
+    ]
+
+
+def test_a_further_platform_row_of_a_matched_number_belongs_to_nobody():
+    assert outcomes(reconcile(book((number(1),)), book((number(1),), (number(1),)))) == [
+        (0, 0, "matched"),
+        (None, 1, "duplicate"),
+    ]
+
+
+def test_a_number_of_another_invoice_is_tried_for_a_typing_error_first():
+    ledger = book((number(12), 6, 70), (number(12), 6, 100))
+    assert outcomes(reconcile(ledger, book((number(12), 6, 100), (number(13), 6, 70)))) == [
+        (0, 1, "mistyped"),
+        (1, 0, "matched"),
+    ]
+    assert outcomes(reconcile(book((number(12), 6, 70)), book((number(12), 6, 100)))) == [(0, 0, "conflict")]
+
+
+def test_a_number_that_lost_precision_is_found_by_what_is_left_if_that_is_unique():
+    lossy = book(("2.51120000000777E+19", 6, 70))
+    whole = number(77_712_345)
+    assert told(lossy, book((whole, 6, 70))) == [("matched_cleaned", 0, [], ["precision_lost"])]
+    twice = reconcile(lossy, book((whole, 6, 70), (number(77_712_346), 6, 70)))
+    assert twice.select("outcome", "candidates", "invoice_key").row(0) == ("ambiguous", [0, 1], None)
+
+
+def test_old_invoices_and_paper_ones():
+    columns = {"digital_number": pl.String, "invoice_code": pl.String, "invoice_number": pl.String}
+    rest = {"issued_at": [MAY] * 3, "gross": [1, 2, 3]}
+    ledger = pl.DataFrame(
+        {
+            "digital_number": [None, None, None],
+            "invoice_code": ["11002300211", "011002300311", "251120000000"],
+            "invoice_number": ["12345678", "00000009", "00000010"],
+            **rest,
+        },
+        schema_overrides=columns,
+    )
+    platform = pl.DataFrame(
+        {
+            "digital_number": ["--", number(5), number(10)],
+            "invoice_code": ["011002300211", "011002300311", ""],
+            "invoice_number": ["12345678", "00000009", ""],
+            **rest,
+        },
+        schema_overrides=columns,
+    )
+    assert told(ledger, platform) == [
+        ("matched_cleaned", 0, [], ["leading_zero"]),
+        ("matched", 1, [], []),
+        ("matched_cleaned", 2, [], ["split_number"]),
+    ]
+
+
+def test_the_first_pass_alone_settles_only_what_is_tidy_and_single():
+    ledger = book((number(1),), (number(2),), (number(2),), (f"'{number(3)}",), (number(4), 6, 5))
+    platform = book((number(1),), (number(2),), (number(3),), (number(4), 6, 6))
+    case = PASSES[0](open_case(ledger, platform))
+    assert case.left["row"].to_list() == [1, 2, 3, 4]
+    assert case.right["row"].to_list() == [1, 2, 3]
+
+
+def test_policy_says_how_far_amounts_may_differ():
+    ledger, platform = book((number(1), 6, 100)), book((number(1), 6, 100.5))
+    assert outcomes(reconcile(ledger, platform, policy=MatchingPolicy(amount_tolerance_yuan=0.5))) == [
+        (0, 0, "matched")
+    ]
+
+
+def test_what_is_missing_is_said_in_one_sentence():
+    with pytest.raises(RequestError, match="ledger has no column gross"):
+        reconcile(book().drop("gross"), book())
+    with pytest.raises(RequestError, match="platform has no number column"):
+        reconcile(book(), book().drop("digital_number"))
