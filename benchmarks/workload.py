@@ -7,9 +7,14 @@ and nine amounts of ten come from 200 price points, so that a mistyped number of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHARES = {
     "missing": 0.02,
@@ -28,6 +33,8 @@ RUNS_SHARE = 0.5
 ROUND_SHARE = 0.25
 PRICED_SHARE = 0.9
 START = np.datetime64("2025-01-01T00:00:00", "us")
+REGIONS = (11, 12, 13, 14, 15, 21, 22, 23, 31, 32, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45)
+INVOICES_A_REGION = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -39,17 +46,47 @@ class Work:
     truth: pl.DataFrame
 
 
-def make(invoices: int, *, hard: bool = False, seed: int = 1) -> Work:
+def write(folder: Path, invoices: int, *, hard: bool = False) -> None:
+    """Write ledger.parquet, platform.parquet and truth.parquet; above five million, one region after the other."""
+    starts = range(0, invoices, INVOICES_A_REGION)
+    parts = [folder / f"part-{at}" for at in range(len(starts))]
+    offsets = {"ledger_row": 0, "platform_row": 0}
+    for at, start in enumerate(starts):
+        work = make(min(INVOICES_A_REGION, invoices - start), hard=hard, seed=at + 1, region=REGIONS[at])
+        parts[at].mkdir(exist_ok=True)
+        work.ledger.write_parquet(parts[at] / "ledger.parquet")
+        work.platform.write_parquet(parts[at] / "platform.parquet")
+        moved = [(pl.col(name) + offset).cast(pl.UInt32) for name, offset in offsets.items()]
+        work.truth.with_columns(moved).write_parquet(parts[at] / "truth.parquet")
+        offsets["ledger_row"] += work.ledger.height
+        offsets["platform_row"] += work.platform.height
+    for name in ("ledger", "platform", "truth"):
+        _append([part / f"{name}.parquet" for part in parts], folder / f"{name}.parquet")
+    for part in parts:
+        part.rmdir()
+
+
+def _append(parts: list[Path], out: Path) -> None:
+    """Write the row groups of several parquet files into one, and remove them."""
+    with pq.ParquetWriter(out, pq.read_schema(parts[0])) as writer:
+        for part in parts:
+            file = pq.ParquetFile(part)
+            for group in range(file.num_row_groups):
+                writer.write_table(file.read_row_group(group))
+            part.unlink()
+
+
+def make(invoices: int, *, hard: bool = False, seed: int = 1, region: int = REGIONS[0]) -> Work:
     """Return about `invoices` ledger rows and as many platform rows, the same for the same arguments."""
     rng = np.random.default_rng(seed)
-    books = _books(invoices, hard=hard, rng=rng)
+    books = _books(invoices, hard=hard, region=region, rng=rng)
     kinds = _kinds(invoices, rng)
     ledger = _spoil(books, kinds, rng)
     platform = _platform(books, kinds, rng)
     return _joined(ledger, platform, kinds, rng)
 
 
-def _books(invoices: int, *, hard: bool, rng: np.random.Generator) -> pl.DataFrame:
+def _books(invoices: int, *, hard: bool, region: int, rng: np.random.Generator) -> pl.DataFrame:
     """Return the invoices as they were issued, with `invoice` as their identity."""
     seller = rng.integers(0, SELLERS, invoices)
     second = np.sort(rng.integers(0, SECONDS_A_YEAR, invoices))
@@ -78,7 +115,7 @@ def _books(invoices: int, *, hard: bool, rng: np.random.Generator) -> pl.DataFra
         }
     ).select(
         "invoice",
-        digital_number=pl.lit("25112") + pl.col("serial").cast(pl.String).str.zfill(15),
+        digital_number=pl.lit(f"25{region}2") + pl.col("serial").cast(pl.String).str.zfill(15),
         seller_tax_id=pl.lit("91110108MA") + pl.col("seller").cast(pl.String).str.zfill(8),
         buyer_tax_id=pl.lit("91110105MA") + pl.col("buyer").cast(pl.String).str.zfill(8),
         issued_at="issued_at",
