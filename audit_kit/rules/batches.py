@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 IN_STOP = 0.9  # within an announced stop a missing invoice is nothing unusual for its channel
 BATCH_LEAST = 5  # invoices of an upload batch from which its loss can be told
 RUN_LEAST_SHARE = 0.9  # a stretch in which fewer are missing is no lost batch; windows look at it
-OTHERS_LEAST = 3  # missing invoices of other channels that make a half hour suspect for all
+OTHERS_LEAST = 3  # invoices of other channels missing beyond expectation that make a half hour suspect for all,
+OTHERS_SPREAD = 2.0  # where so many standard deviations are still chance
 OTHERS_SHARE = 0.5
 AROUND_SHARE = 0.3
 
@@ -76,7 +77,10 @@ def _hits(found: pl.DataFrame, what: pl.Expr) -> pl.DataFrame:
 
 
 def _local(case: Case) -> pl.DataFrame:
-    """Return the population with what is expected locally: no less than other channels miss in the same half hour."""
+    """Return the population with what is expected locally: no less than other channels miss in the same half hour.
+
+    Of what they miss only that counts which their own delays do not let expect.
+    """
     people = case.population
     slot = people["issued_at"].to_physical().to_numpy() // (BIN_MINUTES * 60_000_000)
     slot -= slot.min() if len(slot) else 0
@@ -85,8 +89,10 @@ def _local(case: Case) -> pl.DataFrame:
     cell = slot * size[1] + channel
     issued = np.bincount(cell, minlength=size[0] * size[1]).reshape(size)
     gone = np.bincount(cell, people["missing"].to_numpy(), minlength=size[0] * size[1]).reshape(size)
-    others, lost = (counts.sum(axis=1, keepdims=True) - counts for counts in (issued, gone))
-    around = np.where(lost >= OTHERS_LEAST, lost / np.maximum(others, 1), 0.0).ravel()[cell]
+    due = np.bincount(cell, people["expected"].to_numpy(), minlength=size[0] * size[1]).reshape(size)
+    others, lost, usual = (counts.sum(axis=1, keepdims=True) - counts for counts in (issued, gone, due))
+    excess = lost - usual - OTHERS_SPREAD * np.sqrt(usual.clip(0))
+    around = np.where(excess >= OTHERS_LEAST, excess / np.maximum(others - usual, 1), 0.0).ravel()[cell]
     floor = pl.when(_in_announced_stop(case)).then(IN_STOP).otherwise(0.0)
     return people.select(
         "ledger_row",
@@ -146,25 +152,33 @@ class _Around:
         self._sorted = False
 
     def alone(self, found: pl.DataFrame) -> pl.DataFrame:
-        """Return the runs around which all else went on as usual: other channels, and their own before and after.
+        """Return the runs during which the other channels went on as usual, and before and after which its own did.
 
-        Where it did not, a stop is the better explanation, and windows look at it.
+        Where they did not, a stop is the better explanation, and windows look at it. A stop of all channels before or
+        after the run is another story.
         """
         if found.height and not self._sorted:
             self._people = self._people.sort("issued_at")
             self._sorted = True
-        return found.filter(pl.Series([self._is_alone(run) for run in found.iter_rows(named=True)], dtype=pl.Boolean))
+        in_runs = found["rows"].explode().unique().implode()
+        alone = [self._is_alone(run, in_runs) for run in found.iter_rows(named=True)]
+        return found.filter(pl.Series(alone, dtype=pl.Boolean))
 
-    def _is_alone(self, run: dict[str, Any]) -> bool:
-        spread = max(timedelta(minutes=2 * BIN_MINUTES), run["last_at"] - run["first_at"])
+    def _is_alone(self, run: dict[str, Any], in_runs: pl.Series) -> bool:
+        start, end = run["first_at"], run["last_at"]
+        spread = max(timedelta(minutes=2 * BIN_MINUTES), end - start)
         times = self._people["issued_at"]
-        first = int(times.search_sorted(run["first_at"] - spread, side="left"))
-        last = int(times.search_sorted(run["last_at"] + spread, side="right"))
-        near = self._people[first:last].filter(~pl.col("ledger_row").is_in(run["rows"]))
+        first = int(times.search_sorted(start - spread, side="left"))
+        last = int(times.search_sorted(end + spread, side="right"))
+        near = self._people[first:last].filter(~pl.col("ledger_row").is_in(in_runs))
         own, at = pl.col("channel") == run["channel"], pl.col("issued_at")
-        others = near.filter(~own & at.is_between(run["first_at"], run["last_at"]))
-        sides = (near.filter(own & (at < run["first_at"])), near.filter(own & (at > run["last_at"])))
-        return not (_stands_out(others, OTHERS_SHARE) or any(_stands_out(side, AROUND_SHARE) for side in sides))
+        if _stands_out(near.filter(~own & at.is_between(start, end)), OTHERS_SHARE):
+            return False
+        sides = (near.filter(at < start), near.filter(at > end))
+        return not any(
+            _stands_out(side.filter(own), AROUND_SHARE) and not _stands_out(side.filter(~own), AROUND_SHARE)
+            for side in sides
+        )
 
 
 def _stands_out(rows: pl.DataFrame, share: float) -> bool:

@@ -10,7 +10,7 @@ import polars as pl
 from audit_kit import resources, schema
 from audit_kit.rules import access, batches, entries, excess, outages
 from audit_kit.rules.evidence import ROW, Case, Evidence, moment, percent, rendered
-from audit_kit.rules.excess import excess_levels, members
+from audit_kit.rules.excess import excess_levels, fault
 from audit_kit.rules.lateness import at_age, chance, lateness
 from audit_kit.rules.population import alive
 
@@ -129,7 +129,6 @@ def diagnose(evidence: Evidence, *, lang: str = "zh") -> pl.DataFrame:
     for cause in CAUSES:
         if cause is excess.channel_excess:
             case.excess = excess_levels(case)
-        if cause is late:
             case.late = _late(case)
         case.claim(_claim(case, cause.__name__, cause(case)))
     claims = pl.concat([pl.DataFrame(schema=CLAIMS), *case.claims])
@@ -190,16 +189,15 @@ def _late(case: Case) -> pl.DataFrame:
     """
     observations, missing = case.evidence.observations, case.rows.filter(pl.col("outcome") == "missing")
     claims = pl.concat([pl.DataFrame(schema=CLAIMS), *case.claims])
-    own = claims.filter(pl.col("cause") != "channel_excess").join(missing.select(ROW, "ledger_row"), on=ROW)
+    own = claims.join(missing.select(ROW, "ledger_row"), on=ROW)
     # What an entry, a status, an account or a log explains does not come by waiting; how surely, the count of it says.
     settled, count = pl.col("cause").is_in(SETTLED), pl.len().over("cause")
     own = own.with_columns(
         lost_share=pl.when(settled).then((count + 0.5) / (count + 1)).otherwise("lost_share"),
         group=pl.when(settled).then(count.cast(pl.Float64)).otherwise("group"),
     )
-    at_fault = case.excess.filter(pl.col("dimension") != "channel").iter_rows(named=True)
-    of_levels = [members(case, level)["ledger_row"] for level in at_fault]
-    out = pl.concat([own["ledger_row"], *of_levels]).drop_nulls().unique()
+    of_levels = fault(case)
+    out = pl.concat([own["ledger_row"], of_levels["ledger_row"]]).drop_nulls().unique()
     telling = observations.filter(~pl.col("ledger_row").is_in(out.implode()))
     history, policy = case.evidence.history, case.evidence.policy.sync
     table = lateness(telling, history=history, policy=policy)
@@ -209,8 +207,8 @@ def _late(case: Case) -> pl.DataFrame:
     rows = rows.with_columns(at_age(rows, table)).filter(pl.col("survival").is_not_null())
     rows = rows.join(
         own.select("ledger_row", "lost_share", "group"), on="ledger_row", how="left", maintain_order="left"
-    )
-    share = pl.coalesce("lost_share", "plateau")
+    ).join(of_levels, on="ledger_row", how="left", maintain_order="left")
+    share = pl.coalesce("lost_share", 1 - (1 - pl.col("plateau")) * (1 - pl.col("fault").fill_null(0.0)))
     rows = rows.with_columns(expected="survival")
     return rows.select(
         "ledger_row",

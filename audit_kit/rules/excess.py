@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from audit_kit.rules.lateness import chance
 from audit_kit.rules.patterns import levels
-from audit_kit.rules.population import alive, still_open, with_ledger
+from audit_kit.rules.population import still_open, with_ledger
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,11 +44,11 @@ def kind_excess(case: Case) -> pl.DataFrame:
 def _excess(case: Case, dimension: str) -> pl.DataFrame:
     """Return the missing rows of the levels of this dimension at fault, but not those that are likely just late."""
     found = case.excess.filter(pl.col("dimension") == dimension)
+    unlikely = case.late.filter(pl.col("probability_late") < case.evidence.policy.sync.late_threshold)
+    unlikely = unlikely.select("ledger_row")
     parts = []
     for level in found.iter_rows(named=True):
-        rows = members(case, level)
-        rows = rows.with_columns(late=chance(alive(pl.lit(level["share"])), pl.lit(level["share"]), pl.col("invoices")))
-        hits = rows.filter(pl.col("missing") & (pl.col("late") < case.evidence.policy.sync.late_threshold))
+        hits = members(case, level).filter("missing").join(unlikely, on="ledger_row", maintain_order="left")
         facts = {
             "level": level["level"],
             "count": str(level["missing"]),
@@ -63,8 +62,6 @@ def _excess(case: Case, dimension: str) -> pl.DataFrame:
         parts.append(
             hits.select(
                 "ledger_row",
-                lost_share=pl.lit(level["share"]),
-                group=pl.lit(float(level["issued"])),
                 **{name: pl.lit(text) for name, text in facts.items()},
             )
         )
@@ -72,6 +69,18 @@ def _excess(case: Case, dimension: str) -> pl.DataFrame:
         return case.missing.clear()
     hits = pl.concat(parts).unique("ledger_row", keep="first", maintain_order=True)
     return case.missing.join(hits, on="ledger_row", how="inner", maintain_order="left")
+
+
+def fault(case: Case) -> pl.DataFrame:
+    """Return `ledger_row`, `fault` of the members of accounts and kinds at fault: the share that is lost to them.
+
+    A channel has a curve of its own, which shows what it loses.
+    """
+    kept = pl.DataFrame(schema={"ledger_row": pl.UInt32, "kept": pl.Float64})
+    for level in case.excess.filter(pl.col("dimension") != "channel").iter_rows(named=True):
+        mine = members(case, level).select("ledger_row", kept=pl.lit(1 - level["share"]))
+        kept = pl.concat([kept, mine]).group_by("ledger_row").agg(pl.col("kept").product())
+    return kept.select("ledger_row", fault=1 - pl.col("kept")).sort("ledger_row")
 
 
 def members(case: Case, level: dict[str, Any]) -> pl.DataFrame:
@@ -87,24 +96,50 @@ def excess_levels(case: Case) -> pl.DataFrame:
     """Return the levels at fault: `patterns.levels` and `share`, the chance that a row of the level is lost to it.
 
     Levels overlap: an account belongs to a channel, and a channel stands out because one of its accounts does. So the
-    levels that stand out are weighed against each other, and one that adds nothing beside the others is left out.
+    levels that stand out are weighed against each other, and one that adds nothing beside the others is left out. Each
+    is compared with what no other level at fault explains, so that one fault does not hide another.
     """
     rows = still_open(case.population, case)
     allowed = pl.max_horizontal(pl.lit(STILL_TO_COME), STILL_TO_COME_SHARE * pl.col("plateau"))
     rows = rows.filter((pl.col("expected") - pl.col("plateau")) <= allowed)
     rows = with_ledger(rows.select("ledger_row", "channel", "missing"), case, "account", "kind")
-    rate = (pl.col("missing") + 0.5) / (pl.col("issued") + 1)
-    clear = pl.col("stands_out") & (rate >= LEVEL_SHARE) & (pl.col("odds_lower") > ODDS_LOWER)
-    table = (
-        levels(rows)
-        .filter(clear)
-        .sort("missing", "dimension", "level", descending=[True, False, False])
-        .head(MOST_LEVELS)
-    )
+    table = _suspects(rows)
     if table.is_empty():
         return table.with_columns(share=pl.lit(0.0))
-    share = blame(rows, table)
-    return table.with_columns(share=pl.Series(share)).filter(pl.col("share") >= LEVEL_SHARE / 2)
+    table = table.with_columns(share=pl.Series(blame(rows, table))).filter(pl.col("share") >= LEVEL_SHARE / 2)
+    return pl.concat([table.clear(), *(_against_the_rest(rows, table, place) for place in range(table.height))])
+
+
+def _suspects(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the levels that stand out, then those that stand out among the rest, and so on; most missing first."""
+    parts = [_clear(levels(rows))]
+    while parts[-1].height:
+        rows = rows.filter(~_within(parts[-1]))
+        parts.append(_clear(levels(rows)))
+    return pl.concat(parts).sort("missing", "dimension", "level", descending=[True, False, False]).head(MOST_LEVELS)
+
+
+def _clear(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the levels that stand out clearly, and lose enough to matter."""
+    rate = (pl.col("missing") + 0.5) / (pl.col("issued") + 1)
+    return table.filter(pl.col("stands_out") & (rate >= LEVEL_SHARE) & (pl.col("odds_lower") > ODDS_LOWER))
+
+
+def _within(table: pl.DataFrame) -> pl.Expr:
+    """Return which rows belong to any of these levels."""
+    inside = pl.lit(value=False)
+    for (dimension,), part in table.group_by("dimension", maintain_order=True):
+        inside |= pl.col(str(dimension)).is_in(part["level"].implode()).fill_null(value=False)
+    return inside
+
+
+def _against_the_rest(rows: pl.DataFrame, table: pl.DataFrame, place: int) -> pl.DataFrame:
+    """Return a level with its counts and odds against what is in no other level at fault, if it stands out there."""
+    mine = table[place]
+    others = table.filter(pl.int_range(pl.len()) != place)
+    counted = levels(rows.filter(~_within(others)), [mine["dimension"][0]])
+    counted = counted.filter((pl.col("level") == mine["level"][0]) & pl.col("stands_out"))
+    return counted.with_columns(share=pl.lit(mine["share"][0]))
 
 
 def blame(rows: pl.DataFrame, table: pl.DataFrame) -> Floats:

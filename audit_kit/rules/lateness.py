@@ -76,7 +76,7 @@ def lateness(
     if known["visible"].any():
         everything = _judge(POOLED, known.with_columns(channel=pl.lit(POOLED)), history)
     else:
-        everything = _by_policy(policy or SyncPolicy())
+        everything = by_policy(policy or SyncPolicy())
     parts = [everything]
     named = known.drop_nulls("channel").sort("channel", "minutes", "visible", "since")
     for (name,), part in named.group_by("channel", maintain_order=True):
@@ -89,7 +89,7 @@ def lateness(
     return pl.concat(parts).sort("channel", "minutes", maintain_order=True)
 
 
-def _by_policy(policy: SyncPolicy) -> pl.DataFrame:
+def by_policy(policy: SyncPolicy) -> pl.DataFrame:
     """Return the curve of a platform that just meets its service level: all there is where nothing has arrived."""
     lost = 1 - policy.target_share
     minutes = np.concatenate([[0.0], np.geomspace(1, policy.target_hours * 60 * 31, GRID)])

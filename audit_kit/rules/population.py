@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from audit_kit.rules.lateness import at_age, lateness
+from audit_kit.rules.lateness import at_age, by_policy, lateness
 
 if TYPE_CHECKING:
     from audit_kit.rules.evidence import Case
@@ -27,10 +27,24 @@ def population(case: Case) -> pl.DataFrame:
     table = lateness(known, history=evidence.history, policy=evidence.policy.sync)
     wall = ((pl.lit(evidence.taken_at) - pl.col("issued_at")).dt.total_microseconds() / 60e6).clip(0)
     known = known.with_columns(wall=wall)
-    now, undisturbed = at_age(known, table), at_age(known, table, age="wall")["survival"]
+    now, undisturbed = at_age(known, table), _undisturbed(known, table, case)
     return known.select("ledger_row", "channel", "issued_at", missing=~pl.col("visible")).with_columns(
         now["survival"].alias("expected"), undisturbed.alias("undisturbed"), now["plateau"], now["invoices"]
     )
+
+
+def _undisturbed(known: pl.DataFrame, table: pl.DataFrame, case: Case) -> pl.Series:
+    """Return the chance to be missing at its wall-clock age had there been no stop.
+
+    Operational time takes stops off where arrivals are timed. Presence at an age has them in it: for what was issued in
+    a stop still open, the service level stands in.
+    """
+    usual = at_age(known, table, age="wall")["survival"]
+    opened = case.evidence.stops.filter(pl.col("ends_at").is_null())["starts_at"].min()
+    if opened is None or (known.filter("visible")["since"] != 0).fill_null(value=True).any():
+        return usual
+    agreed = at_age(known, by_policy(case.evidence.policy.sync), age="wall")["survival"]
+    return known.select(pl.when(pl.col("issued_at") >= opened).then(agreed).otherwise(usual)).to_series()
 
 
 def still_open(people: pl.DataFrame, case: Case) -> pl.DataFrame:

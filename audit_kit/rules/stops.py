@@ -1,5 +1,8 @@
 """When the platform took nothing in: stops announced in notices, and stops that the arrivals themselves show.
 
+Where arrivals have no times, a stop still open at the export shows too: nothing issued since is there, in several
+channels at once, while nearly all issued just before is.
+
 A stop has a channel, a start, an end (null = still open) and a share: 1 = nothing arrived, 0.6 = four in ten still
 did. An announced stop during which invoices arrived as usual is innocent and is not returned.
 """
@@ -29,6 +32,12 @@ REFINE_BINS = 36
 MOST_PARTIAL = 6
 STILL_OPEN_BINS = 3  # a window that ends so shortly before the export is still open
 TOTAL = 0.97  # a stop that lets less than three in a hundred through is total
+CLIFF_ROWS = 30  # issues just before a stop whose presence is compared with what came after
+CLIFF_EVIDENCE = 20.0  # log likelihood ratio at which presence ends too suddenly for a delay
+CLIFF_SLIPPED = 0.05  # share of what is issued in a stop that may be listed all the same, as red invoices are
+CLIFF_CHANNELS = 2  # one channel alone may just wait for its nightly upload
+CLIFF_TOGETHER = timedelta(hours=2)
+CLIFF_LEAST = timedelta(hours=3)  # younger than this, most invoices are on their way anyhow
 MOST_STOPS_PER_DAY = 1 / 3  # more silences than this are the channel's own rhythm, not stops
 
 STOPS: dict[str, pl.DataType] = {
@@ -87,12 +96,40 @@ def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: dateti
             found = _found(flow, taken_at)
             found += _shared(flow, found, everywhere, taken_at)
             rows += _with_notices(channel, (flow, pooled), found, notices, taken_at)
-    if not flows:
+    else:
         rows = [
             _row(notice["scope"] or ALL_CHANNELS, notice["starts_at"], notice["ends_at"], 1.0, notice["title"])
             for notice in notices.filter(pl.col("starts_at") < taken_at).iter_rows(named=True)
         ]
+        if all(row["ends_at"] is not None for row in rows):
+            rows += _cliff(timed, taken_at)
     return pl.DataFrame(rows, schema=STOPS).sort("starts_at", "channel")
+
+
+def _cliff(timed: pl.DataFrame, taken_at: datetime) -> list[dict[str, Any]]:
+    """Return the stop still open that presence shows: it ends at once in several channels, and in all of them."""
+    ends = [end for _, part in timed.drop_nulls("channel").group_by("channel") if (end := _sudden_end(part))]
+    ends = [end for end in ends if taken_at - end >= CLIFF_LEAST]
+    if sum(max(ends) - end <= CLIFF_TOGETHER for end in ends) < CLIFF_CHANNELS:
+        return []
+    later = timed.filter(pl.col("issued_at") > max(ends))["visible"]
+    return [] if later.sum() > CLIFF_SLIPPED * len(later) else [_row(ALL_CHANNELS, max(ends), None, 1.0)]
+
+
+def _sudden_end(part: pl.DataFrame) -> datetime | None:
+    """Return from when on next to nothing that a channel issued is listed, though much of what it issued before is."""
+    ordered = part.sort("issued_at")
+    listed = ordered["visible"].to_numpy()
+    weight = np.where(listed, np.log(CLIFF_SLIPPED), np.log(1 - CLIFF_SLIPPED)) - np.log(PARTIAL_RATIO)
+    split = int(np.cumsum(weight[::-1])[::-1].argmax())
+    before, after = listed[max(0, split - CLIFF_ROWS) : split], listed[split : split + CLIFF_ROWS]
+    if min(len(before), len(after)) < CLIFF_ROWS or before.sum() < 2 * max(after.sum(), 1):
+        return None
+    usual = (before.sum() - 0.5) / CLIFF_ROWS
+    if listed[split:].mean() > CLIFF_SLIPPED or -(len(listed) - split) * np.log1p(-usual) < CLIFF_EVIDENCE:
+        return None
+    moment: datetime = ordered["issued_at"][split]
+    return moment
 
 
 def _listed_from(timed: pl.DataFrame) -> datetime:

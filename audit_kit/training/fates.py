@@ -12,7 +12,7 @@ import polars as pl
 from audit_kit import resources
 from audit_kit.training import outages
 from audit_kit.training.dice import Dice, Floats, Integers
-from audit_kit.training.stream import DAY
+from audit_kit.training.stream import DAY, HOUR
 
 Flags: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -260,10 +260,14 @@ def allot(draft: Draft) -> None:
 
 
 def arrive(draft: Draft) -> None:
-    """Work out when each invoice becomes visible; red ones, what they reverse and voided ones are in time."""
+    """Work out when each invoice becomes visible; red ones, what they reverse and voided ones are in time.
+
+    They are there an hour before the export, or before a stop that is still open then.
+    """
     issued, channel = draft.column("issued"), draft.column("channel")
     draft.visible = outages.arrivals(issued, draft.column("delay"), channel, draft.windows, Dice(draft.seed, "drain"))
     blue = draft.column("blue")
     reds = np.flatnonzero(blue >= 0)
+    in_time = min([draft.taken, *(one.start for one in draft.windows if one.open_at_export)]) - HOUR
     for rows in (reds, blue[reds], np.flatnonzero(draft.base["status"] == "voided")):
-        draft.visible[rows] = np.minimum(draft.visible[rows], np.maximum(issued[rows] + 1, draft.taken - 3_600))
+        draft.visible[rows] = np.minimum(draft.visible[rows], np.maximum(issued[rows] + 1, in_time))

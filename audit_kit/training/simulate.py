@@ -58,6 +58,7 @@ DEFAULT: Mapping[str, float] = MappingProxyType(
 EXPORT_HOUR = 20  # the export is taken in the evening of the last working day
 SATURDAY = 5
 LATER_DAYS = 7
+AFTER_OUTAGE = ("channel_excess", "account_excess", "kind_excess", "lost", "late")  # tried after outage, in CAUSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,15 +227,22 @@ def _assemble(
 
 
 def _fates(draft: fates.Draft) -> pl.Series:
-    """Name what happened to every invoice: its fate, else late where the platform does not have it yet."""
+    """Name what happened to every invoice: its fate, else late where the platform does not have it yet.
+
+    The causes have an order: what is gone, or held up, in an outage is the outage's, whatever else is wrong with it.
+    """
     unseen = (draft.fate == "") & (draft.visible > draft.taken)
     named = np.where(unseen, "late", draft.fate)
-    still_open = [one for one in draft.windows if one.open_at_export]
-    if still_open:
+    issued, channel = draft.column("issued"), draft.column("channel")
+    inside = np.zeros(len(named), dtype=bool)
+    for one in draft.windows:
+        if one.real and one.kind == "outage":
+            everywhere = one.channel == outages.EVERYWHERE
+            inside |= (issued >= one.start) & (issued < one.end) & (everywhere | (channel == one.channel))
+    named = np.where(inside & np.isin(named, AFTER_OUTAGE), "outage", named)
+    if any(one.open_at_export for one in draft.windows):
         closed = [one for one in draft.windows if not one.open_at_export]
-        issued, channel = draft.column("issued"), draft.column("channel")
-        dice = Dice(draft.seed, "drain")
-        without = outages.arrivals(issued, draft.column("delay"), channel, closed, dice)
+        without = outages.arrivals(issued, draft.column("delay"), channel, closed, Dice(draft.seed, "drain"))
         named = np.where(unseen & (without <= draft.taken), "outage", named)
     return pl.Series(named, dtype=pl.String)
 

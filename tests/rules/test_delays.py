@@ -277,6 +277,17 @@ def test_an_innocent_notice_is_no_stop_and_a_quiet_month_has_none() -> None:
     assert delays.stops(month.observations(), notices, taken_at=month.taken_at).is_empty()
 
 
+def test_an_open_stop_shows_without_any_time_of_arrival() -> None:
+    month = simulated(2, open_hours=30, announced=False, closed=0, times=False)
+    (stop,) = delays.stops(month.observations(), month.notices, taken_at=month.taken_at).rows(named=True)
+    assert (stop["ends_at"], stop["announced"]) == (None, False)
+    assert abs(stop["starts_at"] - (month.taken_at - timedelta(hours=30))) < timedelta(hours=1)
+    # One channel alone may wait for its upload; and an ordinary month has no sudden end.
+    for other in ({"open_hours": 30, "only": "乐企"}, {}):
+        quiet = simulated(3, announced=False, closed=0, times=False, **other)
+        assert delays.stops(quiet.observations(), quiet.notices, taken_at=quiet.taken_at).is_empty()
+
+
 def test_a_channel_that_uploads_every_night_has_no_stops() -> None:
     draw = np.random.default_rng(7)
     issued = np.sort(draw.uniform(0, 31 * 1440, 6000))

@@ -432,6 +432,51 @@ def test_levels(cause: str, column: str, level: str) -> None:
     assert "优势比" in findings["evidence"][0]
 
 
+def test_an_open_outage_is_named_without_any_time_of_arrival() -> None:
+    w = world(invoices=30_000, seed=3, backups=False, open_outage_hours=30, open_outage_announced=False)
+    w = replace(w, platform=w.platform.with_columns(visible_at=pl.lit(None, pl.Datetime("us"))),
+                sync_log=w.sync_log.filter(~pl.col("event").is_in(["visible", "received"])))  # fmt: skip
+    since = w.taken_at - timedelta(hours=30)
+    inside = w.ledger.with_row_index("ledger_row").filter(pl.col("issued_at") >= since).select("ledger_row")
+    gone = diagnose(simulated(w)).filter(pl.col("probability_late").is_not_null()).join(inside, on="ledger_row")
+    assert (gone["cause"] == "outage").mean() > 0.9
+    assert gone.filter(pl.col("cause") == "outage")["probability_late"].median() > 0.9
+
+
+def test_one_level_at_fault_does_not_hide_another() -> None:
+    by_account = {serial for serial, row in enumerate(DENSE) if row["account"] == "a1" and serial % 3 == 1}
+    by_kind = [serial for serial, row in enumerate(DENSE) if row["kind"] == "专票" and row["account"] != "a1"]
+    gone = by_account | {serial for place, serial in enumerate(by_kind) if place % 6 == 0}
+    findings = judged(DENSE, gone)
+    named = dict(findings.group_by("cause").agg(pl.col("ledger_row")).iter_rows())
+    assert set(named) == {"account_excess", "kind_excess"}
+    assert set(named["account_excess"]) >= by_account - set(named["kind_excess"])
+    assert "缺 89 张" in findings.filter(pl.col("cause") == "kind_excess")["evidence"][0]
+
+
+def test_a_late_member_of_a_level_at_fault_is_less_surely_late() -> None:
+    last = DENSE[-1]["issued_at"]
+    young = [invoice(9000 + place, issued_at=last, account=f"a{place}") for place in range(2)]
+    gone = {serial for serial, row in enumerate(DENSE) if row["account"] == "a1" and serial % 3 == 1}
+    findings = judged([*DENSE, *young], gone | {4000, 4001}, taken_at=last + timedelta(minutes=5))
+    innocent, faulty = findings.filter(pl.col("ledger_row") >= 4000)["probability_late"].to_list()
+    assert innocent > 0.9
+    assert faulty < innocent
+
+
+def test_a_run_beside_a_slow_channel_that_is_merely_late_is_a_lost_batch() -> None:
+    # Of the slow channel nothing is there yet in these hours, as is usual for it.
+    slow = [row | {"channel": "税控", "visible_at": row["issued_at"] + timedelta(hours=40)} for row in DENSE[1::4]]
+    fast = [row for serial, row in enumerate(DENSE) if serial % 4 != 1]
+    taken_at = DENSE[-1]["issued_at"] + timedelta(hours=12)
+    gone = {row["digital_number"] for row in fast[-120:-80]}
+    seen = [listed(row) for row in fast if row["digital_number"] not in gone]
+    seen += [row for row in slow if row["visible_at"] <= taken_at]
+    findings = diagnose(evidence([*fast, *slow], seen, taken_at=taken_at))
+    lost = findings.filter(pl.col("cause") == "batch_lost")
+    assert set(lost["invoice_key"]) == gone
+
+
 def test_late_and_lost() -> None:
     findings = judged([*DENSE, invoice(9000, issued_at=DENSE[-1]["issued_at"])], {100, 4000},
                       taken_at=DENSE[-1]["issued_at"] + timedelta(minutes=5))  # fmt: skip
