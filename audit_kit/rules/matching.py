@@ -115,13 +115,14 @@ def same_number(case: Case) -> Case:
     """Settle the keys under which some ledger row agrees with a platform row in amount.
 
     The pair with the fewest differences is matched, among equals the first. Other ledger rows of that amount are
-    duplicates; those of another amount stay open, since their number may be mistyped. Further platform rows are
-    duplicates that no ledger row claims.
+    duplicates; those of another amount, or of another day and taxpayer, stay open, since their number may be mistyped.
+    Further platform rows are duplicates that no ledger row claims.
     """
     heads = _best_pairs(case).filter(~pl.col("other_amount"))
     case = _linked(case, heads)
     rivals = case.left.select("key", ledger_row="row").join(heads.select("key", "platform_row"), on="key")
-    rivals = _compared(case, rivals).filter(~pl.col("other_amount"))
+    other_day = pl.col("differences").list.contains("issued_at")
+    rivals = _compared(case, rivals).filter(~(pl.col("other_amount") | (other_day & _strangers())))
     return _further(_decided(case, rivals.select(_PAIR), "duplicate"))
 
 
@@ -138,8 +139,7 @@ def typing_errors(case: Case) -> Case:
     pairs = pl.concat([near, lossy]).rename({"left": "ledger_row", "right": "platform_row"})
     pairs = _compared(case, pairs)
     alone = (pl.len().over("ledger_row") == 1) & (pl.len().over("platform_row") == 1)
-    strangers = pl.col("differences").list.set_intersection(list(_TAXPAYERS)).list.len() > 0
-    linked, unclear = pairs.filter(alone & ~strangers), pairs.filter(~alone | strangers)
+    linked, unclear = pairs.filter(alone & ~_strangers()), pairs.filter(~alone | _strangers())
     listed = unclear.group_by("ledger_row").agg(candidates=pl.col("platform_row").unique().sort())
     case = _decided(case, listed.select("ledger_row", pl.lit(None, pl.UInt32).alias("platform_row")), "ambiguous")
     case = replace(case, candidates=(*case.candidates, listed))
@@ -233,6 +233,11 @@ def _compared(case: Case, pairs: pl.DataFrame) -> pl.DataFrame:
     """Add `differences` and `other_amount` to pairs of rows."""
     ours, theirs = case.ledger.values_at(pairs["ledger_row"]), case.platform.values_at(pairs["platform_row"])
     return pl.concat([pairs, comparison.apart(ours, theirs, tolerance=case.tolerance)], how="horizontal")
+
+
+def _strangers() -> pl.Expr:
+    """Return which compared pairs have another taxpayer on either side."""
+    return pl.col("differences").list.set_intersection(list(_TAXPAYERS)).list.len() > 0
 
 
 def _best_pairs(case: Case) -> pl.DataFrame:

@@ -51,10 +51,11 @@ OPEN = {
     "cleaned": _TEXTS,
     "stated": pl.String(),
     "claimed": _ID,
+    "claimed_cleaned": _TEXTS,
     **VALUES,
 }
 """Rows still open: `side` is ledger or platform. `claimed` is the platform row that a ledger row has which shares the
-key; a row of side `claim` says nothing else."""
+key, `claimed_cleaned` what was cleaned in its number; a row of side `claim` says nothing else."""
 
 ROUND = {**DECIDED, **OPEN}
 """What a round returns: decided rows have an `outcome`, open ones a `side`."""
@@ -80,8 +81,7 @@ def near_round(rows: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.D
     case, ids = _resumed(rows, policy)
     known = case.claimed.height
     case = matching.typing_errors(case)
-    claims = _by_id(case.claimed[known:].drop_nulls(), "platform_row", ids[1]).rename({"platform_row": "claimed"})
-    claims = claims.with_columns(side=pl.lit("claim"))
+    claims = _claims(case, case.claimed[known:].drop_nulls(), ids[1]).with_columns(side=pl.lit("claim"))
     return _shaped(_round(case, ids, _own(case)), claims)
 
 
@@ -110,12 +110,13 @@ def _papers(side: pl.DataFrame) -> pl.DataFrame:
 
 def _resumed(rows: pl.DataFrame, policy: MatchingPolicy) -> tuple[matching.Case, tuple[pl.Series, pl.Series]]:
     """Return the open rows as a case again, and the ids of its positions on both sides."""
-    claims = rows.filter(pl.col("claimed").is_not_null()).select("key", "claimed")
+    claims = rows.filter(pl.col("claimed").is_not_null()).select("key", "claimed", "claimed_cleaned").unique()
     sides = {side: rows.filter(pl.col("side") == side).sort("id") for side in ("ledger", "platform")}
     known = pl.concat([sides["platform"]["id"], claims["claimed"]]).unique().sort().alias("id")
     ids = sides["ledger"]["id"], known
     left, right = (_rows_at(frame, place) for frame, place in zip(sides.values(), ids, strict=True))
-    claimed = claims.unique().join(known.to_frame().with_row_index("platform_row"), left_on="claimed", right_on="id")
+    claimed = claims.join(known.to_frame().with_row_index("platform_row"), left_on="claimed", right_on="id")
+    theirs = claimed.select(row="platform_row", cleaning=pl.col("claimed_cleaned")).unique("row")
     case = matching.Case(
         ledger=_side(sides["ledger"], ids[0]),
         platform=_side(sides["platform"], ids[1]),
@@ -123,7 +124,7 @@ def _resumed(rows: pl.DataFrame, policy: MatchingPolicy) -> tuple[matching.Case,
         left=left,
         right=right,
         claimed=claimed.select("key", "platform_row"),
-        looked_at=(left, right),
+        looked_at=(left, pl.concat([right, theirs], how="diagonal").unique("row", keep="first")),
     )
     return case, ids
 
@@ -163,10 +164,17 @@ def _round(case: matching.Case, ids: tuple[pl.Series, pl.Series], text: pl.Serie
     decided = decided.with_columns(
         lists["candidates"].fill_null(pl.Series([[]], dtype=pl.List(_ID))), pl.col("outcome").cast(pl.String)
     )
-    claimed = case.claimed.sort("platform_row").unique("key", keep="first")
-    claimed = _by_id(claimed, "platform_row", ids[1]).rename({"platform_row": "claimed"})
+    claimed = _claims(case, case.claimed.sort("platform_row").unique("key", keep="first"), ids[1])
     left = _open(case.left, case.ledger, "ledger", ids[0]).join(claimed, on="key", how="left")
     return _shaped(decided, left, _open(case.right, case.platform, "platform", ids[1]))
+
+
+def _claims(case: matching.Case, claimed: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+    """Return `key`, `claimed`, `claimed_cleaned` of claimed platform rows, by id."""
+    cleaned = case.looked_at[1].select("row", claimed_cleaned="cleaning") if case.looked_at else None
+    if cleaned is not None:
+        claimed = claimed.join(cleaned, left_on="platform_row", right_on="row", how="left")
+    return _by_id(claimed, "platform_row", ids).rename({"platform_row": "claimed"})
 
 
 def _open(rows: pl.DataFrame, side: Side, name: str, ids: pl.Series) -> pl.DataFrame:

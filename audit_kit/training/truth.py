@@ -51,7 +51,7 @@ def outcomes(ledger: pl.DataFrame, platform: pl.DataFrame) -> pl.DataFrame:
     )
     hit = pairs.filter(pl.col("platform_row").is_not_null())
     claimed = _claims(hit.filter("same_gross"))
-    rest = pairs.filter(pl.col("platform_row").is_null() | ~pl.col("same_gross"))
+    rest = pairs.join(claimed, on="ledger_row", how="anti", maintain_order="left")
     taken = claimed["platform_row"].unique().implode()
     typed = _candidates(rest, platform.with_row_index("platform_row").filter(~pl.col("platform_row").is_in(taken)))
     left = rest.join(typed, on="ledger_row", how="anti", maintain_order="left")
@@ -73,7 +73,10 @@ def _first_difference() -> pl.Expr:
 
 
 def _claims(hit: pl.DataFrame) -> pl.DataFrame:
-    """Of several rows with one key the one whose fields agree is matched, among equals the first."""
+    """Of several rows with one key the one whose fields agree is matched, among equals the first.
+
+    A further row of another day and taxpayer is not its duplicate as long as its number may be mistyped.
+    """
     best = hit.sort("platform_row", pl.col("differs").is_not_null(), "ledger_row").with_columns(
         first=pl.int_range(pl.len()).over("platform_row") == 0
     )
@@ -85,7 +88,10 @@ def _claims(hit: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("conflict"))
         .otherwise(word)
     )
-    return best.select("ledger_row", "platform_row", outcome=outcome, differs="differs")
+    other_day = pl.col("day") != pl.col("p_day")
+    others = [(pl.col(name) != pl.col(f"p_{name}")).fill_null(value=False) for name in TAXPAYERS]
+    best = best.with_columns(outcome=outcome).filter(pl.col("first") | ~(other_day & pl.any_horizontal(others)))
+    return best.select("ledger_row", "platform_row", "outcome", "differs")
 
 
 def _candidates(rest: pl.DataFrame, unclaimed: pl.DataFrame) -> pl.DataFrame:
