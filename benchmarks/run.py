@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 import workload
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 WORK = HERE / "work"
 RESULTS = HERE / "RESULTS.md"
 MEASURED = WORK / "measured.json"
@@ -111,7 +111,7 @@ def _run(tool: str, rows: int, folder: Path) -> dict:
     """Run one tool in a process of its own: wall and CPU seconds, peak MiB, what it found."""
     limit = LIMIT_SECONDS + LIMIT_SECONDS_A_MILLION * rows // 1_000_000
     command = [_python(tool), str(HERE / "peers.py"), tool, str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, cwd=WORK, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         output, complaint = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
