@@ -1,7 +1,7 @@
 """When the platform took nothing in: stops announced in notices, and stops that the arrivals themselves show.
 
 Where arrivals have no times, a stop still open at the export shows too: nothing issued since is there, in several
-channels at once, while nearly all issued just before is.
+channels at once, while much of what was issued just before is.
 
 A stop has a channel, a start, an end (null = still open) and a share: 1 = nothing arrived, 0.6 = four in ten still
 did. An announced stop during which invoices arrived as usual is innocent and is not returned.
