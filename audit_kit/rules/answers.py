@@ -252,7 +252,7 @@ def _counts(words: _Words, work: Worked, everyone: int, missing: int, lang: str)
         work.matches.filter(pl.col("outcome") == "missing").select("ledger_row"), on="ledger_row", how="semi"
     )
     titles = resources.load("causes")["causes"]
-    sums = gone.group_by("cause").agg(rows=pl.len(), yuan=pl.col("amount").cast(pl.Float64).abs().sum())
+    sums = gone.group_by("cause").agg(rows=pl.len(), yuan=pl.col("amount").sum())
     top = sums.sort("rows", "cause", descending=[True, False]).head(TOP)
     named = [
         words("cause", title=titles[row["cause"]][lang]["title"], rows=f"{row['rows']:,}", yuan=f"{row['yuan']:,.2f}")
@@ -330,4 +330,4 @@ def _percent(share: float) -> str:
 
 
 def _yuan(findings: pl.DataFrame) -> str:
-    return f"{findings['amount'].cast(pl.Float64).abs().sum():,.2f}"
+    return f"{findings['amount'].sum():,.2f}"

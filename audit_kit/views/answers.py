@@ -96,8 +96,9 @@ def _dearest(page: Page) -> str:
     findings = page.analysis.findings.filter(pl.col("severity").cast(pl.String) != "info")
     if findings.is_empty():
         return ""
-    sums = findings.group_by("cause").agg(rows=pl.len(), yuan=pl.col("amount").abs().sum())
-    top = sums.sort("yuan", "rows", "cause", descending=[True, True, False]).head(3)
+    amount = pl.col("amount")
+    sums = findings.group_by("cause").agg(rows=pl.len(), yuan=amount.sum(), involved=amount.abs().sum())
+    top = sums.sort("involved", "rows", "cause", descending=[True, True, False]).head(3).drop("involved")
     named = [
         words("answer.cause", cause=words.cause(cause), rows=words.count(rows), yuan=words.yuan(yuan))
         for cause, rows, yuan in top.iter_rows()

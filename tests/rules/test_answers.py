@@ -59,7 +59,10 @@ def test_the_answers_hold_the_figures(lang: str) -> None:
     assert f"{missing:,}" in told
     assert "99.00%" in told
     why = "\n".join(missing_answers(work, lang=lang))
-    unbooked = work.findings.filter(pl.col("cause") == "unbooked").height
+    unbooked = work.findings.filter(pl.col("cause") == "unbooked")
+    assert (unbooked["amount"] < 0).any()  # a red invoice takes away, as it does in the tables beside the sentence
+    assert f"{unbooked['amount'].sum():,.2f}" in why
+    unbooked = unbooked.height
     assert f"{missing:,}" in why
     assert f"{unbooked:,}" in why
     assert "{" not in told + why
