@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audit_kit.engagement_option import add_without
 from audit_kit.errors import EXIT_DONE, EXIT_FINDINGS, RequestError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--backup", help="the backup's id or name")
     sub.add_argument("--performed-at", type=_moment, metavar="TIME", help="Beijing time (default: now)")
     sub.add_argument("--by", help="who did it")
+    add_without(sub)
     sub.add_argument("--out", type=Path, required=True, help="evidence to write, .csv or .json, for restore_tests")
 
     sub = command(
@@ -57,7 +59,7 @@ def _verify_restore(options: argparse.Namespace) -> int:
         )
     found = verify_restore(
         options.folder,
-        _archive(options.archive),
+        _archive(options.archive, options.without),
         repo_id=options.repo,
         backup_id=options.backup,
         performed_at=options.performed_at,
@@ -74,14 +76,16 @@ def _verify_restore(options: argparse.Namespace) -> int:
     return EXIT_DONE if found.is_good else EXIT_FINDINGS
 
 
-def _archive(path: Path) -> Path | pl.DataFrame:
+def _archive(path: Path, without: list[str]) -> Path | pl.DataFrame:
     """Return the archive's folder, or the invoice files of an engagement with their hashes."""
     if not (path / "audit.toml").is_file():
+        if without:
+            raise RequestError(f"--without is for an engagement, and {path} has no audit.toml.")
         return path
     from audit_kit.loaders.backups import every_file
     from audit_kit.loaders.engagement import open_engagement
 
-    engagement = open_engagement(path)
+    engagement = open_engagement(path, without=without)
     return every_file(engagement.reading("invoice_files"), engagement.folder).select("path", "sha256")
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit_kit import backup_commands
+from audit_kit.engagement_option import add_without, opened
 from audit_kit.errors import EXIT_DEFECT, EXIT_DONE, AuditError, RequestError
+from audit_kit.loaders.places import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except AuditError as error:
-        print(f"audit-kit: {error}", file=sys.stderr)
+        print(f"audit-kit: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("audit-kit: stopped; nothing was left half done.", file=sys.stderr)
@@ -77,6 +79,7 @@ def _report(options: argparse.Namespace) -> int:
         redact=options.redact,
         fail_on=options.fail_on,
         jobs=options.jobs,
+        without=options.without,
     )
     page = result.folder / "index.html"
     if options.json:
@@ -119,29 +122,26 @@ def _reconcile(options: argparse.Namespace) -> int:
 
 def _diagnose(options: argparse.Namespace) -> int:
     from audit_kit.analysis import diagnose
-    from audit_kit.loaders.engagement import open_engagement
     from audit_kit.workbook import write_table
 
-    findings = diagnose(open_engagement(options.engagement), lang=options.lang)
+    findings = diagnose(opened(options), lang=options.lang)
     write_table(findings, options.out, table="findings", lang=options.lang)
     return _counted(findings, "cause", options)
 
 
 def _backups(options: argparse.Namespace) -> int:
     from audit_kit.analysis import audit_backups
-    from audit_kit.loaders.engagement import open_engagement
     from audit_kit.workbook import write_table
 
-    findings = audit_backups(open_engagement(options.engagement), lang=options.lang)
+    findings = audit_backups(opened(options), lang=options.lang)
     write_table(findings, options.out, table="findings", lang=options.lang)
     return _counted(findings, "cause", options)
 
 
 def _trace(options: argparse.Namespace) -> int:
-    from audit_kit.loaders.engagement import open_engagement
     from audit_kit.views.trace import tell, trace
 
-    story = trace(open_engagement(options.engagement), options.number, lang=options.lang, reveal=options.reveal)
+    story = trace(opened(options), options.number, lang=options.lang, reveal=options.reveal)
     if options.json:
         print(story.write_json())
     else:
@@ -151,10 +151,9 @@ def _trace(options: argparse.Namespace) -> int:
 
 def _settle(options: argparse.Namespace) -> int:
     from audit_kit.hindsight import settle_engagement
-    from audit_kit.loaders.engagement import open_engagement
 
     settled = settle_engagement(
-        open_engagement(options.engagement), options.later, predictions=options.predictions, taken_at=options.taken_at
+        opened(options), options.later, predictions=options.predictions, taken_at=options.taken_at
     )
     figures = settled.figures()
     if options.json:
@@ -210,7 +209,12 @@ def _lab(options: argparse.Namespace) -> int:
     from audit_kit.lab import run_lab
 
     return run_lab(
-        options.engagement, lang=options.lang, folder=options.folder, port=options.port, browser=not options.no_browser
+        options.engagement,
+        lang=options.lang,
+        folder=options.folder,
+        port=options.port,
+        browser=not options.no_browser,
+        without=options.without,
     )
 
 
@@ -220,7 +224,7 @@ def _counted(frame: pl.DataFrame, column: str, options: argparse.Namespace) -> i
 
 
 def _told(counts: dict[str, int], column: str, options: argparse.Namespace, *, rows: int | None = None) -> int:
-    out = str(getattr(options, "out", getattr(options, "folder", "")))
+    out = shown(str(getattr(options, "out", getattr(options, "folder", ""))))
     rows = sum(counts.values()) if rows is None else rows
     if options.json:
         _print_json({"out": out, "rows": rows, column: counts})
@@ -298,6 +302,7 @@ def _add_report(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--redact", action="store_true", help="mask names and tax ids, to send the report outside")
     sub.add_argument("--fail-on", choices=SEVERITIES, help="exit 1 if a finding is at least this severe")
     sub.add_argument("--jobs", type=int, default=2, help="notebooks run at the same time (default: 2)")
+    add_without(sub)
 
 
 def _add_tables(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -349,6 +354,7 @@ def _add_engagement(command: Callable[..., argparse.ArgumentParser]) -> None:
     ):
         sub = command(name, run, text, f"{name} engagements/acme {example}")
         sub.add_argument("engagement", type=Path)
+        add_without(sub)
         _add_out(sub)
 
     sub = command(
@@ -359,6 +365,7 @@ def _add_engagement(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     sub.add_argument("engagement", type=Path)
     sub.add_argument("number", help="the invoice number, as written anywhere")
+    add_without(sub)
     sub.add_argument("--reveal", action="store_true", help="show names of persons and identity-card numbers")
 
     sub = command(
@@ -370,6 +377,7 @@ def _add_engagement(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("engagement", type=Path)
     sub.add_argument("later", type=Path, metavar="LATER_EXPORT")
     sub.add_argument("--predictions", type=Path, metavar="findings.parquet", help="the report whose chances are scored")
+    add_without(sub)
     sub.add_argument("--taken-at", type=_moment, metavar="TIME", help="when the later export was taken, Beijing time")
 
     sub = command(
@@ -382,6 +390,7 @@ def _add_engagement(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("engagement", nargs="?", type=Path, help="default: the sample engagement")
     sub.add_argument("--folder", type=Path, help="where your copies of the notebooks are kept")
     sub.add_argument("--port", type=int, help="default: the first free one from 8888")
+    add_without(sub)
     sub.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
 
 

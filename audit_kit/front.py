@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from audit_kit import schema
+from audit_kit.loaders.reasons import reason_in
+from audit_kit.loaders.unused import LEFT_OUT
 from audit_kit.manifest import ACUTE, CHANGES
 from audit_kit.publish import render
 from audit_kit.views import theme
@@ -61,7 +63,7 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
         head=about,
         tabs=tabs,
         terms={"severity": words.terms("severity", schema.SEVERITIES)},
-        verdict=_verdict(figures, words, w),
+        verdict=_verdict(manifest, words, w),
         tiles=_tiles(figures, words, w),
         bars=_bars(figures, words, w),
         tie=_tie(figures, words, w),
@@ -70,6 +72,8 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
         files=files + printed,
         sources=_sources(manifest, words, w),
         more_sources=_more(manifest, lang),
+        unused=[{"file": file["file"], "why": reason_in(lang, file["why"])} for file in _unused(manifest)],
+        more_unused=_more_unused(manifest, words, w),
         parameters=manifest["parameters"],
         versions=manifest["versions"],
     )
@@ -96,11 +100,14 @@ def acute(figures: Mapping[str, Any]) -> int:
     return sum(figures["severities"].get(word, 0) for word in ACUTE)
 
 
-def _verdict(figures: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> dict[str, Any]:
-    say, count = w["verdict"], acute(figures)
+def _verdict(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> dict[str, Any]:
+    figures, say = manifest["summary"], w["verdict"]
+    count, unused = acute(figures), manifest["unused_in_all"]
     lines = [*figures["answer"], say["acute"].format(count=words.count(count)) if count else say["calm"]]
     if figures["set_aside"]:
         lines.append(say["aside"].format(count=words.count(figures["set_aside"])))
+    if unused:
+        lines.append(say["unused"].format(count=words.count(unused)))
     return {"lines": lines, "tone": "bad" if count else "good"}
 
 
@@ -239,6 +246,16 @@ def _sources(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) ->
 def _more(manifest: Mapping[str, Any], lang: str) -> str:
     left = manifest["inputs_in_all"] - min(len(manifest["inputs"]), MOST_SOURCES)
     return wording(lang)["front"]["more_sources"].format(count=f"{left:,}") if left > 0 else ""
+
+
+def _unused(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the unused files that have room on the page, those first that were left out on the user's word."""
+    return sorted(manifest["unused"], key=lambda file: (file["kind"] != LEFT_OUT, file["kind"]))[:MOST_SOURCES]
+
+
+def _more_unused(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> str:
+    left = manifest["unused_in_all"] - MOST_SOURCES
+    return w["front"]["more_sources"].format(count=words.count(left)) if left > 0 else ""
 
 
 def _month_line(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> dict[str, str]:

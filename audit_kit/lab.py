@@ -20,10 +20,12 @@ import platformdirs
 from audit_kit import execution
 from audit_kit.errors import RequestError
 from audit_kit.loaders.engagement import open_engagement
-from audit_kit.views.page import ENGAGEMENT, sample
+from audit_kit.loaders.places import shown, shown_path
+from audit_kit.progress import unused_lines
+from audit_kit.views.page import ENGAGEMENT, one_a_line, sample
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MADE = ".audit-kit.json"
 FIRST_PORT = 8888
@@ -38,6 +40,7 @@ def run_lab(
     folder: Path | None = None,
     port: int | None = None,
     browser: bool = True,
+    without: Sequence[str] = (),
 ) -> int:
     """Open JupyterLab and return its exit code once it is closed.
 
@@ -47,12 +50,15 @@ def run_lab(
         folder: where the copies are kept; null = `audit-kit` among the user's documents.
         port: null = the first free one from 8888.
         browser: open it; else only print the address.
+        without: files of the engagement that are left out on the user's word.
     """
-    opened = open_engagement(engagement or sample())
+    opened = open_engagement(engagement or sample(), without=without)
+    print(*unused_lines(opened.unused, lang=lang), sep="\n", end="\n" if opened.unused else "", file=sys.stderr)  # noqa: T201
     if port is not None and not _is_free(port):
         raise RequestError(f"Port {port} is taken; name another, or none and a free one is found.")
-    place = folder or Path(platformdirs.user_documents_dir()) / "audit-kit" / opened.folder.name
-    kept = copy_notebooks(place, {"engagement": str(opened.folder), "lang": lang})
+    place = folder or Path(platformdirs.user_documents_dir()) / "audit-kit" / shown(opened.folder.name)
+    values = {"engagement": shown_path(opened.folder), "lang": lang, "without": one_a_line(without)}
+    kept = copy_notebooks(place, values)
     with tempfile.TemporaryDirectory(prefix="audit-kit-lab-") as settings:
         write_settings(Path(settings), lang=lang)
         command = _command(place, Path(settings), port=port or _free_port(), browser=browser)

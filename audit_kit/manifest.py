@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from dataclasses import asdict
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -117,6 +118,8 @@ def build(page: Page, found: pl.DataFrame, *, started_at: datetime) -> dict[str,
         "versions": versions(),
         "inputs": inputs.head(MOST_INPUTS).to_dicts(),
         "inputs_in_all": inputs.height,
+        "unused": [asdict(file) for file in analysis.engagement.unused[:MOST_INPUTS]],
+        "unused_in_all": len(analysis.engagement.unused),
         "control": analysis.control.to_dicts(),
         "summary": summary(page, found),
     }

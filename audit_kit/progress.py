@@ -8,8 +8,29 @@ from typing import TYPE_CHECKING, Self
 
 from tqdm import tqdm
 
+from audit_kit.loaders.reasons import reason_in
+from audit_kit.loaders.unused import LEFT_OUT
+from audit_kit.wording import wording
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
+
+    from audit_kit.loaders.unused import Unused
+
+
+MOST_UNUSED = 20
+LAST = ("hidden",)
+
+
+def unused_lines(unused: Sequence[Unused], *, lang: str) -> list[str]:
+    """Return a line for each file that is not used, the first of them and then how many more there are."""
+    say = wording(lang)["console"]
+    ordered = sorted(unused, key=lambda file: (file.kind in LAST, file.kind != LEFT_OUT))
+    lines = [say["unused"].format(file=file.file, why=reason_in(lang, file.why)) for file in ordered[:MOST_UNUSED]]
+    more = [say["unused_more"].format(count=f"{len(ordered) - MOST_UNUSED:,}")] if len(ordered) > MOST_UNUSED else []
+    # A name may hold a line break, or what a terminal obeys.
+    return ["".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in (*lines, *more)]
 
 
 class Progress:
@@ -41,6 +62,11 @@ class Progress:
         else:
             seconds = time.monotonic() - self._began
             print(f"[{self.done}/{self.steps}] {seconds:4.0f} s  {name}", file=sys.stderr, flush=True)  # noqa: T201
+
+    def note(self, *lines: str) -> None:
+        """Say lines that stay."""
+        for line in lines:
+            tqdm.write(line, file=sys.stderr)
 
     def step(self, name: str) -> None:
         """Say that one more step is begun or done."""

@@ -18,13 +18,15 @@ from audit_kit import analysis as analyses
 from audit_kit import execution, front, manifest, publish, schema, workbook
 from audit_kit.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, ReportError, RequestError
 from audit_kit.loaders.engagement import open_engagement
-from audit_kit.progress import Progress
+from audit_kit.loaders.places import shown, shown_path
+from audit_kit.loaders.unused import rows
+from audit_kit.progress import Progress, unused_lines
 from audit_kit.rules import delays
-from audit_kit.views.page import Page
+from audit_kit.views.page import Page, one_a_line
 from audit_kit.wording import LANGUAGES, wording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from audit_kit.loaders.engagement import Engagement
 
@@ -59,6 +61,7 @@ class _Request:
     pdf: bool
     redact: bool
     jobs: int
+    without: tuple[str, ...]
     started_at: datetime
 
 
@@ -86,6 +89,7 @@ def run_report(
     redact: bool = False,
     fail_on: str | None = None,
     jobs: int = 2,
+    without: Sequence[str] = (),
 ) -> ReportResult:
     """Write the report of one month to `out/month`, replacing an earlier one only when the new one is whole.
 
@@ -98,6 +102,7 @@ def run_report(
         redact: mask names and tax ids.
         fail_on: the exit code is 1 if a finding is at least this severe.
         jobs: notebooks run at the same time.
+        without: files of the engagement that are left out on the user's word: paths within it, or globs.
 
     Raises:
         RequestError, EngagementError, SourceError: what was asked for cannot be done.
@@ -112,11 +117,13 @@ def run_report(
         pdf=pdf,
         redact=redact,
         jobs=jobs,
+        without=tuple(without),
         started_at=_now(),
     )
     notebooks = [path for path in execution.notebooks() if not path.name.startswith(TRAINING)]
     with Progress(steps=len(STEPS) + len(notebooks) + 1) as progress:
-        opened = open_engagement(engagement)
+        opened = open_engagement(engagement, without=without)
+        progress.note(*unused_lines(opened.unused, lang=lang))
         _check_folder(opened, request.out)
         with _staging(request.out) as stage:
             material = _worked_up(request, opened, stage, progress)
@@ -130,12 +137,12 @@ def run_report(
             material.remembered.write_parquet(stage / HISTORY)
             (stage / HISTORY).replace(request.out / HISTORY)
         _publish_months(request)
-    return ReportResult(
-        folder=folder,
-        exit_code=EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE,
-        findings=material.findings,
-        summary=material.manifest["summary"],
-    )
+    return _result(folder, material, fail_on)
+
+
+def _result(folder: Path, material: _Material, fail_on: str | None) -> ReportResult:
+    code = EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE
+    return ReportResult(folder=folder, exit_code=code, findings=material.findings, summary=material.manifest["summary"])
 
 
 def _check(*, lang: str, fail_on: str | None, jobs: int, pdf: bool) -> None:
@@ -189,7 +196,8 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
         redact=request.redact,
         previous=str(before or ""),
         history=earlier,
-        parameters={"month": month, "lang": request.lang, "redact": request.redact},
+        parameters={"month": month, "lang": request.lang, "redact": request.redact}
+        | ({"without": one_a_line(request.without)} if request.without else {}),
     )
     found = page.safe(manifest.findings(page))
     detailed = workbook.detailed(found, page.safe(of_month.ledger), direction=engagement.direction)
@@ -199,7 +207,9 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
         manifest=manifest.build(page, found, started_at=request.started_at),
         findings=found,
         sheets=workbook.report_sheets(
-            detailed, whole.files, whole.control, page.safe(whole.set_aside), lang=request.lang
+            *(detailed, whole.files, whole.control, page.safe(whole.set_aside)),
+            unused=rows(engagement.unused),
+            lang=request.lang,
         ),
         history=history,
         remembered=delays.remembered(kept, delays.of_delays(of_month.observations, of_month.findings), month=month),
@@ -217,6 +227,7 @@ def _run_notebooks(
         "redact": request.redact,
         "previous": _as_typed(material.previous) if material.previous else "",
         "history": _as_typed(material.history) if material.history else "",
+        "without": one_a_line(request.without),
     }
     folder = stage / "notebooks"
     folder.mkdir()
@@ -322,7 +333,8 @@ def _earlier_history(kept: pl.DataFrame | None, month: str | None, stage: Path) 
 def _as_typed(path: Path) -> str:
     """Return a path as a page may show it: relative to where we stand, if it is below."""
     whole, here = path.resolve(), Path.cwd()
-    return whole.relative_to(here).as_posix() if whole.is_relative_to(here) and whole != here else str(whole)
+    inside = whole.is_relative_to(here) and whole != here
+    return shown_path(whole.relative_to(here)) if inside else shown(str(whole))
 
 
 def _latest_month(ledger: pl.DataFrame) -> str:

@@ -73,9 +73,15 @@ def detailed(found: pl.DataFrame, ledger: pl.DataFrame, *, direction: str) -> pl
 
 
 def report_sheets(
-    found: pl.DataFrame, inputs: pl.DataFrame, control: pl.DataFrame, set_aside: pl.DataFrame, *, lang: str
+    found: pl.DataFrame,
+    inputs: pl.DataFrame,
+    control: pl.DataFrame,
+    set_aside: pl.DataFrame,
+    *,
+    unused: pl.DataFrame,
+    lang: str,
 ) -> list[Sheet]:
-    """Return the sheets of findings.xlsx: findings, causes with their money, sources, rows set aside."""
+    """Return the sheets of findings.xlsx: findings, causes with money, sources, rows set aside and files not used."""
     words, w = Words(lang), wording(lang)
     named = {**w["front"], **w["workbook"]}
     causes = found.group_by("cause", maintain_order=True).agg(
@@ -86,7 +92,9 @@ def report_sheets(
         *("encoding", "size", "sha256"),
     )
     totals = control.select("table", "source_file", "sheet", "column", "stated", "computed", "agrees")
-    aside = set_aside.select("table", "source_file", "source_row", "reason", "value")
+    aside = pl.concat([unused, set_aside], how="diagonal").select(
+        "table", "source_file", "source_row", "reason", "value"
+    )
     aside = aside.with_columns(pl.Series("reason", [reason_in(lang, reason) for reason in aside["reason"]], pl.String))
     return [
         Sheet(w["workbook"]["findings"], _named_findings(found, words, w), named, (w["workbook"]["sorted"],)),

@@ -33,7 +33,7 @@ FLOORS = (
     ("views", "training"),
     ("report", "execution", "publish", "workbook", "manifest", "front", "printing", "progress", "wording"),
     ("lab", "console", "hindsight", "dictionary", "spark", "volumes"),
-    ("cli", "backup_commands", "__main__"),
+    ("cli", "backup_commands", "engagement_option", "__main__"),
 )
 ROOMS = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

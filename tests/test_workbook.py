@@ -10,6 +10,7 @@ import pytest
 
 from audit_kit import schema, workbook
 from audit_kit.errors import RequestError
+from audit_kit.loaders import unused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,7 +138,9 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
         ("en", ["Findings", "Causes", "Sources", "Totals", "Set aside"]),
     ):
         path = tmp_path / f"{lang}.xlsx"
-        workbook.write_workbook(path, workbook.report_sheets(found, inputs, control, aside, lang=lang), lang=lang)
+        left = unused.rows([unused.Unused("notes.docx", "other", unused.why("other"))])
+        sheets = workbook.report_sheets(found, inputs, control, aside, unused=left, lang=lang)
+        workbook.write_workbook(path, sheets, lang=lang)
         assert openpyxl.load_workbook(path).sheetnames == names
     lines = cells(tmp_path / "zh.xlsx")
     shown = dict(zip(lines[1], lines[2], strict=True))
@@ -149,4 +152,5 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
         "lost",
     )
     assert cells(tmp_path / "zh.xlsx", 2)[2][-1] == "ab" * 32
-    assert cells(tmp_path / "zh.xlsx", 4)[1] == ["ledger", "台账.xlsx", 9, "没有日期", "x"]
+    assert cells(tmp_path / "zh.xlsx", 4)[1] == [None, "notes.docx", None, "不是表、电子发票或备份目录", None]
+    assert cells(tmp_path / "zh.xlsx", 4)[2] == ["ledger", "台账.xlsx", 9, "没有日期", "x"]

@@ -16,12 +16,26 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import schema
-from audit_kit.errors import AuditError, SourceError
+from audit_kit.errors import AuditError, RequestError, SourceError
 from audit_kit.loaders.catalogues import assembly, borg, databases, inventories, job_lists, manifests, restic
 from audit_kit.loaders.catalogues.checks import read_checks
 from audit_kit.loaders.catalogues.shape import BEIJING, Found, Origin
 from audit_kit.loaders.hashing import hash_file
+from audit_kit.loaders.places import (
+    CLOSED,
+    OUTSIDE,
+    Place,
+    actual,
+    fault_of,
+    is_closed,
+    is_debris,
+    is_inside,
+    shown,
+    shown_path,
+    walk,
+)
 from audit_kit.loaders.reading import FILES, SET_ASIDE, Reading
+from audit_kit.loaders.unused import why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +47,7 @@ INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
 TABLES = ("backups", "backup_checks", "backup_listing")
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 HEAD = 1 << 16
+LINK = "link"  # why a link within a folder of backups is not read
 SPREAD = (".csv", ".tsv", ".xlsx", ".xlsm", ".xls", ".parquet")
 SUFFIXES = (
     *TAR,
@@ -54,6 +69,7 @@ def read_backups(
     root: Path,
     tz: str | Mapping[Path, str | None] | None = None,
     headings: Mapping[str, str] | None = None,
+    without: frozenset[Path] = frozenset(),
 ) -> dict[str, Reading]:
     """Return the tables backups, backup_checks and backup_listing that files and folders of backup tools give.
 
@@ -62,15 +78,19 @@ def read_backups(
         root: the engagement's folder; `source_file` is relative to it.
         tz: the zone of times without one, for all or by path; null = such a time is refused.
         headings: the user's own headers for canonical tables.
+        without: files and folders that are left out on the user's word.
 
     Raises:
+        RequestError: a part of a backup that is read as a whole is left out.
         EngagementError: a time without a zone in a source that declares none; the sentence says what to add.
         SourceError: a file is not what its name says.
     """
     parts: dict[str, list[Reading]] = {table: [] for table in TABLES}
     found: list[tuple[Origin, Found]] = []
-    for origin in _origins(paths, root, tz):
-        if origin.path.name.lower().endswith(SPREAD) and (reading := _canonical(origin, root, headings or {})):
+    for origin, fault in _origins(paths, root, tz, without):
+        if fault is not None:
+            found.append((origin, Found(set_aside=[(1, why(fault), "")], rows_in=1)))
+        elif origin.path.name.lower().endswith(SPREAD) and (reading := _canonical(origin, root, headings or {})):
             parts[reading.table].append(reading)
         else:
             found.append((origin, _read(origin)))
@@ -99,7 +119,7 @@ def every_file(reading: Reading, root: Path) -> pl.DataFrame:
     unread = reading.set_aside.filter(pl.col("source_row").is_null())["source_file"].drop_nulls().unique().sort()
     rows = []
     for name in unread:
-        file = root / name
+        file = actual(root / name)
         if file.suffix.lower() in INVOICE_FILES and file.is_file():
             stat = file.stat()
             written = datetime.fromtimestamp(int(stat.st_mtime), BEIJING).replace(tzinfo=None)
@@ -111,27 +131,50 @@ def every_file(reading: Reading, root: Path) -> pl.DataFrame:
     return pl.concat([reading.rows, more], how="diagonal_relaxed")
 
 
-def _origins(paths: Sequence[Path], root: Path, tz: str | Mapping[Path, str | None] | None) -> Iterator[Origin]:
-    """Yield every file, and every folder that is one backup, once."""
+def _origins(
+    paths: Sequence[Path], root: Path, tz: str | Mapping[Path, str | None] | None, without: frozenset[Path]
+) -> Iterator[tuple[Origin, str | None]]:
+    """Yield every file, and every folder that is one backup, once, with why it cannot be read."""
     seen: set[Path] = set()
     for path in paths:
         zone = tz.get(path) if tz is not None and not isinstance(tz, str) else tz
-        for place in _places(path):
-            if place not in seen:
+        for place, fault in _places(path, root):
+            if place not in seen and not _is_left_out(place, without):
                 seen.add(place)
-                yield _origin(place, root, zone)
+                yield _origin(place, root, zone, fault), fault
 
 
-def _places(path: Path) -> Iterator[Path]:
+def _is_left_out(place: Path, without: frozenset[Path]) -> bool:
+    """Tell whether a file, or a folder with all that is in it, is left out on the user's word.
+
+    Raises:
+        RequestError: a part of such a folder is left out.
+    """
+    inside = {path for path in without if path.is_relative_to(place)}
+    if not inside or place in inside:
+        return bool(inside)
+    if all(path in inside for path in walk(place)):
+        return True
+    raise RequestError(f"{shown(place.name)} is read as a whole; leave out all of it or nothing.")
+
+
+def _places(path: Path, root: Path) -> Iterator[Place]:
+    """Yield what is read together: a file, or a folder that is one backup."""
     if not path.is_dir():
         # A file inside a bag, an inventory or a database backup is read with its folder.
-        yield next((parent for parent in list(path.parents)[:4] if _is_one(parent)), path)
+        above = [parent for parent in list(path.parents)[:4] if parent != root and not root.is_relative_to(parent)]
+        one = next((parent for parent in above if _is_one(parent)), None)
+        yield Place(path, fault_of(path)) if one is None else Place(one, None)
+    elif is_closed(path):
+        yield Place(path, CLOSED)
     elif _is_one(path):
-        yield path
+        yield Place(path, None)
     else:
         for inner in sorted(path.iterdir()):
-            if not inner.name.startswith(".") and not inner.is_symlink():
-                yield from _places(inner)
+            if inner.is_symlink() and not is_debris(inner):
+                yield Place(inner, fault_of(inner) or (LINK if is_inside(root, inner) else OUTSIDE))
+            elif not is_debris(inner):
+                yield from _places(inner, root)
 
 
 def _is_one(folder: Path) -> bool:
@@ -142,21 +185,28 @@ def _is_one(folder: Path) -> bool:
     return manifest.is_file() and b'"fileSchema"' in manifest.read_bytes()[:100_000]
 
 
-def _origin(path: Path, root: Path, tz: str | None) -> Origin:
-    """Return what a path's name says: REPO, then BACKUP up to the known ending."""
-    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+def _origin(path: Path, root: Path, tz: str | None, fault: str | None) -> Origin:
+    """Return what a path's name says: REPO, then BACKUP up to the known ending.
+
+    Raises:
+        SourceError: the file cannot be opened.
+    """
+    name = shown_path(path.relative_to(root)) if path.is_relative_to(root) else shown(path.name)
     named = path
     if inventories.SCANNED.fullmatch(path.name) and path.parent != root:
         named = path.parent
-    repo, _, rest = named.name.partition(".")
+    repo, _, rest = shown(named.name).partition(".")
     ending = next((suffix for suffix in SUFFIXES if f".{rest}".lower().endswith(suffix)), "") if path.is_file() else ""
     backup_id = rest[: len(rest) - len(ending) + 1] if ending else rest
     if named is not path:
-        backup_id = path.name
+        backup_id = shown(path.name)
     sha256 = None
-    if path.is_file():
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if fault is None and path.is_file():
+        try:
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise SourceError(f"{name}: cannot be opened ({error.strerror}); check its permissions.") from error
     return Origin(path=path, name=name, repo_id=repo, backup_id=backup_id.strip(".") or None, tz=tz, sha256=sha256)
 
 

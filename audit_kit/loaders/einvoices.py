@@ -26,6 +26,16 @@ from tqdm import tqdm
 from audit_kit import resources, schema
 from audit_kit.errors import SourceError
 from audit_kit.loaders import einvoice_row
+from audit_kit.loaders.places import (
+    CLOSED,
+    EMPTY_FOLDER,
+    HIDDEN,
+    Place,
+    census,
+    fault_of,
+    is_inside,
+    shown_path,
+)
 from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE, Reading
 from audit_kit.loaders.redlinks import red_of
 
@@ -72,13 +82,16 @@ def read_folder(folder: str | Path, *, root: Path | None = None, progress: bool 
     return read_paths([Path(folder)], root=root or Path(folder), progress=progress)
 
 
-def read_paths(paths: Iterable[Path], *, root: Path, progress: bool = False) -> Reading:
-    """Return the e-invoices of several folders and files as one reading; see `read_folder`."""
-    places = [place for path in paths for place in _places(path, root)]
-    files = [place for place in places if not place.is_outside]
+def read_paths(
+    paths: Iterable[Path], *, root: Path, progress: bool = False, without: frozenset[Path] = frozenset()
+) -> Reading:
+    """Return the e-invoices of several folders and files as one reading, but for those left out; see `read_folder`."""
+    places = [place for path in paths for place in _places(path, root, without)]
+    files = [place for place in places if not place.fault]
     answers = _answers([(place.path, place.name) for place in files], progress=progress)
     rows: list[dict[str, Any]] = []
-    aside = [(place.shown, resources.load("einvoices")["reasons"]["link"], "") for place in places if place.is_outside]
+    said = resources.load("einvoices")["reasons"]
+    aside = [(place.shown, said[place.fault], "") for place in places if place.fault]
     folders: list[str] = []
     for place, answer in zip(files, answers, strict=True):
         if isinstance(answer, dict):
@@ -97,38 +110,29 @@ def read_paths(paths: Iterable[Path], *, root: Path, progress: bool = False) -> 
 
 
 class _Place(NamedTuple):
-    """A file: where it is, its path within its folder, how findings show it, and its folder."""
+    """A file: where it is, its path within its folder, how findings show it, its folder; and why it is not read."""
 
     path: str
     name: str
     shown: str
     folder: str
-    is_outside: bool
+    fault: str
 
 
-def _places(path: Path, root: Path) -> Iterator[_Place]:
-    """Yield the files of one folder, or the one file."""
+def _places(path: Path, root: Path, without: frozenset[Path]) -> Iterator[_Place]:
+    """Yield the files of one folder, or the one file, and what in it cannot be read."""
     is_folder = path.is_dir()
     folder = path if is_folder else path.parent
-    shown = folder.relative_to(root).as_posix() if folder.is_relative_to(root) else folder.name
+    shown = shown_path(folder.relative_to(root)) if folder.is_relative_to(root) else shown_path(Path(folder.name))
     base = "" if shown == "." or not folder.is_relative_to(root) else f"{shown}/"
-    inside = folder.resolve()
-    for place, name, is_link in _walk(str(path), "") if is_folder else [(str(path), path.name, path.is_symlink())]:
-        outside = is_link and not Path(place).resolve().is_relative_to(inside)
-        yield _Place(place, name, base + name, folder.name if shown == "." else shown, outside)
-
-
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, str, bool]]:
-    """Yield place, relative name and whether it is a link of every file that is not hidden, in order of their names."""
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    for entry in listed:
-        if entry.name.startswith((".", "~$")):
+    listed = census(path) if is_folder else [Place(path, fault_of(path))]
+    for place, fault in listed:
+        if fault in (HIDDEN, EMPTY_FOLDER) or place in without:
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, f"{prefix}{entry.name}/")
-        else:
-            yield entry.path, prefix + entry.name, entry.is_symlink()
+        outside = place.is_symlink() and not is_inside(folder, place)
+        name = shown_path(place.relative_to(folder)) or place.name
+        why = "closed" if fault == CLOSED and place.is_dir() else "link" if outside else ""
+        yield _Place(str(place), name, base + name, shown_path(Path(folder.name)) if shown == "." else shown, why)
 
 
 def _answers(files: list[tuple[str, str]], *, progress: bool) -> Iterator[Answer]:

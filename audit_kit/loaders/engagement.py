@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
@@ -19,15 +21,17 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import schema
-from audit_kit.errors import EngagementError
+from audit_kit.errors import EngagementError, SourceError
+from audit_kit.loaders import places, sources
 from audit_kit.loaders import settings as settings_
-from audit_kit.loaders import sources
 from audit_kit.loaders.reading import Reading
+from audit_kit.loaders.unused import LEFT_OUT, relative, way_out, why
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from audit_kit.loaders.settings import Settings
+    from audit_kit.loaders.unused import Unused
     from audit_kit.policy import Export, Policy
 
 FROM_BACKUPS = ("backups", "backup_checks", "backup_listing")
@@ -49,14 +53,16 @@ class Input:
 class Engagement:
     """What is audited, on what terms, and from which sources.
 
-    `sources` maps a table to its inputs; `unused` are files in the folder that no table took.
+    `sources` maps a table to its inputs; `unused` are files in the folder that no table took, `without` the places that
+    were left out on the user's word.
     """
 
     folder: Path
     name: str
     settings: Settings
     sources: Mapping[str, tuple[Input, ...]]
-    unused: tuple[str, ...] = ()
+    unused: tuple[Unused, ...] = ()
+    without: frozenset[Path] = frozenset()
     _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
     _lock: RLock = field(default_factory=RLock, repr=False)
 
@@ -165,14 +171,22 @@ class Engagement:
         if inside:
             from audit_kit.loaders import einvoices  # noqa: PLC0415 (lxml and ofdkit only where needed)
 
-            readings.append(einvoices.read_paths(inside, root=self.folder))
+            readings.append(einvoices.read_paths(inside, root=self.folder, without=self.without))
         files = [path for path in entry.paths if table != "invoice_files" or not _is_einvoice(path)]
         from audit_kit.loaders import tables  # noqa: PLC0415 (heavy, and only where a table is read)
 
-        readings += [
-            tables.read(path, table=table, headings=self.headings, root=self.folder, tz=entry.tz) for path in files
-        ]
+        for path in files:
+            with self._way_out(self.relative(path) if path.is_relative_to(self.folder) else None):
+                readings.append(tables.read(path, table=table, headings=self.headings, root=self.folder, tz=entry.tz))
         return joined(table, readings)
+
+    @contextmanager
+    def _way_out(self, file: str | None) -> Iterator[None]:
+        """Say of a source that cannot be read how to go on without it; null = it cannot be left out."""
+        try:
+            yield
+        except SourceError as error:
+            raise SourceError(_with_way_out(error, file)) from error
 
     def _read_backups(self) -> dict[str, Reading]:
         """Read the tools' own output, and beside it the canonical tables of checks and listings."""
@@ -182,7 +196,11 @@ class Engagement:
         if zones := {path: entry.tz for entry in entries for path in entry.paths}:
             from audit_kit.loaders.backups import read_backups  # noqa: PLC0415 (only where there are backups)
 
-            for table, reading in read_backups(list(zones), root=self.folder, tz=zones, headings=self.headings).items():
+            with self._way_out("FILE"):
+                found = read_backups(
+                    list(zones), root=self.folder, tz=zones, headings=self.headings, without=self.without
+                )
+            for table, reading in found.items():
                 parts[table].append(reading)
         for table in FROM_BACKUPS[1:]:
             own = joined(table, [self._read_input(table, entry) for entry in self.sources.get(table, ())])
@@ -218,45 +236,52 @@ class Engagement:
         for table, entries in sorted(self.sources.items()):
             for entry in entries:
                 total.update(f"{table} {entry.uri} {entry.query} {entry.tz} {entry.taken_at}".encode())
-                for path, sha256 in sources.digests(entry.paths):
+                for path, sha256 in sources.digests(entry.paths, self.without):
                     total.update(f"{sha256} {self.relative(path)}\n".encode())
                 if entry.uri is not None:
                     total.update(self.table(table).write_ipc(None, compat_level=None).getvalue())
+        for file in self.unused:
+            if file.kind == LEFT_OUT:
+                total.update(f"without {file.file}\n".encode())
         return total.hexdigest()
 
     def relative(self, path: Path) -> str:
         """Return a path as the findings show it: relative to the engagement, outside of it the file's name."""
-        return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else path.name
+        return relative(self.folder, path)
 
 
-def open_engagement(path: str | Path) -> Engagement:
+def open_engagement(path: str | Path, *, without: Sequence[str] = ()) -> Engagement:
     """Open the engagement in a folder, or of an `audit.toml`; its sources are found, but not yet read.
+
+    Args:
+        path: the folder, or its `audit.toml`.
+        without: files that are left out on the user's word: paths within the folder, folders, or globs.
 
     Raises:
         EngagementError: no such folder, an `audit.toml` that does not say what it must, or a source that is not there.
+        RequestError: `without` names nothing.
+        SourceError: a file looks like a table and cannot be read.
     """
-    folder = Path(path)
+    folder = places.actual(Path(path))
     folder = folder.parent if folder.name == settings_.FILE and folder.is_file() else folder
     if not folder.is_dir():
         raise EngagementError(f"{folder}: no such folder; an engagement is a folder with an audit.toml.")
     folder = folder.resolve()
-    settings = settings_.load(folder)
-    unused: tuple[str, ...] = ()
+    settings = _settings(folder)
+    left = sources.left_out(folder, without)
     if settings.sources is None:
-        found, unused = sources.recognised(folder, settings.headings)
+        found, unused = sources.recognised(folder, settings.headings, left)
         inputs: dict[str, tuple[Input, ...]] = {table: (Input(paths=paths),) for table, paths in found.items()}
     else:
-        inputs = {
-            table: tuple(_input(folder, table, source) for source in entries)
-            for table, entries in settings.sources.items()
-        }
+        inputs, unused = _stated(folder, settings.sources, left)
     if not inputs:
+        also = f" ({len(unused)} not used: {unused[0].file}: {unused[0].why})" if unused else ""
         raise EngagementError(
-            f"{folder.name}: neither an audit.toml with [sources] nor a file that is a ledger or a platform export."
+            f"{places.shown(folder.name)}: neither an audit.toml with [sources] nor a file that is a ledger or a"
+            f" platform export{also}."
         )
-    return Engagement(
-        folder=folder, name=settings.name or folder.name, settings=settings, sources=inputs, unused=unused
-    )
+    name = settings.name or places.shown(folder.name)
+    return Engagement(folder=folder, name=name, settings=settings, sources=inputs, unused=unused, without=left)
 
 
 def settle_export(stated: Export, operations: pl.DataFrame, platform: pl.DataFrame) -> Export:
@@ -323,9 +348,34 @@ def _evaluated(reading: Reading, root: Path) -> Reading:
     return replace(reading, rows=rows)
 
 
-def _input(folder: Path, table: str, source: settings_.Source) -> Input:
-    paths = () if source.path is None else sources.resolve(folder, table, source.path)
-    return Input(paths=paths, uri=source.uri, query=source.query, tz=source.tz, taken_at=source.taken_at)
+def _with_way_out(error: SourceError, file: str | None) -> str:
+    words = places.shown(str(error))
+    return words if file is None else f"{words.removesuffix('.')}; {way_out(file)}."
+
+
+def _settings(folder: Path) -> Settings:
+    """Return the settings of a folder; what bears their name and is no file is not waited for."""
+    file = folder / settings_.FILE
+    if os.path.lexists(file) and (fault := places.fault_of(file)):
+        raise EngagementError(f"{settings_.FILE} is no file that can be read: {why(fault)}.")
+    return settings_.load(folder)
+
+
+def _stated(
+    folder: Path, stated: Mapping[str, tuple[settings_.Source, ...]], left: frozenset[Path]
+) -> tuple[dict[str, tuple[Input, ...]], tuple[Unused, ...]]:
+    """Return the inputs that `[sources]` names, and the files that it does not name; what is left out is no input."""
+    listed = [(table, source) for table, entries in stated.items() for source in entries]
+    with_path = [(table, source.path) for table, source in listed if source.path is not None]
+    found, unused = sources.stated(folder, with_path, left)
+    paths = iter(found)
+    inputs: dict[str, tuple[Input, ...]] = {}
+    for table, source in listed:
+        named = () if source.path is None else next(paths)
+        if named or source.path is None:
+            entry = Input(paths=named, uri=source.uri, query=source.query, tz=source.tz, taken_at=source.taken_at)
+            inputs[table] = (*inputs.get(table, ()), entry)
+    return inputs, unused
 
 
 def _known(table: str) -> None:

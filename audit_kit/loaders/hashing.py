@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from audit_kit.errors import SourceError
 from audit_kit.loaders import digest
+from audit_kit.loaders.places import shown_path
 
 HASHES = {"path": pl.String(), "size": pl.UInt64(), "sha256": pl.String()}
 CACHE = {"path": pl.String(), "size": pl.UInt64(), "mtime_ns": pl.Int64(), "inode": pl.UInt64(), "sha256": pl.String()}
@@ -98,7 +99,7 @@ def _walk(folder: str, prefix: str, found: list[Entry]) -> None:
                 _walk(entry.path, name + "/", found)
             elif entry.is_file(follow_symlinks=False):
                 stat = entry.stat(follow_symlinks=False)
-                shown = name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
+                shown = name if name.isascii() else shown_path(Path(name))
                 found.append((os.fsencode(entry.path), shown, stat.st_size, stat.st_mtime_ns, stat.st_ino))
 
 

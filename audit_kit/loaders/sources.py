@@ -1,7 +1,8 @@
-"""Where an engagement's sources lie: globs, folders and files by name, confined to the engagement.
+"""Where an engagement's sources lie, confined to the engagement; whatever is not used is named, with why.
 
 A relative path never leads out of the engagement, neither by `..` nor through a symbolic link; an absolute one is the
-user's own word and may.
+user's own word and may. A file that looks like a table and cannot be read stops the run, unless it is left out on the
+user's word.
 """
 
 from __future__ import annotations
@@ -14,23 +15,54 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit_kit import resources, schema
-from audit_kit.errors import EngagementError, SourceError
+from audit_kit.errors import EngagementError, RequestError, SourceError
+from audit_kit.loaders import places
+from audit_kit.loaders.places import Place, census, is_debris, is_inside, shown, shown_path, walk
 from audit_kit.loaders.settings import FILE
+from audit_kit.loaders.unused import LEFT_OUT, Sorting, Unused, relative
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-TABLE_FILES = (".xlsx", ".xlsm", ".xls", ".csv", ".tsv", ".txt", ".parquet", ".json")
+TABLE_FILES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".et", ".ods", ".csv", ".tsv", ".txt", ".parquet", ".json")
 INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
 CATALOGUES = (".jsonl", ".sha256", ".tar", ".wal.txt")
 # Tables whose sources may be folders that their own reader walks through.
 FOLDERS = ("invoice_files", "backups")
 # Tables that lie in the folder of backups and are told by their own name.
 BESIDE_BACKUPS = ("backup_checks", "restore_tests", "backup_listing", "schedule")
-DEBRIS = (".", "~$")
+# Endings of files that may hold what a workbook holds, and are none.
+DOCUMENTS = (".doc", ".docx", ".dot", ".ppt", ".pptx", ".wps", ".msg", ".vsd", ".vsdx", ".msi", ".one", ".pub")
+ARCHIVES = (".zip", ".rar", ".7z", ".gz", ".tgz", ".bz2", ".xz", ".zst")
+HEAD_BYTES = 1 << 16
+SHOWN_HEADERS = 4
+LONGEST_HEADER = 20
 
 
-def resolve(folder: Path, table: str, pattern: str) -> tuple[Path, ...]:
+def left_out(folder: Path, patterns: Sequence[str]) -> frozenset[Path]:
+    """Return what paths, folders and globs name in an engagement's folder.
+
+    Raises:
+        RequestError: one of them names nothing.
+    """
+    listed = [place.path for place in census(folder) if place.path != folder / FILE] if patterns else []
+    parts = {path: Path(relative(folder, path)).parts for path in listed}
+    chosen: set[Path] = set()
+    for pattern in patterns:
+        written = Path(shown(pattern))
+        inside = written.relative_to(folder) if written.is_relative_to(folder) else written
+        wanted = inside.parts
+        hits = {path for path, own in parts.items() if own[: len(wanted)] == wanted} if wanted else set()
+        hits = hits or {path for path, own in parts.items() if places.fits(own, wanted)}
+        if not hits:
+            raise RequestError(
+                f"--without {shown(pattern)} names no file in {shown(folder.name)}; write a path within it, or a glob."
+            )
+        chosen |= hits
+    return frozenset(chosen)
+
+
+def resolve(folder: Path, table: str, pattern: str) -> tuple[Place, ...]:
     """Return the files or folders that a path or glob of `[sources]` names, in order of their names.
 
     Raises:
@@ -40,19 +72,27 @@ def resolve(folder: Path, table: str, pattern: str) -> tuple[Path, ...]:
     if not written.is_absolute() and ".." in written.parts:
         _outside(table, pattern)
     base = Path(written.anchor) if written.is_absolute() else folder
-    relative = str(written.relative_to(base)) if written.is_absolute() else pattern
-    exact = base / relative
-    hits = [exact] if exact.exists() else sorted(_glob(base, relative))
-    hits = [hit for hit in hits if not _is_debris(hit) and (hit.is_file() or hit.is_dir())]
+    asked = str(written.relative_to(base)) if written.is_absolute() else pattern
+    exact = places.actual(base / asked)
+    hits = [exact] if os.path.lexists(exact) else sorted(_glob(base, asked)) or _odd(base, asked)
+    hits = [hit for hit in hits if not is_debris(hit)]
     if not hits:
-        raise EngagementError(f'{FILE}: [sources] {table} = "{pattern}" names no file in {folder.name}.')
+        raise EngagementError(f'{FILE}: [sources] {table} = "{pattern}" names no file in {shown(folder.name)}.')
     if not written.is_absolute():
         for hit in hits:
             if not is_inside(folder, hit):
                 _outside(table, pattern)
-    if table in FOLDERS:
-        return tuple(hits)
-    return tuple(file for hit in hits for file in (walk(hit) if hit.is_dir() else (hit,)))
+    return tuple(place for hit in hits for place in _opened(table, hit))
+
+
+def _opened(table: str, hit: Path) -> Iterator[Place]:
+    """Yield what a hit stands for: itself, or for a table that is no folder the files in it."""
+    if not hit.is_dir():
+        yield Place(hit, places.fault_of(hit))
+    elif table in FOLDERS:
+        yield Place(hit, None)
+    else:
+        yield from (place for place in census(hit) if place.fault not in (places.HIDDEN, places.EMPTY_FOLDER))
 
 
 def _glob(base: Path, pattern: str) -> Iterator[Path]:
@@ -62,51 +102,153 @@ def _glob(base: Path, pattern: str) -> Iterator[Path]:
         raise EngagementError(f'{FILE}: [sources] "{pattern}" is no path or glob: {error}.') from error
 
 
+def _odd(base: Path, pattern: str) -> list[Path]:
+    """Return the files that a glob names as they are shown, where their own names are in another encoding."""
+    wanted = Path(pattern).parts
+    if base == Path(base.anchor):
+        return []
+    return [place.path for place in census(base) if places.fits(Path(relative(base, place.path)).parts, wanted)]
+
+
 def _outside(table: str, pattern: str) -> None:
     raise EngagementError(
         f'{FILE}: [sources] {table} = "{pattern}" leads out of the engagement; if that is meant, write the whole path.'
     )
 
 
-def is_inside(folder: Path, path: Path) -> bool:
-    """Tell whether a path, its links followed, stays in the folder."""
-    return path.resolve().is_relative_to(folder.resolve())
+def stated(
+    folder: Path, entries: Iterable[tuple[str, str]], without: frozenset[Path]
+) -> tuple[list[tuple[Path, ...]], tuple[Unused, ...]]:
+    """Return the paths of each entry of `[sources]`, given as table and pattern, and every file that none names.
+
+    What no entry names is listed, but not opened.
+
+    Raises:
+        EngagementError: see `resolve`.
+        SourceError: what an entry names is no file that can be read.
+    """
+    sorting = Sorting(folder)
+    named: list[tuple[Path, ...]] = []
+    for table, pattern in entries:
+        listed = [place for place in resolve(folder, table, pattern) if place.path not in without]
+        for place in listed:
+            if place.fault and table != "invoice_files":
+                sorting.stop(place.path, place.fault)
+        named.append(tuple(place.path for place in listed))
+    sorting.check()
+    known = {path for paths in named for path in paths}
+    for place in census(folder):
+        if place.path in without:
+            sorting.name(place.path, LEFT_OUT)
+        elif place.fault in (places.HIDDEN, places.EMPTY_FOLDER):
+            _sort_fault(sorting, place.path, place.fault)
+        elif place.path != folder / FILE and known.isdisjoint((place.path, *_above(place.path, folder))):
+            sorting.name(place.path, "unnamed")
+    return named, tuple(sorting.unused)
 
 
-def _is_debris(path: Path) -> bool:
-    """Tell whether a file is an editor's or a system's leftover: hidden, or Excel's lock file."""
-    return path.name.startswith(DEBRIS)
+def _above(path: Path, folder: Path) -> Iterator[Path]:
+    """Yield the folders that a path lies in, up to and with the given one."""
+    return (parent for parent in path.parents if parent.is_relative_to(folder))
 
 
-def walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder in order of their paths, hidden ones and links that lead out left aside."""
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    for entry in listed:
-        path = Path(entry.path)
-        if entry.name.startswith(DEBRIS) or (entry.is_symlink() and not is_inside(folder, path)):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from walk(path)
-        elif entry.is_file():
-            yield path
+def recognised(
+    folder: Path, headings: Mapping[str, str], without: frozenset[Path] = frozenset()
+) -> tuple[dict[str, tuple[Path, ...]], tuple[Unused, ...]]:
+    """Return the files of each table, found by name and headers, and every other file with the reason.
 
-
-def recognised(folder: Path, headings: Mapping[str, str]) -> tuple[dict[str, tuple[Path, ...]], tuple[str, ...]]:
-    """Return the files of each table, found by name and headers, and the paths of files that are none."""
-    found: dict[str, list[Path]] = {}
-    unused: list[str] = []
-    for file in walk(folder):
-        if file == folder / FILE:
-            continue
-        tables = _tables_of(file, file.relative_to(folder), headings)
-        for table in tables:
-            found.setdefault(table, []).append(file)
-        if not tables:
-            unused.append(file.relative_to(folder).as_posix())
+    Raises:
+        SourceError: a file looks like a table and cannot be read.
+    """
+    sorting = Sorting(folder)
+    for place in census(folder):
+        if place.path in without:
+            sorting.name(place.path, LEFT_OUT)
+        elif place.fault:
+            _sort_fault(sorting, place.path, place.fault)
+        elif place.path != folder / FILE:
+            _sort_file(sorting, place.path, headings)
+    sorting.check()
+    found = sorting.found
     if "invoice_files" in found:
         found["invoice_files"] = _as_folders(folder, found["invoice_files"])
-    return {table: tuple(files) for table, files in found.items()}, tuple(unused)
+    return {table: tuple(files) for table, files in found.items()}, tuple(sorting.unused)
+
+
+def _sort_fault(sorting: Sorting, path: Path, fault: str) -> None:
+    """Sort what is no file to be read: an e-invoice is set aside by its reader, a table stops the run."""
+    name, table = path.name.lower(), _told(path.relative_to(sorting.folder))
+    if fault == places.EMPTY_FOLDER and not is_table(path):
+        return
+    if fault in (places.HIDDEN, places.EMPTY_FOLDER):
+        sorting.name(path, fault)
+    elif fault == places.CLOSED or is_table(path) or name.endswith(CATALOGUES) or table not in (None, "invoice_files"):
+        sorting.stop(path, fault)
+    elif table == "invoice_files" or name.endswith(INVOICE_FILES):
+        sorting.found.setdefault("invoice_files", []).append(path)
+    else:
+        sorting.name(path, fault)
+
+
+def _sort_file(sorting: Sorting, file: Path, headings: Mapping[str, str]) -> None:
+    """Sort a file by what its folder, its name or else its headers tell."""
+    try:
+        tables = _tables_of(file, sorting.folder, headings)
+    except SourceError as error:  # nobody said that it is a table, but it looks like one
+        sorting.stop(file, "unreadable", reason=_reason(file, error))
+        return
+    for table in tables:
+        sorting.found.setdefault(table, []).append(file)
+    if not tables:
+        _sort_unknown(sorting, file, headings)
+
+
+def _sort_unknown(sorting: Sorting, file: Path, headings: Mapping[str, str]) -> None:
+    """Name a file that no table took; one that holds a table in spite of its ending is told from others."""
+    if is_table(file):
+        sorting.name(file, "unknown", headers=_headers(file))
+    elif file.name.lower().endswith(ARCHIVES):
+        sorting.name(file, "archive")
+    elif not _holds_table(file):
+        sorting.name(file, "other")
+    else:
+        from audit_kit.loaders import tables  # noqa: PLC0415 (heavy, and only needed here)
+
+        try:
+            held = tables.recognise(file, headings=headings)
+        except SourceError as error:
+            sorting.stop(file, "unreadable", reason=_reason(file, error))
+            return
+        sorting.name(file, "ending" if held else "other", tables=", ".join(held))
+
+
+def _holds_table(file: Path) -> bool:
+    """Tell whether a file begins as a workbook or a parquet file, whatever its name."""
+    if file.name.lower().endswith(DOCUMENTS):
+        return False
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(HEAD_BYTES)
+    except OSError:
+        return False
+    if head.startswith(b"PK\x03\x04"):
+        return b"xl/" in head or b"opendocument.spreadsheet" in head
+    return head.startswith((b"PAR1", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"\x09\x08"))
+
+
+def _headers(file: Path) -> str:
+    """Return the first cells of a file, to say what was not known in it."""
+    from audit_kit.loaders.heads import open_heads  # noqa: PLC0415 (heavy, and only needed here)
+
+    grids = open_heads(file)
+    cells = (grids[0].heads or grids[0].cells.head(1).rows()[0]) if grids and grids[0].cells.width else ()
+    names = [str(cell).strip()[:LONGEST_HEADER] for cell in cells if cell and str(cell).strip()]
+    return ", ".join(names[:SHOWN_HEADERS]) + (" …" if len(names) > SHOWN_HEADERS else "") or "none"
+
+
+def _reason(file: Path, error: SourceError) -> str:
+    """Return an error's words without the file's name at their beginning and the stop at their end."""
+    return shown(str(error).removeprefix(f"{file.name}: ").removesuffix("."))
 
 
 def _as_folders(root: Path, files: list[Path]) -> list[Path]:
@@ -114,7 +256,7 @@ def _as_folders(root: Path, files: list[Path]) -> list[Path]:
     folders: dict[Path, list[Path]] = {}
     for file in files:
         parts = file.relative_to(root).parts[:-1]
-        depth = next((at for at, part in enumerate(parts, 1) if _named(part) == "invoice_files"), 0)
+        depth = next((at for at, part in enumerate(parts, 1) if _named(shown(part)) == "invoice_files"), 0)
         folders.setdefault(root.joinpath(*parts[:depth]) if depth else file, []).append(file)
     plain = {place for place, inside in folders.items() if not any(is_table(file) for file in inside)}
     return [path for place, inside in folders.items() for path in ([place] if place in plain else inside)]
@@ -125,14 +267,23 @@ def is_table(file: Path) -> bool:
     return file.name.lower().endswith(TABLE_FILES)
 
 
-def _tables_of(file: Path, relative: Path, headings: Mapping[str, str]) -> list[str]:
-    """Return the tables in one file: its folder's or own name tells, else its headers."""
+def _told(path: Path) -> str | None:
+    """Return the table that a path within the engagement gives away by the names in it, or null."""
+    path = Path(shown_path(path))
+    named = next(filter(None, map(_named, (*path.parts[:-1], path.stem))), None)
+    return own if named == "backups" and (own := _named(path.stem)) in BESIDE_BACKUPS else named
+
+
+def _tables_of(file: Path, folder: Path, headings: Mapping[str, str]) -> list[str]:
+    """Return the tables in one file: its folder's or own name tells, else its headers.
+
+    Raises:
+        SourceError: only its headers would tell, and it cannot be read.
+    """
     name = file.name.lower()
-    if name.endswith(CATALOGUES) or _in_bag(file.parent):
+    if name.endswith(CATALOGUES) or _in_bag(file.parent, folder):
         return ["backups"]
-    named = next(filter(None, map(_named, (*relative.parts[:-1], relative.stem))), None)
-    if named == "backups" and (own := _named(relative.stem)) in BESIDE_BACKUPS:
-        named = own
+    named = _told(file.relative_to(folder))
     if name.endswith(INVOICE_FILES):
         return [named if named == "backups" else "invoice_files"]
     if not is_table(file):
@@ -141,16 +292,14 @@ def _tables_of(file: Path, relative: Path, headings: Mapping[str, str]) -> list[
         return [named]
     from audit_kit.loaders import tables  # noqa: PLC0415 (heavy, and only needed where no name tells)
 
-    try:
-        return tables.recognise(file, headings=headings)
-    except SourceError:  # no table at all, and nobody said that it is one
-        return []
+    return tables.recognise(file, headings=headings)
 
 
 @lru_cache(maxsize=1 << 10)
-def _in_bag(folder: Path) -> bool:
-    """Tell whether a folder is a BagIt bag, or its payload two levels down at most."""
-    return any((place / "bagit.txt").exists() for place in [folder, *folder.parents][:3])
+def _in_bag(folder: Path, root: Path) -> bool:
+    """Tell whether a folder is a BagIt bag, or its payload two levels down at most; the bag lies in the engagement."""
+    bags = [place for place in [folder, *folder.parents][:3] if place != root and place.is_relative_to(root)]
+    return any((place / "bagit.txt").exists() for place in bags)
 
 
 @lru_cache(maxsize=1 << 10)
@@ -176,8 +325,17 @@ def _digest(path: str, _size: int, _mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digests(paths: Iterable[Path]) -> list[tuple[Path, str]]:
-    """Return every file below the paths with its SHA-256, in order."""
-    files = [file for path in paths for file in (walk(path) if path.is_dir() else (path,))]
+def digests(paths: Iterable[Path], without: frozenset[Path] = frozenset()) -> list[tuple[Path, str]]:
+    """Return every file below the paths with its SHA-256, in order; of one that cannot be read, why."""
+    files = [file for path in paths for file in (walk(path) if path.is_dir() else (path,)) if file not in without]
     with ThreadPoolExecutor() as pool:
-        return list(zip(files, pool.map(digest, files), strict=True))
+        return list(zip(files, pool.map(_state, files), strict=True))
+
+
+def _state(path: Path) -> str:
+    if fault := places.fault_of(path):  # a pipe would be waited for without end
+        return fault
+    try:
+        return digest(path)
+    except OSError as error:
+        return f"errno {error.errno}"

@@ -17,6 +17,7 @@ from audit_kit.loaders import control, headers, lines, records
 from audit_kit.loaders.headers import Header, Placement
 from audit_kit.loaders.heads import open_heads
 from audit_kit.loaders.opening import is_einvoice, open_grids
+from audit_kit.loaders.places import shown, shown_path
 from audit_kit.loaders.reading import FILES, Reading
 from audit_kit.loaders.rows import is_listing, split
 
@@ -101,6 +102,7 @@ def read_grids(
     """Read what a file or a database gave, as `read` does."""
     sheets = _place_all(grids, table, headings, file=file)
     main, checks = _roles(sheets)
+    file = shown(file)
     source = _relative(path, root) if path is not None else file
     with ThreadPoolExecutor(max_workers=1) as other:  # the file is hashed while its rows are read
         fingerprint = other.submit(_fingerprint, path)
@@ -123,7 +125,7 @@ def recognise(path: Path | str, *, headings: Mapping[str, str] | None = None) ->
     path = Path(path)
     if path.is_dir() or is_einvoice(path):
         return ["invoice_files"]
-    return _tables_of(open_heads(path), headings or {}, file=path.name)
+    return _tables_of(open_heads(path), headings or {}, file=shown(path.name))
 
 
 def _tables_of(grids: Sequence[Grid], headings: Mapping[str, str], *, file: str) -> list[str]:
@@ -291,11 +293,11 @@ def merge(readings: Sequence[Reading]) -> Reading:
 
 def _relative(path: Path, root: Path | None) -> str:
     if root is None:
-        return path.name
+        return shown(path.name)
     try:
-        return path.resolve().relative_to(root.resolve()).as_posix()
+        return shown_path(path.resolve().relative_to(root.resolve()))
     except ValueError:
-        return path.name
+        return shown(path.name)
 
 
 def _fingerprint(path: Path | None) -> tuple[str | None, int | None]:
@@ -320,11 +322,11 @@ def inspect(paths: Iterable[Path | str], *, headings: Mapping[str, str] | None =
             readings = [read(path, headings=headings)]
         else:
             grids, ours = open_grids(path), headings or {}
-            tables: list[str | None] = [*_tables_of(grids, ours, file=path.name)]
+            tables: list[str | None] = [*_tables_of(grids, ours, file=shown(path.name))]
             readings = [
                 read_grids(grids, file=path.name, path=path, table=table, headings=ours) for table in tables or [None]
             ]
-        found += [_inspected(reading, file=path.name) for reading in readings]
+        found += [_inspected(reading, file=shown(path.name)) for reading in readings]
     return found
 
 

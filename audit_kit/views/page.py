@@ -19,10 +19,13 @@ from audit_kit.analysis import analyse
 from audit_kit.analysis import month as one_month
 from audit_kit.errors import RequestError
 from audit_kit.loaders.engagement import open_engagement
+from audit_kit.loaders.places import shown
 from audit_kit.views import masking, provenance, theme
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from audit_kit.analysis import Analysis
 
 ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
@@ -107,6 +110,7 @@ def open_page(
     redact: bool = False,
     previous: str = "",
     history: str = "",
+    without: str = "",
 ) -> Page:
     """Open an engagement for a notebook: set up charts and tables, work it up (or take it from the cache).
 
@@ -117,6 +121,7 @@ def open_page(
         redact: hide names and taxpayer ids.
         previous: manifest.json of last month's report; empty = no comparison.
         history: history.parquet beside the reports; empty = none.
+        without: files of the engagement that are left out, one a line; empty = none.
 
     Raises:
         RequestError: a language, month or earlier report that is none.
@@ -124,7 +129,7 @@ def open_page(
     """
     theme.setup(lang)
     publish_display_data({"text/html": generate_init_offline_itables_html(itables.options.dt_bundle)})  # type: ignore[no-untyped-call]
-    opened = open_engagement(engagement or os.environ.get(ENGAGEMENT) or sample())
+    opened = open_engagement(engagement or os.environ.get(ENGAGEMENT) or sample(), without=without.splitlines())
     kept = Path(history) if history else None
     whole = analyse(opened, lang=lang, history=kept)
     wanted = month or _latest(whole.ledger)
@@ -136,7 +141,8 @@ def open_page(
         redact=redact,
         previous=previous,
         history=pl.read_parquet(kept) if kept and kept.is_file() else None,
-        parameters={"engagement": opened.name, "month": wanted, "lang": lang, "redact": redact},
+        parameters={"engagement": opened.name, "month": wanted, "lang": lang, "redact": redact}
+        | ({"without": without} if without else {}),
     )
 
 
@@ -151,6 +157,11 @@ def sample() -> Path:
         if folder.is_dir():
             return folder
     raise RequestError("There is no sample engagement here; name a folder with an audit.toml.")
+
+
+def one_a_line(names: Iterable[str]) -> str:
+    """Return names as the notebooks' parameter `without` takes them."""
+    return "\n".join(map(shown, names))
 
 
 def _latest(ledger: pl.DataFrame) -> str:

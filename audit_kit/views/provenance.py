@@ -13,6 +13,7 @@ import polars as pl
 
 from audit_kit import schema
 from audit_kit.errors import RequestError
+from audit_kit.loaders.reasons import reason_in
 from audit_kit.views import theme
 from audit_kit.views.tables import badge, markup, said, table
 from audit_kit.views.words import Words
@@ -108,6 +109,17 @@ def sources(analysis: Analysis, *, lang: str = "zh") -> gt.GT | HTML:
         money=["gross"],
         note=note if analysis.files.height > MOST_SOURCES else words("tables.sources_note"),
     )
+
+
+def unused(analysis: Analysis, *, lang: str = "zh") -> HTML:
+    """Return the files of the engagement that no table took, each with why; nothing where all are used."""
+    words, files = Words(lang), analysis.engagement.unused
+    if not files:
+        return markup("")
+    lines = [f"{file.file}: {reason_in(lang, file.why)}" for file in files[:MOST_SOURCES]]
+    left = len(files) - MOST_SOURCES
+    more = [words("tables.unused_more", count=words.count(left))] if left > 0 else []
+    return said(words("tables.unused"), *lines, *more)
 
 
 def foot(analysis: Analysis, parameters: Mapping[str, Any], *, lang: str = "zh") -> HTML:

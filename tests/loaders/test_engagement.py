@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from audit_kit import policy, schema
-from audit_kit.errors import AuditError, EngagementError
+from audit_kit.errors import AuditError, EngagementError, SourceError
 from audit_kit.loaders import sources, tables
 from audit_kit.loaders.engagement import open_engagement, settle_export
 from audit_kit.training.einvoice_files import Paper, xml
@@ -147,7 +147,7 @@ def test_a_folder_without_audit_toml_is_an_engagement_too(tmp_path):
         "sync_log",
         "invoice_files",
     }
-    assert engagement.unused == ("notes.docx",)
+    assert [(file.file, file.kind) for file in engagement.unused] == [("notes.docx", "other")]
     assert engagement.table("ledger").height == 2
     assert engagement.table("sync_log")["event"].to_list() == ["visible"]
     assert engagement.reading("invoice_files").set_aside.height == 1
@@ -274,12 +274,14 @@ def test_an_absolute_path_is_the_users_own_word(tmp_path):
     assert ledger["source_file"].to_list() == ["ledger 2025.csv"]
 
 
-def test_links_that_lead_out_are_not_recognised(tmp_path):
+def test_links_that_lead_out_stop_the_run_where_they_are_named_as_a_source(tmp_path):
     write(tmp_path, {"secret/ledger.csv": book(1)})
     folder = write(tmp_path / "engagement", {"platform.csv": book(1)})
     (folder / "ledger.csv").symlink_to(tmp_path / "secret" / "ledger.csv")
     (folder / "ledger").symlink_to(tmp_path / "secret")
-    assert not open_engagement(folder).has("ledger")
+    with pytest.raises(SourceError, match=r"ledger: a link that leads out .* --without 'ledger' .*ledger\.csv"):
+        open_engagement(folder)
+    assert not open_engagement(folder, without=["ledger*"]).has("ledger")
 
 
 def test_a_source_that_is_not_there_is_said_when_the_engagement_is_opened(tmp_path):
@@ -291,7 +293,7 @@ def test_a_source_that_is_not_there_is_said_when_the_engagement_is_opened(tmp_pa
 def test_a_pipe_is_no_source(tmp_path):
     write(tmp_path, {"audit.toml": "[sources]\nledger = 'pipe.csv'\n"})
     os.mkfifo(tmp_path / "pipe.csv")
-    with pytest.raises(EngagementError, match="names no file"):
+    with pytest.raises(SourceError, match=r"pipe\.csv: no regular file but a pipe"):
         open_engagement(tmp_path)
 
 

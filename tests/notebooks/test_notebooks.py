@@ -16,7 +16,7 @@ from audit_kit import execution
 from audit_kit.training.simulate import simulate
 
 PATHS = sorted(Path(__file__).parents[2].joinpath("notebooks").glob("0[0-3]_*.ipynb"))
-PARAMETERS = {"engagement", "month", "lang", "redact", "previous", "history"}
+PARAMETERS = {"engagement", "month", "lang", "redact", "previous", "history", "without"}
 LEAST_CHARTS = 3
 LARGEST_OUTPUT = 1_800_000  # characters of a page's own outputs; the frame adds some 1.3 MB
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.loaders.places import actual, is_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,8 +84,8 @@ def _file(root: Path, name: str | None) -> Path | None:
     """Return an output file that lies in the engagement; null = none, or outside."""
     if not name:
         return None
-    file = (root / name).resolve()
-    return file if file.is_file() and file.is_relative_to(root.resolve()) else None
+    file = actual(root / name)
+    return file if file.is_file() and is_inside(root, file) else None
 
 
 def _text(root: Path, name: str | None) -> str | None:
