@@ -92,7 +92,7 @@ def report_sheets(
         *("encoding", "size", "sha256"),
     )
     totals = control.select("table", "source_file", "sheet", "column", "stated", "computed", "agrees")
-    aside = pl.concat([unused, set_aside], how="diagonal").select(
+    aside = pl.concat([unused, set_aside], how="diagonal_relaxed").select(
         "table", "source_file", "source_row", "reason", "value"
     )
     aside = aside.with_columns(pl.Series("reason", [reason_in(lang, reason) for reason in aside["reason"]], pl.String))

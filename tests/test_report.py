@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from nbformat import v4
 
 import audit_kit
 from audit_kit import cli, execution, manifest, report
-from audit_kit.errors import EXIT_DEFECT, EXIT_FINDINGS, ReportError, RequestError
+from audit_kit.errors import EXIT_DEFECT, EXIT_FINDINGS, ReportError, RequestError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +31,12 @@ month: str = ""  # 月份
 lang: str = "zh"  # 语言
 redact: bool = False  # 脱敏
 previous: str = ""  # 上月
-history: str = ""  # 历史"""
+history: str = ""  # 历史
+without: str = ""  # 不用"""
 OPEN = """from pathlib import Path
 from audit_kit.views.page import open_page
-p = open_page(engagement, month=month, lang=lang, redact=redact, previous=previous, history=history)
+more = {"previous": previous, "history": history, "without": without}
+p = open_page(engagement, month=month, lang=lang, redact=redact, **more)
 print(month, lang, redact, Path(previous).parent.name, p.findings.height, p.analysis.ledger.height)"""
 
 
@@ -179,6 +182,33 @@ def test_the_workbook_has_every_finding_and_every_source(may: Path, tmp_path: Pa
     keys = [cell.value for cell in book["发现"]["C"][2:]]
     assert keys == result.findings["invoice_key"].to_list()
     assert [cell.value for cell in book["数据来源"]["B"][2:]] == ["ledger.csv", "platform.csv"]
+
+
+def test_files_that_are_not_used_are_named_on_the_page_in_the_manifest_and_in_the_workbook(
+    may: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (may / "audit.toml").read_text(encoding="utf-8")
+    (may / "audit.toml").write_text(text[: text.index("[sources]")], encoding="utf-8")
+    for name in ("2025-05 2.xlsx", "<b>x</b>.docx", os.fsdecode("附件.docx".encode("gbk"))):
+        (may / name.replace("/", "∕")).write_bytes(b"")
+    with pytest.raises(SourceError, match=r"^2025-05 2\.xlsx: looks like a table, and cannot be read: is empty"):
+        report.run_report(may, out=tmp_path / "reports")
+    assert not (tmp_path / "reports").exists()
+    made = report.run_report(may, out=tmp_path / "reports", without=["2025-05*.xlsx"])
+    assert "未使用：2025-05 2.xlsx：按用户要求不使用（--without）\n" in capsys.readouterr().err
+    about = json.loads((made.folder / "manifest.json").read_text(encoding="utf-8"))
+    names = ["2025-05 2.xlsx", "<b>x<∕b>.docx", "附件.docx"]
+    assert [(file["file"], file["kind"]) for file in about["unused"]] == list(
+        zip(names, ("left_out", "other", "other"), strict=True)
+    )
+    assert (about["unused_in_all"], about["parameters"]["without"]) == (3, "2025-05*.xlsx")
+    page = (made.folder / "index.html").read_text(encoding="utf-8")
+    assert "文件夹中有 3 个文件未使用" in page
+    for name in ("2025-05 2.xlsx", "&lt;b&gt;x&lt;∕b&gt;.docx", "附件.docx"):
+        assert f'<td class="wrap">{name}</td>' in page
+    assert "<b>x" not in page
+    sheet = openpyxl.load_workbook(made.folder / "findings.xlsx")["未采用的行"]
+    assert {cells[1] for cells in sheet.iter_rows(values_only=True)} >= set(names)
 
 
 def test_months_are_listed_and_compared_with_the_one_before(april: Path, may: Path, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tempfile
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -78,6 +80,18 @@ def _listed(folder: Path) -> list[str]:
         return []
 
 
+@contextmanager
+def openable(path: Path) -> Iterator[Path]:
+    """Give a path in letters to a file: the readers written in Rust know no other. It ends with the block."""
+    if not _ODD.search(str(path)):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="audit-kit-", ignore_cleanup_errors=True) as folder:
+        link = Path(folder) / shown(path.name)
+        link.symlink_to(path.absolute())
+        yield link
+
+
 def is_inside(folder: Path, path: Path) -> bool:
     """Tell whether a path, its links followed, stays in the folder; a link that ends nowhere stays where it ends."""
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
@@ -90,7 +104,12 @@ def is_debris(path: Path) -> bool:
 
 def is_closed(folder: Path) -> bool:
     """Tell whether a folder cannot be listed, or what is in it be reached."""
-    return not os.access(folder, os.R_OK | os.X_OK)
+    try:
+        os.scandir(folder).close()
+        (folder / "..").stat()
+    except OSError:
+        return True
+    return False
 
 
 def fault_of(path: Path) -> str | None:

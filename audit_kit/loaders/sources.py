@@ -82,7 +82,10 @@ def resolve(folder: Path, table: str, pattern: str) -> tuple[Place, ...]:
         for hit in hits:
             if not is_inside(folder, hit):
                 _outside(table, pattern)
-    return tuple(place for hit in hits for place in _opened(table, hit))
+    opened = tuple(place for hit in hits for place in _opened(table, hit))
+    if not opened:
+        raise EngagementError(f'{FILE}: [sources] {table} = "{pattern}" names a folder without files; name a file.')
+    return opened
 
 
 def _opened(table: str, hit: Path) -> Iterator[Place]:
@@ -240,15 +243,16 @@ def _headers(file: Path) -> str:
     """Return the first cells of a file, to say what was not known in it."""
     from audit_kit.loaders.heads import open_heads  # noqa: PLC0415 (heavy, and only needed here)
 
-    grids = open_heads(file)
-    cells = (grids[0].heads or grids[0].cells.head(1).rows()[0]) if grids and grids[0].cells.width else ()
+    with places.openable(file) as place:
+        grids = open_heads(place)
+    cells = [cell for grid in grids[:1] for cell in grid.heads or (*grid.cells.head(1).rows(), ())[0]]
     names = [str(cell).strip()[:LONGEST_HEADER] for cell in cells if cell and str(cell).strip()]
     return ", ".join(names[:SHOWN_HEADERS]) + (" …" if len(names) > SHOWN_HEADERS else "") or "none"
 
 
 def _reason(file: Path, error: SourceError) -> str:
     """Return an error's words without the file's name at their beginning and the stop at their end."""
-    return shown(str(error).removeprefix(f"{file.name}: ").removesuffix("."))
+    return shown(str(error)).removeprefix(f"{shown(file.name)}: ").removesuffix(".")
 
 
 def _as_folders(root: Path, files: list[Path]) -> list[Path]:

@@ -17,7 +17,7 @@ from audit_kit.loaders import control, headers, lines, records
 from audit_kit.loaders.headers import Header, Placement
 from audit_kit.loaders.heads import open_heads
 from audit_kit.loaders.opening import is_einvoice, open_grids
-from audit_kit.loaders.places import shown, shown_path
+from audit_kit.loaders.places import openable, shown, shown_path
 from audit_kit.loaders.reading import FILES, Reading
 from audit_kit.loaders.rows import is_listing, split
 
@@ -85,8 +85,9 @@ def read(
         from audit_kit.loaders.einvoices import read_paths  # noqa: PLC0415 (as above)
 
         return read_paths([path], root=root or path.parent)
-    grids = open_grids(path)
-    return read_grids(grids, file=path.name, path=path, table=table, headings=headings or {}, root=root, tz=tz)
+    with openable(path) as place:
+        grids = open_grids(place)
+        return read_grids(grids, file=path.name, path=path, table=table, headings=headings or {}, root=root, tz=tz)
 
 
 def read_grids(
@@ -125,7 +126,8 @@ def recognise(path: Path | str, *, headings: Mapping[str, str] | None = None) ->
     path = Path(path)
     if path.is_dir() or is_einvoice(path):
         return ["invoice_files"]
-    return _tables_of(open_heads(path), headings or {}, file=shown(path.name))
+    with openable(path) as place:
+        return _tables_of(open_heads(place), headings or {}, file=place.name)
 
 
 def _tables_of(grids: Sequence[Grid], headings: Mapping[str, str], *, file: str) -> list[str]:
@@ -321,11 +323,13 @@ def inspect(paths: Iterable[Path | str], *, headings: Mapping[str, str] | None =
         if path.is_dir() or is_einvoice(path):
             readings = [read(path, headings=headings)]
         else:
-            grids, ours = open_grids(path), headings or {}
-            tables: list[str | None] = [*_tables_of(grids, ours, file=shown(path.name))]
-            readings = [
-                read_grids(grids, file=path.name, path=path, table=table, headings=ours) for table in tables or [None]
-            ]
+            with openable(path) as place:
+                grids, ours = open_grids(place), headings or {}
+                tables: list[str | None] = [*_tables_of(grids, ours, file=place.name)]
+                readings = [
+                    read_grids(grids, file=place.name, path=path, table=table, headings=ours)
+                    for table in tables or [None]
+                ]
         found += [_inspected(reading, file=shown(path.name)) for reading in readings]
     return found
 

@@ -68,7 +68,7 @@ def why(kind: str, **parts: str) -> str:
 
 def way_out(file: str) -> str:
     """Return how to go on without a file."""
-    return f"mend it, or say --without '{file}' to leave it out on your word"
+    return f"to go on without it, say --without '{file}'"
 
 
 def relative(folder: Path, path: Path) -> str:
