@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEBRIS = (".", "~$")
+BEING_MADE = ".making-"  # the folder of a report that is not yet whole
 # What a place is if it is no file to be read; the words are in resources/engagement.toml.
 HIDDEN, OUTSIDE, LINKED_FOLDER, NOWHERE, PIPE, CLOSED, EMPTY_FOLDER = (
     *("hidden", "outside", "linked_folder", "nowhere", "pipe", "closed", "empty_folder"),
 )
+REPORTS = "reports"
+_MONTH = re.compile(r"[12]\d{3}-\d{2}")
 _ODD = re.compile(r"[\udc80-\udcff]")
 _ODD_WORD = re.compile(r"[^\s/'\"]*[\udc80-\udcff][^\s/'\"]*")
 
@@ -39,9 +42,9 @@ def shown(text: str) -> str:
     return _ODD_WORD.sub(lambda word: _in_letters(word[0]), text) if _ODD.search(text) else text
 
 
-def shown_path(path: Path) -> str:
+def shown_path(path: Path | str) -> str:
     """Return a path in letters, with forward slashes; each of its parts is read by itself."""
-    text = path.as_posix()
+    text = str(path).replace(os.sep, "/")
     return "/".join(map(_in_letters, text.split("/"))) if _ODD.search(text) else text
 
 
@@ -140,8 +143,13 @@ def _below(folder: Path, root: Path) -> Iterator[Place]:
         listed = sorted(entries, key=lambda entry: entry.name)
     if not listed:
         yield Place(folder, EMPTY_FOLDER)
+    if _holds_reports({entry.name for entry in listed}):
+        yield Place(folder, REPORTS)
+        return
     for entry in listed:
         path = Path(entry.path)
+        if entry.name.startswith(BEING_MADE):
+            continue
         if entry.name.startswith(DEBRIS):
             yield Place(path, HIDDEN)
         elif entry.is_dir(follow_symlinks=False):
@@ -151,6 +159,11 @@ def _below(folder: Path, root: Path) -> Iterator[Place]:
             yield Place(path, OUTSIDE if fault in (None, LINKED_FOLDER) and not is_inside(root, path) else fault)
         else:
             yield Place(path, None if entry.is_file(follow_symlinks=False) else PIPE)
+
+
+def _holds_reports(names: set[str]) -> bool:
+    """Tell whether a folder with these names in it is where this kit keeps its reports."""
+    return names.issuperset(("history.parquet", "index.html")) and any(map(_MONTH.fullmatch, names))
 
 
 def walk(folder: Path) -> Iterator[Path]:

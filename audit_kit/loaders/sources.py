@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ BESIDE_BACKUPS = ("backup_checks", "restore_tests", "backup_listing", "schedule"
 # Endings of files that may hold what a workbook holds, and are none.
 DOCUMENTS = (".doc", ".docx", ".dot", ".ppt", ".pptx", ".wps", ".msg", ".vsd", ".vsdx", ".msi", ".one", ".pub")
 ARCHIVES = (".zip", ".rar", ".7z", ".gz", ".tgz", ".bz2", ".xz", ".zst")
+# What is no file that anybody meant as a source.
+NAMED_ONLY = (places.HIDDEN, places.EMPTY_FOLDER, places.REPORTS)
 HEAD_BYTES = 1 << 16
 SHOWN_HEADERS = 4
 LONGEST_HEADER = 20
@@ -95,7 +97,7 @@ def _opened(table: str, hit: Path) -> Iterator[Place]:
     elif table in FOLDERS:
         yield Place(hit, None)
     else:
-        yield from (place for place in census(hit) if place.fault not in (places.HIDDEN, places.EMPTY_FOLDER))
+        yield from (place for place in census(hit) if place.fault not in NAMED_ONLY)
 
 
 def _glob(base: Path, pattern: str) -> Iterator[Path]:
@@ -130,7 +132,7 @@ def stated(
         EngagementError: see `resolve`.
         SourceError: what an entry names is no file that can be read.
     """
-    sorting = Sorting(folder)
+    sorting, settings = Sorting(folder), folder / FILE
     named: list[tuple[Path, ...]] = []
     for table, pattern in entries:
         listed = [place for place in resolve(folder, table, pattern) if place.path not in without]
@@ -140,19 +142,20 @@ def stated(
         named.append(tuple(place.path for place in listed))
     sorting.check()
     known = {path for paths in named for path in paths}
+
+    @cache
+    def is_known(parent: Path) -> bool:
+        """Tell whether an entry names a folder, or one that it lies in."""
+        return parent in known or (parent != folder and is_known(parent.parent))
+
     for place in census(folder):
         if place.path in without:
             sorting.name(place.path, LEFT_OUT)
-        elif place.fault in (places.HIDDEN, places.EMPTY_FOLDER):
+        elif place.fault in NAMED_ONLY:
             _sort_fault(sorting, place.path, place.fault)
-        elif place.path != folder / FILE and known.isdisjoint((place.path, *_above(place.path, folder))):
+        elif place.path not in known and not is_known(place.path.parent) and place.path != settings:
             sorting.name(place.path, "unnamed")
     return named, tuple(sorting.unused)
-
-
-def _above(path: Path, folder: Path) -> Iterator[Path]:
-    """Yield the folders that a path lies in, up to and with the given one."""
-    return (parent for parent in path.parents if parent.is_relative_to(folder))
 
 
 def recognised(
@@ -183,7 +186,7 @@ def _sort_fault(sorting: Sorting, path: Path, fault: str) -> None:
     name, table = path.name.lower(), _told(path.relative_to(sorting.folder))
     if fault == places.EMPTY_FOLDER and not is_table(path):
         return
-    if fault in (places.HIDDEN, places.EMPTY_FOLDER):
+    if fault in NAMED_ONLY:
         sorting.name(path, fault)
     elif fault == places.CLOSED or is_table(path) or name.endswith(CATALOGUES) or table not in (None, "invoice_files"):
         sorting.stop(path, fault)
@@ -273,9 +276,10 @@ def is_table(file: Path) -> bool:
 
 def _told(path: Path) -> str | None:
     """Return the table that a path within the engagement gives away by the names in it, or null."""
-    path = Path(shown_path(path))
-    named = next(filter(None, map(_named, (*path.parts[:-1], path.stem))), None)
-    return own if named == "backups" and (own := _named(path.stem)) in BESIDE_BACKUPS else named
+    *above, name = shown_path(path).split("/")
+    stem = Path(name).stem
+    named = next(filter(None, map(_named, (*above, stem))), None)
+    return own if named == "backups" and (own := _named(stem)) in BESIDE_BACKUPS else named
 
 
 def _tables_of(file: Path, folder: Path, headings: Mapping[str, str]) -> list[str]:

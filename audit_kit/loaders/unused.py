@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ class Sorting:
 def why(kind: str, **parts: str) -> str:
     """Return the words of a kind of reason."""
     words: str = resources.load("engagement")["unused"][kind]
-    return words.format(**parts)
+    return words.format(**parts) if parts else words
 
 
 def way_out(file: str) -> str:
@@ -73,7 +74,8 @@ def way_out(file: str) -> str:
 
 def relative(folder: Path, path: Path) -> str:
     """Return a path as findings show it: relative to the engagement, outside of it the file's name."""
-    return shown_path(path.relative_to(folder)) if path.is_relative_to(folder) else shown(path.name)
+    inside = str(path).removeprefix(f"{folder}{os.sep}")  # pathlib takes its time, and there may be many files
+    return shown_path(inside) if inside != str(path) else shown(path.name)
 
 
 def rows(unused: Iterable[Unused]) -> pl.DataFrame:

@@ -381,6 +381,17 @@ def test_a_bag_counts_only_within_the_engagement(tmp_path: Path) -> None:
     assert left.reading("backups").files["source_file"].to_list() == ["backups/main.json"]
 
 
+@pytest.mark.parametrize("stated", [False, True], ids=["no sources", "in sources"])
+def test_reports_kept_in_the_engagement_are_named_as_one(tmp_path: Path, *, stated: bool) -> None:
+    folder = write(tmp_path / "甲", "[sources]\nledger = 'ledger.csv'\n" if stated else "")
+    (folder / "reports" / ".making-x").mkdir(parents=True)
+    assert "reports" not in str(kinds(open_engagement(folder)))
+    (folder / "reports" / "2025-05").mkdir()
+    for name in ("history.parquet", "index.html", "2025-05/findings.parquet"):
+        (folder / "reports" / name).write_bytes(b"PAR1")
+    assert kinds(open_engagement(folder))["reports"] == "reports"
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to(path.name), Path.mkdir])
 def test_settings_that_are_no_file_are_not_waited_for(tmp_path: Path, make: Callable[[Path], Any]) -> None:
     folder = write(tmp_path / "甲")
