@@ -25,7 +25,7 @@ OLD_LOWEST = 10**17
 OLD_HIGHEST = 84 * 10**17
 _DIGITAL_PLACEHOLDER = 2222222222222222222
 _OLD_PLACEHOLDER = 111111111111111111
-_BUCKETS = 2**22 - 3
+_BUCKETS, _BUCKETS_OF_MANY, _MANY_ROWS = 2**19 - 1, 2**22 - 3, 1_500_000
 _SWELLS = 4
 
 
@@ -130,12 +130,13 @@ def _swells(ledger: pl.Series, platform: pl.Series) -> bool:
 
     Keys are counted by buckets, which is cheap and never too few.
     """
+    buckets = _BUCKETS if max(len(ledger), len(platform)) <= _MANY_ROWS else _BUCKETS_OF_MANY
     counts = [
-        np.bincount((keys.drop_nulls().to_numpy() % _BUCKETS).astype(np.int64), minlength=_BUCKETS)
+        np.bincount((keys.drop_nulls().to_numpy() % buckets).astype(np.int64), minlength=buckets)
         for keys in (ledger, platform)
     ]
     rows = [int(count.sum()) for count in counts]
-    usual = rows[0] * rows[1] // _BUCKETS + max(rows)
+    usual = rows[0] * rows[1] // buckets + max(rows)
     return int(counts[0] @ counts[1]) > _SWELLS * usual
 
 
