@@ -336,8 +336,11 @@ class Matches(dy.Schema):
     platform_row = dy.UInt32(nullable=True, metadata=_meta("平台行", "0-based position"))
     invoice_key = _text("发票主键", "20 digits, or old code and number; null without a usable number")
     candidates = dy.List(
-        dy.UInt32(nullable=False), nullable=True, metadata=_meta("候选", "platform rows of an ambiguous one")
+        dy.UInt32(nullable=False),
+        nullable=True,
+        metadata=_meta("候选", "platform rows of an ambiguous one: the first 100"),
     )
+    candidate_count = dy.UInt32(nullable=False, metadata=_meta("候选数", "how many platform rows fit an ambiguous one"))
     outcome = _word("对账结果", OUTCOMES, "how the row was reconciled", nullable=False)
     differences = _texts("差异字段", "the fields that differ")
     cleaning = _texts("清洗", "what was cleaned in the number")

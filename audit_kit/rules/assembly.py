@@ -24,19 +24,22 @@ class Answer:
     """What was decided: for every ledger row its partner and outcome, and notes on the few rows that need one.
 
     `keys` (`ledger_row`, `own`) are the keys that are not the number as it stands; `notes` the lists that are not
-    empty, by column. `unclaimed` are the platform rows that no ledger row claims, as `schema.Matches`.
+    empty, by column; `counts` (`ledger_row`, `candidate_count`) say of how many candidates the first are listed.
+    `unclaimed` are the platform rows that no ledger row claims, as `schema.Matches`.
     """
 
     partners: pl.Series
     outcomes: pl.Series
     keys: pl.DataFrame
     notes: dict[str, pl.DataFrame]
+    counts: pl.DataFrame
     unclaimed: pl.DataFrame
 
     def booked(self, text: pl.Series, start: int = 0) -> pl.DataFrame:
         """Return the ledger rows from `start` on, as many as their numbers as they stand (`text`)."""
         stop = start + len(text)
         keys = _stretch(self.keys, start, stop)
+        counted = _stretch(self.counts, start, stop)
         lists = {name: _lists(_stretch(notes, start, stop), len(text), name) for name, notes in self.notes.items()}
         return pl.DataFrame(
             {
@@ -44,6 +47,9 @@ class Answer:
                 "platform_row": self.partners[start:stop],
                 "invoice_key": text.clone().scatter(keys["ledger_row"], keys["own"]) if keys.height else text,
                 "candidates": lists["candidates"],
+                "candidate_count": pl.zeros(len(text), pl.UInt32, eager=True).scatter(
+                    counted["ledger_row"], counted["candidate_count"]
+                ),
                 "outcome": self.outcomes[start:stop],
                 "differences": lists["differences"],
                 "cleaning": lists["cleaning"],
@@ -81,6 +87,7 @@ def answer(case: Case) -> Answer:
             "differences": _noted(case.differences, "differences"),
             "cleaning": _noted(_cleaning(case, partners), "cleaning"),
         },
+        counts=_counts(case),
         unclaimed=_unclaimed(case),
     )
 
@@ -95,6 +102,7 @@ def _unclaimed(case: Case) -> pl.DataFrame:
         "platform_row",
         invoice_key="own",
         candidates=pl.lit([], pl.List(pl.UInt32)),
+        candidate_count=pl.lit(0, pl.UInt32),
         outcome="outcome",
         differences=pl.lit([], pl.List(pl.String)),
         cleaning="cleaning",
@@ -113,10 +121,16 @@ def _cleaning(case: Case, partners: pl.Series) -> tuple[pl.DataFrame, ...]:
     return (both.filter(pl.col("cleaning").list.len() > 0),)
 
 
+def _counts(case: Case) -> pl.DataFrame:
+    """Return how many candidates the ambiguous rows have, in the order of the ledger."""
+    nothing = pl.DataFrame(schema={"ledger_row": pl.UInt32, "candidate_count": pl.UInt32})
+    return pl.concat([nothing, *(part.select(nothing.columns) for part in case.candidates)]).sort("ledger_row")
+
+
 def _noted(notes: tuple[pl.DataFrame, ...], name: str) -> pl.DataFrame:
     """Return the notes of one column in the order of the ledger."""
     columns = {"ledger_row": pl.UInt32(), name: pl.List(_LISTS[name])}
-    return pl.concat([pl.DataFrame(schema=columns), *notes]).sort("ledger_row")
+    return pl.concat([pl.DataFrame(schema=columns), *(part.select(*columns) for part in notes)]).sort("ledger_row")
 
 
 def _stretch(rows: pl.DataFrame, start: int, stop: int) -> pl.DataFrame:

@@ -82,25 +82,31 @@ def _local(case: Case) -> pl.DataFrame:
     Of what they miss only that counts which their own delays do not let expect.
     """
     people = case.population
-    slot = people["issued_at"].to_physical().to_numpy() // (BIN_MINUTES * 60_000_000)
-    slot -= slot.min() if len(slot) else 0
-    channel = people["channel"].cast(pl.Categorical).to_physical().to_numpy().astype(np.int64)
-    size = (int(slot.max()) + 1, int(channel.max()) + 1) if len(slot) else (0, 0)
-    cell = slot * size[1] + channel
-    issued = np.bincount(cell, minlength=size[0] * size[1]).reshape(size)
-    gone = np.bincount(cell, people["missing"].to_numpy(), minlength=size[0] * size[1]).reshape(size)
-    due = np.bincount(cell, people["expected"].to_numpy(), minlength=size[0] * size[1]).reshape(size)
-    others, lost, usual = (counts.sum(axis=1, keepdims=True) - counts for counts in (issued, gone, due))
-    excess = lost - usual - OTHERS_SPREAD * np.sqrt(usual.clip(0))
-    around = np.where(excess >= OTHERS_LEAST, excess / np.maximum(others - usual, 1), 0.0).ravel()[cell]
+    around = _missed_around(people)
     floor = pl.when(_in_announced_stop(case)).then(IN_STOP).otherwise(0.0)
     return people.select(
         "ledger_row",
         "channel",
         "issued_at",
         "missing",
-        expected=pl.max_horizontal("expected", pl.Series("around", around, dtype=pl.Float64), floor),
+        expected=pl.max_horizontal("expected", around, floor),
     )
+
+
+def _missed_around(people: pl.DataFrame) -> pl.Series:
+    """Return the share that other channels miss beyond expectation in the half hour of each row, where it is clear."""
+    slot = people.select(pl.col("issued_at").to_physical() // (BIN_MINUTES * 60_000_000)).to_series()
+    places = people.select(slot.rank("dense").alias("slot"), channel=pl.col("channel").rank("dense").fill_null(0))
+    half_hour = places["slot"].to_numpy().astype(np.int64)
+    cell = places.select(pl.struct("slot", "channel").rank("dense")).to_series().to_numpy().astype(np.int64)
+    counts = {"issued": None, "gone": people["missing"].to_numpy(), "due": people["expected"].to_numpy()}
+    # Only the cells that hold rows are counted: half hours times channels may be far more than there are rows.
+    others, lost, usual = (
+        np.bincount(half_hour, weights)[half_hour] - np.bincount(cell, weights)[cell] for weights in counts.values()
+    )
+    excess = lost - usual - OTHERS_SPREAD * np.sqrt(usual.clip(0))
+    around = np.where(excess >= OTHERS_LEAST, excess / np.maximum(others - usual, 1), 0.0)
+    return pl.Series("around", around, dtype=pl.Float64)
 
 
 def _in_announced_stop(case: Case) -> pl.Expr:

@@ -25,6 +25,8 @@ OLD_LOWEST = 10**17
 OLD_HIGHEST = 84 * 10**17
 _DIGITAL_PLACEHOLDER = 2222222222222222222
 _OLD_PLACEHOLDER = 111111111111111111
+_BUCKETS, _BUCKETS_OF_MANY, _MANY_ROWS = 2**19 - 1, 2**22 - 3, 1_500_000
+_SWELLS = 4
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,31 @@ def _keyed(whole: pl.Series, prints: pl.Series, row: str, name: str) -> pl.DataF
 def _joined(ledger: pl.DataFrame, platform: pl.DataFrame, partitions: int) -> pl.DataFrame:
     """Join keys with their hashes where each side holds a key once: `ledger_row`, `platform_row`, `ours`, `theirs`."""
     parts = []
+    swells = _swells(ledger["key"], platform["key"])
     for part in range(partitions):
         here = pl.lit(value=True) if partitions == 1 else pl.col("key") % partitions == part
         left, right = ledger.lazy().filter(here), platform.lazy().filter(here)
+        if swells:
+            left, right = (side.filter(pl.col("key").is_unique()) for side in (left, right))
         parts.append(left.join(right, on="key").drop("key").collect(engine="streaming"))
     joined = pl.concat(parts)
     once = _once(joined["ledger_row"], ledger.height) & _once(joined["platform_row"], platform.height)
     return joined if once.all() else joined.filter(once)
+
+
+def _swells(ledger: pl.Series, platform: pl.Series) -> bool:
+    """Say whether joining the keys may give far more rows than there are, for a key is repeated on both sides.
+
+    Keys are counted by buckets, which is cheap and never too few.
+    """
+    buckets = _BUCKETS if max(len(ledger), len(platform)) <= _MANY_ROWS else _BUCKETS_OF_MANY
+    counts = [
+        np.bincount((keys.drop_nulls().to_numpy() % buckets).astype(np.int64), minlength=buckets)
+        for keys in (ledger, platform)
+    ]
+    rows = [int(count.sum()) for count in counts]
+    usual = rows[0] * rows[1] // buckets + max(rows)
+    return int(counts[0] @ counts[1]) > _SWELLS * usual
 
 
 def _once(rows: pl.Series, height: int) -> pl.Series:

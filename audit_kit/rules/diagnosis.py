@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES", "Evidence", "diagnose"]
 
 SHORT_ID = 16
+MOST_ANSWERS = 20  # confirmations of one invoice that are told one by one; of more, each different one is told once
 
 
 def late(case: Case) -> pl.DataFrame:
@@ -64,8 +65,9 @@ def _confirmed(case: Case) -> pl.DataFrame:
         .cast(pl.String)
         .replace({word: case.phrase(f"result_{word}") for word in schema.CONFIRMATION_RESULTS}),
     )
+    several = said.unique(maintain_order=True)
     return asked.group_by(invoice_key=pl.col("invoice_number").str.strip_chars(), maintain_order=True).agg(
-        also=said.str.join("")
+        also=pl.when(pl.len() > MOST_ANSWERS).then(several.str.join("")).otherwise(said.str.join(""))
     )
 
 

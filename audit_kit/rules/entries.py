@@ -42,9 +42,12 @@ def ambiguous(case: Case) -> pl.DataFrame:
     listed = (
         listed.with_columns(where=where.cast(pl.String))
         .group_by("row", maintain_order=True)
-        .agg(count=pl.len(), rows=pl.col("where").str.join("、"))
+        .agg(listed=pl.len(), rows=pl.col("where").str.join("、"))
     )
-    return several.join(listed, on="row", how="left", maintain_order="left").with_columns(stated=_stated())
+    more = pl.col("candidate_count").cast(pl.Int64) - pl.col("listed").cast(pl.Int64)
+    said = pl.when(more > 0).then(pl.format(case.phrase("and_more"), "rows", more)).otherwise("rows")
+    several = several.join(listed, on="row", how="left", maintain_order="left")
+    return several.with_columns(stated=_stated(), count="candidate_count", rows=said)
 
 
 def number_invalid(case: Case) -> pl.DataFrame:

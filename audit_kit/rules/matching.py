@@ -15,7 +15,7 @@ import polars as pl
 
 from audit_kit import identity, schema
 from audit_kit.policy import MatchingPolicy
-from audit_kit.rules import assembly, bulk, comparison, neighbours
+from audit_kit.rules import assembly, bulk, comparison, neighbours, rivals
 from audit_kit.rules.sides import FrameSide
 
 if TYPE_CHECKING:
@@ -120,27 +120,28 @@ def same_number(case: Case) -> Case:
     """
     heads = _best_pairs(case).filter(~pl.col("other_amount"))
     case = _linked(case, heads)
-    rivals = case.left.select("key", ledger_row="row").join(heads.select("key", "platform_row"), on="key")
+    others = case.left.select("key", ledger_row="row").join(heads.select("key", "platform_row"), on="key")
     other_day = pl.col("differences").list.contains("issued_at")
-    rivals = _compared(case, rivals).filter(~(pl.col("other_amount") | (other_day & _strangers())))
-    return _further(_decided(case, rivals.select(_PAIR), "duplicate"))
+    others = _compared(case, others).filter(~(pl.col("other_amount") | (other_day & _strangers())))
+    return _further(_decided(case, others.select(_PAIR), "duplicate"))
 
 
 def typing_errors(case: Case) -> Case:
     """Link open rows whose numbers are one error apart, or lost their last digits, where day and amount agree.
 
-    Only a pair of which each is the other's only candidate is linked; all others are listed as ambiguous. So is a pair
-    with another taxpayer on either side: a fee that recurs on consecutive numbers agrees in day and amount by chance.
+    Only a pair of which each is the other's only candidate is linked; all others are listed as ambiguous, where they
+    are very many the first of them and their count. So is a pair with another taxpayer on either side: a fee that
+    recurs on consecutive numbers agrees in day and amount by chance.
     """
     left = case.left.with_columns(case.ledger.values_at(case.left["row"]).select("issued_at", "gross"))
     right = case.right.with_columns(case.platform.values_at(case.right["row"]).select("issued_at", "gross"))
-    near = neighbours.near_pairs(left, right).with_columns(lost=pl.lit(value=False))
-    lossy = neighbours.stated_pairs(left, right).with_columns(lost=pl.lit(value=True))
-    pairs = pl.concat([near, lossy]).rename({"left": "ledger_row", "right": "platform_row"})
-    pairs = _compared(case, pairs)
-    alone = (pl.len().over("ledger_row") == 1) & (pl.len().over("platform_row") == 1)
-    linked, unclear = pairs.filter(alone & ~_strangers()), pairs.filter(~alone | _strangers())
-    listed = unclear.group_by("ledger_row").agg(candidates=pl.col("platform_row").unique().sort())
+    found = neighbours.links(left, right)
+    pairs = _compared(case, found.alone.rename({"left": "ledger_row", "right": "platform_row"}))
+    linked, unclear = pairs.filter(~_strangers()), pairs.filter(_strangers())
+    unclear = unclear.select(
+        "ledger_row", candidates=pl.concat_list("platform_row"), candidate_count=pl.lit(1, pl.UInt32)
+    )
+    listed = pl.concat([found.listed.rename({"left": "ledger_row"}), unclear])
     case = _decided(case, listed.select("ledger_row", pl.lit(None, pl.UInt32).alias("platform_row")), "ambiguous")
     case = replace(case, candidates=(*case.candidates, listed))
     keyed = linked.join(case.right.select("key", platform_row="row"), on="platform_row", how="left")
@@ -245,9 +246,8 @@ def _best_pairs(case: Case) -> pl.DataFrame:
     cleaned = pl.col("cleaning").list.len() > 0
     ours = case.left.select("key", ledger_row="row", cleaned=cleaned)
     theirs = case.right.select("key", platform_row="row", also=cleaned)
-    pairs = ours.join(theirs, on="key").with_columns(pl.col("cleaned") | pl.col("also"))
-    ranked = _compared(case, pairs).sort("key", "other_amount", pl.col("differences").list.len(), *_PAIR)
-    return ranked.unique("key", keep="first", maintain_order=True)
+    pairs = rivals.best(ours, theirs, case.ledger, case.platform, tolerance=case.tolerance)
+    return pairs.with_columns(pl.col("cleaned") | pl.col("also"))
 
 
 def _linked(case: Case, heads: pl.DataFrame, *, outcome: str | None = None) -> Case:

@@ -33,6 +33,7 @@ DECIDED = {
     "platform_row": _ID,
     "invoice_key": pl.String(),
     "candidates": pl.List(_ID),
+    "candidate_count": _ID,
     "outcome": pl.String(),
     "differences": _TEXTS,
     "cleaning": _TEXTS,

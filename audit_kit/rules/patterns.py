@@ -7,6 +7,7 @@ nothing is wrong with it: its survival at its age. So young invoices in a slow c
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +31,7 @@ SERIAL_SAMPLE = 1000
 BIN_MINUTES = 30
 WINDOW_BINS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 60, 72, 96)
 REFINE_BINS = 24
+GAP_BINS = max(WINDOW_BINS) + 3 * REFINE_BINS
 WINDOW_EVIDENCE = 9.2  # log likelihood ratio beyond the log of the number of windows
 WINDOW_RATIO = 3.0  # missing per missing expected
 WINDOW_LEAST = 5.0  # missing beyond expectation
@@ -194,16 +196,11 @@ def windows(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _scan(name: str, rows: pl.DataFrame) -> list[dict[str, object]]:
     """Return the windows of one channel by a likelihood-ratio scan over half hours."""
-    bins = (
-        rows.group_by(at=pl.col("issued_at").dt.truncate(f"{BIN_MINUTES}m"))
-        .agg(issued=pl.len(), missing=pl.col("missing").sum(), expected=pl.col("expected").sum())
-        .sort("at")
-        .upsample("at", every=f"{BIN_MINUTES}m")
-        .with_columns(pl.col("issued", "missing", "expected").fill_null(0))
-    )
+    bins = _half_hours(rows)
     missing = bins["missing"].cast(pl.Float64).to_numpy().copy()
     expected = bins["expected"].to_numpy().copy()
-    needed = WINDOW_EVIDENCE + math.log(len(missing) * len(WINDOW_BINS))
+    span = int((bins["at"][-1] - bins["at"][0]) / timedelta(minutes=BIN_MINUTES)) + 1
+    needed = WINDOW_EVIDENCE + math.log(span * len(WINDOW_BINS))
     found: list[dict[str, object]] = []
     for _ in range(12):
         best = _fullest(missing, expected)
@@ -224,6 +221,28 @@ def _scan(name: str, rows: pl.DataFrame) -> list[dict[str, object]]:
         )
         missing[first:last] = expected[first:last] = 0.0
     return found
+
+
+def _half_hours(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return `at`, `issued`, `missing`, `expected` of the half hours from the first issue to the last.
+
+    Of a gap that no window can bridge only as much is laid out as windows and their refined ends may reach.
+    """
+    width = timedelta(minutes=BIN_MINUTES)
+    held = (
+        rows.group_by(at=pl.col("issued_at").dt.truncate(f"{BIN_MINUTES}m"))
+        .agg(issued=pl.len(), missing=pl.col("missing").sum(), expected=pl.col("expected").sum())
+        .sort("at")
+    )
+    reach = GAP_BINS * width
+    at, following = pl.col("at"), pl.col("at").shift(-1)
+    gap = following - at > 2 * reach
+    behind = held.select("at", end=pl.when(gap).then(at + reach).otherwise(following.fill_null(at)))
+    before = held.select(at=following - reach, end=following, gap=gap)
+    stretches = pl.concat([behind, before.filter("gap").select("at", "end")])
+    every = stretches.select(pl.datetime_ranges("at", "end", f"{BIN_MINUTES}m", closed="both").explode()).to_series()
+    bins = every.unique().sort().alias("at").to_frame().join(held, on="at", how="left", maintain_order="left")
+    return bins.with_columns(pl.col("issued", "missing", "expected").fill_null(0))
 
 
 def _fullest(missing: Floats, expected: Floats) -> tuple[float, int, int] | None:

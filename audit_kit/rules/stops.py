@@ -10,6 +10,7 @@ did. An announced stop during which invoices arrived as usual is innocent and is
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 ALL_CHANNELS = "全部"
 BIN_MINUTES = 10.0
+LONGEST_SPAN = timedelta(days=3653)  # what is dated earlier is a wrong date, or too old for any export
+SPARSE = 50  # of so many bins at most one holds an issue: only those are spread, not all
 LONGEST_DELAY_BINS = 720  # delays beyond five days add nothing to what is expected within a stop
 SILENCE = 12.0  # arrivals expected, beyond the log of the number of gaps, before silence counts as a stop
 MEANINGFUL = 10.0  # arrivals expected before an announced stop can be judged at all
@@ -82,17 +85,19 @@ def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: dateti
         taken_at: when the platform export was taken.
     """
     timed = observations.filter(pl.col("issued_at").is_not_null() & (pl.col("issued_at") <= taken_at))
+    timed = timed.filter(pl.col("issued_at") > taken_at - LONGEST_SPAN)
     timed = timed.filter(pl.col("issued_at") > _listed_from(timed))
-    flows = {
-        str(name[0]): _flow(part, taken_at)
+    channels = {
+        str(name[0]): part
         for name, part in timed.group_by("channel", maintain_order=True)
         if part["visible_at"].count() > 0 and name[0] is not None
     }
     rows: list[dict[str, Any]] = []
-    if flows:
+    if channels:
         pooled = _flow(timed, taken_at)
         everywhere = _found(pooled, taken_at)
-        for channel, flow in sorted(flows.items()):
+        for channel, part in sorted(channels.items(), key=itemgetter(0)):
+            flow = _flow(part, taken_at)  # one at a time: each is as long as the whole span
             found = _found(flow, taken_at)
             found += _shared(flow, found, everywhere, taken_at)
             rows += _with_notices(channel, (flow, pooled), found, notices, taken_at)
@@ -165,7 +170,7 @@ def _flow(observations: pl.DataFrame, taken_at: datetime) -> _Flow:
     delays = np.maximum(_minutes(seen["visible_at"], origin) - _minutes(seen["issued_at"], origin), 0)
     shape = np.bincount(np.minimum(delays / BIN_MINUTES, LONGEST_DELAY_BINS).astype(np.int64))
     counts = np.bincount(np.minimum(issued / BIN_MINUTES, bins - 1).astype(np.int64), minlength=bins)
-    due = np.convolve(counts, shape / max(1, shape.sum()))[:bins]
+    due = _spread(counts, shape / max(1, shape.sum()))
     due *= len(arrivals) / max(due.sum(), 1e-9)
     edges = np.asarray(np.arange(bins + 1) * BIN_MINUTES, dtype=np.float64)
     edges[-1] = max(edges[-1], span)
@@ -174,6 +179,17 @@ def _flow(observations: pl.DataFrame, taken_at: datetime) -> _Flow:
     spread = float(np.median((came[busy] - due[busy]) ** 2 / due[busy]) / 0.455) if busy.sum() > 50 else 1.0  # noqa: PLR2004
     expected = np.asarray(np.concatenate([[0.0], np.cumsum(due)]), dtype=np.float64)
     return _Flow(origin, arrivals, edges, expected, max(1.0, spread))
+
+
+def _spread(counts: NDArray[np.int64], shape: Floats) -> Floats:
+    """Return how many arrivals are due in each bin, of these issues with delays of this shape."""
+    issued = np.flatnonzero(counts)
+    if len(issued) * SPARSE > len(counts):
+        return np.convolve(counts, shape)[: len(counts)]
+    due = np.zeros(len(counts) + len(shape))
+    for place in issued.tolist():
+        due[place : place + len(shape)] += counts[place] * shape
+    return due[: len(counts)]
 
 
 def _minutes(times: pl.Series, origin: datetime) -> Floats:
@@ -225,7 +241,9 @@ def _partial(flow: _Flow, found: list[dict[str, Any]], taken_at: datetime) -> li
         start, end = _span(stop, flow.origin, taken_at)
         covered = (flow.edges[1:] > start) & (flow.edges[:-1] < end)
         due[covered] = came[covered] = 0.0
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if due.sum() < PARTIAL_EVIDENCE * flow.spread:  # no window can say more than what was due in all
+        return rows
     for _ in range(MOST_PARTIAL):
         best = _emptiest(came, due)
         if best is None or best[0] / flow.spread < PARTIAL_EVIDENCE:

@@ -14,7 +14,7 @@ import pytest
 from audit_kit import resources, schema
 from audit_kit.identity import with_key
 from audit_kit.policy import Export, Policy
-from audit_kit.rules import delays
+from audit_kit.rules import batches, delays
 from audit_kit.rules.diagnosis import CAUSES, Evidence, diagnose
 from audit_kit.rules.matching import reconcile
 from audit_kit.training.simulate import world
@@ -641,3 +641,28 @@ def test_the_order_of_the_files_does_not_matter() -> None:
 
     whole = {"control": w.control.clear()}
     assert told(replace(turned, **whole)).equals(told(replace(w, **whole)))
+
+
+def test_what_others_miss_is_counted_by_the_cells_that_hold_rows() -> None:
+    """Half hours times channels would be 4e9 cells here."""
+    n = 60_000
+    people = pl.DataFrame(
+        {
+            "channel": [f"c{place}" for place in range(n)],
+            "issued_at": [at(6)] * 10 + [at(6) + timedelta(hours=place) for place in range(10, n)],
+            "missing": [True] * 8 + [False] * (n - 8),
+            "expected": [0.0] * n,
+        }
+    )
+    around = batches._missed_around(people)
+    assert around[:10].to_list() == pytest.approx([7 / 9] * 8 + [8 / 9] * 2)
+    assert around[10:].sum() == 0
+
+
+def test_ambiguous_says_how_many_fit_where_not_all_are_listed() -> None:
+    theirs = [invoice(1, source_row=place) for place in range(130)]
+    booked = invoice(1, digital_number=number(2))
+    for lang, more in (("zh", "另有 30 行未列出"), ("en", "and 30 more")):
+        said = diagnose(evidence([booked], [listed(row) for row in theirs]), lang=lang)["evidence"][0]
+        assert "130" in said
+        assert more in said

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from audit_kit import identity, schema
 from audit_kit.errors import RequestError
 from audit_kit.policy import MatchingPolicy
-from audit_kit.rules import comparison
+from audit_kit.rules import bulk, comparison, neighbours, rivals
 from audit_kit.rules.matching import PASSES, open_case, reconcile
 
 MAY = datetime(2025, 5, 6, 9, 30)
@@ -428,3 +428,88 @@ def test_what_is_missing_is_said_in_one_sentence():
         reconcile(book().drop("gross"), book())
     with pytest.raises(RequestError, match="platform has no number column"):
         reconcile(book(), book().drop("digital_number"))
+
+
+# --- very many rows of one number, one day and amount ---------------------------------------------------------------
+
+
+def damaged(whole: str) -> str:
+    return f"{whole[0]}.{whole[1:15]}E+19"
+
+
+def crowd(numbers: list[str], gross: list[int] | None = None) -> pl.DataFrame:
+    frame = pl.DataFrame({"digital_number": numbers}, schema={"digital_number": pl.String})
+    amounts = pl.Series(gross) if gross else pl.repeat(100, frame.height, eager=True)
+    return frame.with_columns(issued_at=pl.lit(MAY), gross=amounts.cast(pl.Decimal(18, 2)))
+
+
+CROWD = 20_000
+CROWDS = {
+    "one number": ([number(7)] * CROWD, [number(7)] * CROWD, 1),
+    "damaged": ([damaged(number(at)) for at in range(CROWD)], [number(at) for at in range(CROWD)], 1),
+    "repeated": ([number(7)] * CROWD, [number(8)] * CROWD, 1),
+    "one number of many amounts": ([number(7)] * CROWD, [number(7)] * CROWD, 2),
+}
+
+
+@pytest.mark.parametrize("name", CROWDS)
+def test_crowds_are_settled_without_joining_all_with_all(name: str, monkeypatch: pytest.MonkeyPatch):
+    ours, theirs, apart = CROWDS[name]
+    compared = []
+    measured = comparison.apart
+    monkeypatch.setattr(comparison, "apart", lambda *rows, **kw: compared.append(len(rows[0])) or measured(*rows, **kw))
+    joined = []
+    join = pl.DataFrame.join
+
+    def counting(self: pl.DataFrame, *rest, **options) -> pl.DataFrame:
+        found = join(self, *rest, **options)
+        joined.append(found.height)
+        return found
+
+    monkeypatch.setattr(pl.DataFrame, "join", counting)
+    amounts = None if apart == 1 else ([2 * at for at in range(CROWD)], [2 * at + 500_001 for at in range(CROWD)])
+    matches = reconcile(crowd(ours, amounts and amounts[0]), crowd(theirs, amounts and amounts[1]))
+    assert max([*joined, *compared]) <= 60 * CROWD
+    assert matches["ledger_row"].drop_nulls().to_list() == list(range(CROWD))
+    expected = {
+        "one number": {"matched": 1, "duplicate": 2 * CROWD - 2},
+        "one number of many amounts": {"conflict": 1, "duplicate": 2 * CROWD - 2},
+    }.get(name, {"ambiguous": CROWD, "unbooked": CROWD})
+    assert dict(matches["outcome"].cast(pl.String).value_counts().iter_rows()) == expected
+
+
+def test_of_too_many_candidates_the_first_are_listed_and_all_are_counted():
+    theirs = [number(at) for at in range(450)][::-1]
+    matches = reconcile(crowd([damaged(number(0)), number(98_765)]), crowd(theirs))
+    first = matches.row(0, named=True)
+    assert (first["outcome"], first["candidate_count"]) == ("ambiguous", 450)
+    assert first["candidates"] == list(range(neighbours.MOST_CANDIDATES_ROWS))
+    assert matches.row(1, named=True)["candidate_count"] == 0
+
+
+def test_damaged_numbers_of_different_amounts_are_all_matched():
+    amounts = list(range(1, 2_001))
+    numbers = [number(at) for at in amounts]
+    matches = reconcile(crowd([damaged(one) for one in numbers], amounts), crowd(numbers[::-1], amounts[::-1]))
+    assert matches["outcome"].unique().to_list() == ["matched_cleaned"]
+    assert matches["platform_row"].to_list() == list(range(1_999, -1, -1))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.booleans(), st.sampled_from([100, 101, None])), max_size=25),
+    st.lists(st.tuples(st.integers(0, 12), st.booleans(), st.sampled_from([100, 101, None])), max_size=25),
+    st.integers(8, 40),
+)
+def test_the_size_of_the_blocks_changes_nothing(ours: list, theirs: list, at_once: int):
+    sides = [
+        book(*((damaged(number(at)) if lossy else number(at), 6, gross or 0) for at, lossy, gross in rows))
+        for rows in (ours, theirs)
+    ]
+    usual = reconcile(*sides)
+    with pytest.MonkeyPatch.context() as patch:
+        for function in (rivals.best, neighbours.links):
+            patch.setitem(function.__kwdefaults__, "pairs_at_once", at_once)
+        patch.setitem(rivals.best.__kwdefaults__, "many_pairs", at_once % 3)
+        patch.setattr(bulk, "_SWELLS", -1)
+        assert reconcile(*sides).equals(usual)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
+from audit_kit.rules import patterns
 from audit_kit.rules.patterns import false_discovery, fisher, in_issue_order, levels, runs, windows
 
 START = datetime(2025, 5, 1)
@@ -131,3 +132,15 @@ def test_a_high_odds_ratio_alone_is_nothing() -> None:
     table = levels(rows({5, 205, 700}, account=account), ("account",))
     assert table["odds_ratio"].max() > 10
     assert not table["stands_out"].any()
+
+
+def test_windows_are_the_same_beside_a_row_of_another_age_and_no_gap_is_laid_out() -> None:
+    gone = set(range(500, 560))
+    usual = windows(rows(gone)).drop("evidence")
+    odd = rows(gone).with_columns(
+        issued_at=pl.when(pl.col("ledger_row") == 1).then(datetime(1025, 5, 1)).otherwise("issued_at")
+    )
+    found = windows(odd).drop("evidence")
+    assert found.equals(usual)
+    assert found.height > 0
+    assert patterns._half_hours(odd).height < 5_000
