@@ -151,6 +151,7 @@ def run_all(
     done: Callable[[Path], None],
 ) -> None:
     """Run notebooks, `jobs` at a time; `done` is called with each executed copy. The first failure stops the rest."""
+    processes.heed_interrupts()
     kernels = _Kernels()
     with ThreadPoolExecutor(max_workers=jobs) as threads:
         running = [threads.submit(run, path, values, lang=lang, folder=folder, kernels=kernels) for path in paths]

@@ -73,6 +73,7 @@ def run_lab(
 
 def _awaited(lab: subprocess.Popen[bytes]) -> int:
     """Return the server's exit code; a terminal's interrupt reaches it too, and it asks for itself whether to stop."""
+    processes.heed_interrupts()
     while True:
         try:
             return lab.wait()

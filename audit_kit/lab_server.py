@@ -27,7 +27,7 @@ def main() -> None:
 def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
-    signal.raise_signal(signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)  # to the process, so that its loop wakes
 
 
 def _leave_it(*_: object) -> None:

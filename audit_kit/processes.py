@@ -62,6 +62,12 @@ def endings() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+def heed_interrupts() -> None:
+    """Let an interrupt end a wait: polars, from its import on, makes the system go on waiting."""
+    if sys.platform != "win32":
+        signal.siginterrupt(signal.SIGINT, True)  # noqa: FBT003 (its own order)
+
+
 def environment(**more: str) -> dict[str, str]:
     """Return our environment for a child: relative places are off every search path, and it finds this package."""
     found = {name: value for name, value in os.environ.items() if name not in {STARTUP, *SEARCHED}}
@@ -121,6 +127,7 @@ class Staff:
 
     def __init__(self) -> None:
         """Begin with none."""
+        heed_interrupts()
         self._started: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self._is_closed = False
