@@ -227,8 +227,9 @@ class Server:
             self.port = found.getsockname()[1]
         command = python(COMMAND, "lab", ".", "--folder", "mine", "--port", self.port, "--no-browser")
         self.process = subprocess.Popen(command, cwd=client, env=told(self.home, "lab"), stderr=subprocess.PIPE)
-        wait_until(lambda: list((self.home / "runtime").glob("jpserver-*.json")), seconds=60)
-        (known,) = (self.home / "runtime").glob("jpserver-*.json")
+        runtime = self.home / "runtime"
+        wait_until(lambda: any(path.stat().st_size for path in runtime.glob("jpserver-*.json")), seconds=60)
+        (known,) = runtime.glob("jpserver-*.json")
         self.token = json.loads(known.read_text())["token"]
 
     def ask(self, path: str, body: dict[str, Any] | None = None, *, token: str | None = None, host: str = "") -> Any:
