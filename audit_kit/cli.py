@@ -1,8 +1,8 @@
 """The command line: it parses, calls one function of one room, and turns what comes back into an exit code.
 
 Exit codes: 0 done; 1 findings at or above `--fail-on`; 2 the request or an input cannot be used (one sentence on
-stderr); 70 a defect of ours (traceback). Progress goes to stderr, results to stdout. Every command imports its room
-only when it runs, so that `--help` answers at once.
+stderr); 70 a defect of ours (traceback); 130, 143 ended by a signal (128 and its number). Progress goes to stderr,
+results to stdout. Every command imports its room only when it runs, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit_kit import backup_commands
+from audit_kit import backup_commands, processes
 from audit_kit.engagement_option import add_without, opened
-from audit_kit.errors import EXIT_DEFECT, EXIT_DONE, AuditError, RequestError
+from audit_kit.errors import EXIT_DEFECT, EXIT_DONE, AuditError, RequestError, defect
 from audit_kit.loaders.places import shown
 
 if TYPE_CHECKING:
@@ -30,38 +31,29 @@ LANGUAGES = ("zh", "en")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    options = parser().parse_args(arguments)
+    """Run one command and return its exit code; without arguments the process is ours, and takes those it was given."""
+    if arguments is None:
+        processes.forget_folder()
+    with processes.endings():
+        return _run(parser().parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> int:
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
     except AuditError as error:
         print(f"audit-kit: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("audit-kit: stopped; nothing was left half done.", file=sys.stderr)
-        return 130
+        return processes.SIGNALLED + (stop.number if isinstance(stop, processes.Ended) else signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
     except Exception:  # noqa: BLE001  the last door: whatever else is raised is our defect
-        return _defect()
-
-
-def _defect() -> int:
-    import platform
-    import traceback
-
-    from audit_kit import __version__
-
-    traceback.print_exc()
-    words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    print(
-        f"\nThis is a defect of audit-kit {__version__}, not of your data. Please report the lines above together with"
-        f" the command ({words}), Python {platform.python_version()} and {platform.platform()}.",
-        file=sys.stderr,
-    )
-    return EXIT_DEFECT
+        print(defect(), file=sys.stderr)
+        return EXIT_DEFECT
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -215,6 +207,7 @@ def _lab(options: argparse.Namespace) -> int:
         port=options.port,
         browser=not options.no_browser,
         without=options.without,
+        terminals=options.terminals,
     )
 
 
@@ -392,6 +385,7 @@ def _add_engagement(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--port", type=int, help="default: the first free one from 8888")
     add_without(sub)
     sub.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
+    sub.add_argument("--terminals", action="store_true", help="let JupyterLab open terminals")
 
 
 def _add_training(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -6,6 +6,10 @@ cannot be used at all. The command line prints the sentence alone, without a tra
 
 from __future__ import annotations
 
+import platform
+import sys
+import traceback
+from pathlib import Path
 from typing import ClassVar
 
 EXIT_DONE = 0
@@ -36,3 +40,15 @@ class ReportError(AuditError):
     """A report that could not be finished; the failed notebook is kept beside it."""
 
     exit_code: ClassVar[int] = EXIT_DEFECT
+
+
+def defect() -> str:
+    """Return the traceback of the exception that is being handled, and what to report with it."""
+    from importlib.metadata import version  # noqa: PLC0415  slow, and seldom needed
+
+    words = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return (
+        f"{traceback.format_exc()}\nThis is a defect of audit-kit {version('audit-kit')}, not of your data. Please"
+        f" report the lines above together with the command ({words}), Python {platform.python_version()} and"
+        f" {platform.platform()}."
+    )

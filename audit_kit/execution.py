@@ -8,19 +8,24 @@ from __future__ import annotations
 import ast
 import copy
 import logging
+import os
+import signal
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nbformat
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from traitlets import default
 
-from audit_kit import errors
+from audit_kit import errors, processes
 from audit_kit.errors import RequestError
 from audit_kit.wording import LANGUAGES
 
@@ -29,8 +34,11 @@ if TYPE_CHECKING:
 
 PARAMETERS = "parameters"
 INTERACTIVE = "interactive"
+IPYTHON = "ipython"
 CELL_SECONDS = 900
 START_SECONDS = 120
+# Nothing of the folder a kernel stands in, and no file of the user's own, runs before the first cell.
+ALONE = ("--InteractiveShellApp.ignore_cwd=True", "--InteractiveShellApp.exec_PYTHONSTARTUP=False")
 MARKS = 2  # cells that papermill puts before a failing one: a banner at the top, an anchor
 _TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
 
@@ -104,11 +112,20 @@ def prepared(notebook: nbformat.NotebookNode, *, lang: str) -> nbformat.Notebook
     return kept
 
 
-def run(path: Path, values: Mapping[str, Any], *, lang: str, folder: Path, seconds: int = CELL_SECONDS) -> Path:
+def run(
+    path: Path,
+    values: Mapping[str, Any],
+    *,
+    lang: str,
+    folder: Path,
+    seconds: int = CELL_SECONDS,
+    kernels: _Kernels | None = None,
+) -> Path:
     """Run one notebook into `folder` and return the executed copy; raise `NotebookFailed` where it stopped.
 
-    It runs where we stand, so that a relative path means there what it means here.
+    It runs where we stand, so that a relative path means there what it means here; but nothing is imported from there.
     """
+    kernels = kernels or _Kernels()
     notebook = nbformat.read(path, as_version=4)
     check(notebook, values, name=path.name)
     out = folder / path.name
@@ -116,9 +133,11 @@ def run(path: Path, values: Mapping[str, Any], *, lang: str, folder: Path, secon
         copied = Path(scratch) / path.name
         nbformat.write(prepared(notebook, lang=lang), copied)
         try:
-            _papermill(copied, out, values, seconds=seconds)
+            _papermill(copied, out, values, seconds=seconds, kernels=kernels)
         except (DeadKernelError, RuntimeError):
-            _papermill(copied, out, values, seconds=seconds, last=True)
+            if kernels.are_ended:
+                raise
+            _papermill(copied, out, values, seconds=seconds, kernels=kernels, last=True)
     return out
 
 
@@ -132,17 +151,22 @@ def run_all(
     done: Callable[[Path], None],
 ) -> None:
     """Run notebooks, `jobs` at a time; `done` is called with each executed copy. The first failure stops the rest."""
+    processes.heed_interrupts()
+    kernels = _Kernels()
     with ThreadPoolExecutor(max_workers=jobs) as threads:
-        running = [threads.submit(run, path, values, lang=lang, folder=folder) for path in paths]
+        running = [threads.submit(run, path, values, lang=lang, folder=folder, kernels=kernels) for path in paths]
         try:
             for finished in as_completed(running):
                 done(finished.result())
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
+            kernels.end()
             raise
 
 
-def _papermill(path: Path, out: Path, values: Mapping[str, Any], *, seconds: int, last: bool = False) -> None:
+def _papermill(
+    path: Path, out: Path, values: Mapping[str, Any], *, seconds: int, kernels: _Kernels, last: bool = False
+) -> None:
     from papermill import PapermillExecutionError, execute_notebook  # noqa: PLC0415  2 s, needed here only
 
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would say is in what is raised
@@ -156,7 +180,7 @@ def _papermill(path: Path, out: Path, values: Mapping[str, Any], *, seconds: int
             progress_bar=False,
             start_timeout=START_SECONDS,
             execution_timeout=seconds,
-            kernel_manager_class=_OwnKernel,
+            kernel_manager_class=kernels.manager_class(path.parent / IPYTHON),
             extra_arguments=["--log-level=50"],
             resources={"metadata": {"path": str(Path.cwd())}},
         )
@@ -187,17 +211,71 @@ def _tags(cell: nbformat.NotebookNode) -> set[str]:
     return set(cell.metadata.get("tags", ()))
 
 
-class _OwnPython(KernelSpecManager):
-    """The Python that runs us, whatever other kernels a person has installed under the same name."""
+class OwnPython(KernelSpecManager):
+    """The Python that runs us, whatever kernel bears its name, without the folder it stands in."""
+
+    def find_kernel_specs(self) -> dict[str, str]:
+        """Return the folder of each kernel by name."""
+        return {**super().find_kernel_specs(), NATIVE_KERNEL_NAME: RESOURCES}
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """Return it, told that no person is watching."""
-        spec = super().get_kernel_spec(kernel_name)
-        spec.env = {"AUDIT_KIT_BATCH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+        """Return how a kernel is started."""
+        if kernel_name != NATIVE_KERNEL_NAME:
+            return super().get_kernel_spec(kernel_name)
+        spec = KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+        spec.argv = [*processes.python("-m", "ipykernel", "-f", "{connection_file}"), *ALONE]
+        spec.env = dict(processes.SAFE)
         return spec
 
 
-class _OwnKernel(AsyncKernelManager):
-    @default("kernel_spec_manager")
-    def _own_python(self) -> KernelSpecManager:
-        return _OwnPython(parent=self, kernel_dirs=[])
+class _Kernels:
+    """The kernels of one run, told that no person is watching; all can be ended at once, and then none starts."""
+
+    def __init__(self) -> None:
+        self.are_ended = False
+        self._running: list[AsyncKernelManager] = []
+        self._lock = threading.Lock()
+
+    def manager_class(self, ipython: Path) -> type[AsyncKernelManager]:
+        """Return a kernel manager whose kernel is one of these, with IPython's own files in a folder of its own."""
+        kernels = self
+
+        class OwnKernel(AsyncKernelManager):
+            @default("kernel_spec_manager")
+            def _own_python(self) -> KernelSpecManager:
+                return OwnPython(parent=self)
+
+            async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # noqa: ANN401  as there
+                if kernels.are_ended:
+                    raise RuntimeError("the run was broken off")
+                told = {"AUDIT_KIT_BATCH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "IPYTHONDIR": str(ipython)}
+                await super().start_kernel(env=processes.environment(**told), **options)
+                kernels.started(self)
+
+        return OwnKernel
+
+    def started(self, manager: AsyncKernelManager) -> None:
+        """Count a kernel among these."""
+        with self._lock:
+            self._running.append(manager)
+            if self.are_ended:
+                _kill(manager)
+
+    def end(self) -> None:
+        """Kill them."""
+        with self._lock:
+            self.are_ended = True
+            for manager in self._running:
+                _kill(manager)
+
+
+def _kill(manager: AsyncKernelManager) -> None:
+    """Kill a kernel and what it started, from outside the loop that waits for it."""
+    process = getattr(manager.provisioner, "process", None)
+    if process is None or process.poll() is not None:
+        return
+    with suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)  # a kernel leads a session of its own
+        else:
+            process.kill()

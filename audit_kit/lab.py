@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import nbformat
 import platformdirs
+from jupyter_core.paths import jupyter_config_dir
 
-from audit_kit import execution
+from audit_kit import execution, lab_server, processes
 from audit_kit.errors import RequestError
 from audit_kit.loaders.engagement import open_engagement
 from audit_kit.loaders.places import shown, shown_path
@@ -31,6 +32,11 @@ MADE = ".audit-kit.json"
 FIRST_PORT = 8888
 LOCALES = {"zh": "zh_CN", "en": "en"}
 TRANSLATION = "@jupyterlab/translation-extension:plugin"
+# What a person's environment may say to Jupyter: where things lie, and a token; nothing that opens the server.
+PLACES = ("JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_PATH")
+TOKEN = "JUPYTER_TOKEN"  # noqa: S105  the name of the variable
+TERMINALS = "jupyter_server_terminals"
+LONGEST_END_SECONDS = 20
 
 
 def run_lab(
@@ -41,6 +47,7 @@ def run_lab(
     port: int | None = None,
     browser: bool = True,
     without: Sequence[str] = (),
+    terminals: bool = False,
 ) -> int:
     """Open JupyterLab and return its exit code once it is closed.
 
@@ -51,25 +58,41 @@ def run_lab(
         port: null = the first free one from 8888.
         browser: open it; else only print the address.
         without: files of the engagement that are left out on the user's word.
+        terminals: let JupyterLab open terminals, whose commands leave no trace in a notebook.
     """
     opened = open_engagement(engagement or sample(), without=without)
     print(*unused_lines(opened.unused, lang=lang), sep="\n", end="\n" if opened.unused else "", file=sys.stderr)  # noqa: T201
     if port is not None and not _is_free(port):
         raise RequestError(f"Port {port} is taken; name another, or none and a free one is found.")
-    place = folder or Path(platformdirs.user_documents_dir()) / "audit-kit" / shown(opened.folder.name)
+    home = folder or Path(platformdirs.user_documents_dir()) / "audit-kit" / shown(opened.folder.name)
+    place = home.resolve()
     values = {"engagement": shown_path(opened.folder), "lang": lang, "without": one_a_line(without)}
     kept = copy_notebooks(place, values)
-    with tempfile.TemporaryDirectory(prefix="audit-kit-lab-") as settings:
-        write_settings(Path(settings), lang=lang)
-        command = _command(place, Path(settings), port=port or _free_port(), browser=browser)
+    with tempfile.TemporaryDirectory(prefix="audit-kit-lab-", ignore_cleanup_errors=True) as made:
+        settings = Path(made)
+        write_settings(settings, lang=lang)
+        command = _command(place, settings, port=port or _free_port(), browser=browser, terminals=terminals)
         print(f"{place}" + (f" ({', '.join(kept)}: yours, kept)" if kept else ""), file=sys.stderr)  # noqa: T201
-        environment = {**os.environ, ENGAGEMENT: str(opened.folder), "JUPYTER_PREFER_ENV_PATH": "1"}
-        with subprocess.Popen(command, env=environment) as lab:  # noqa: S603  our own Python, no shell
-            while True:
-                try:
-                    return lab.wait()
-                except KeyboardInterrupt:
-                    continue  # it asks for itself whether to stop
+        environment = _environment(settings, opened.folder)
+        with subprocess.Popen(command, env=environment, cwd=place) as lab:  # noqa: S603  our own Python, no shell
+            return _awaited(lab)
+
+
+def _awaited(lab: subprocess.Popen[bytes]) -> int:
+    """Return the server's exit code; a terminal's interrupt reaches it too, and it asks for itself whether to stop."""
+    processes.heed_interrupts()
+    while True:
+        try:
+            return lab.wait()
+        except KeyboardInterrupt as stop:
+            if not isinstance(stop, processes.Ended) and sys.stdin and sys.stdin.isatty():
+                continue
+            lab.terminate()
+            try:
+                lab.wait(LONGEST_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                lab.kill()
+            raise
 
 
 def copy_notebooks(folder: Path, values: Mapping[str, object]) -> list[str]:
@@ -115,16 +138,44 @@ def write_settings(folder: Path, *, lang: str) -> None:
     (folder / "overrides.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 
-def _command(folder: Path, settings: Path, *, port: int, browser: bool) -> list[str]:
+def _environment(settings: Path, engagement: Path) -> dict[str, str]:
+    """Return what the server and its kernels are told: a person's own Jupyter and IPython settings are not read."""
+    ours = processes.environment()
+    kept = {name: value for name, value in ours.items() if not name.startswith("JUPYTER")}
+    kept |= {name: ours[name] for name in PLACES if os.path.isabs(ours.get(name, "").split(os.pathsep)[0])}  # noqa: PTH117
+    if ours.get(TOKEN, "").strip():
+        kept[TOKEN] = ours[TOKEN]
+    scratch = settings / "scratch"
+    scratch.mkdir()
+    return {
+        **kept,
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch)),  # all that is left there goes when the lab ends
+        "IPYTHONDIR": str(settings / "ipython"),
+        "JUPYTER_NO_CONFIG": "1",
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        ENGAGEMENT: str(engagement),
+    }
+
+
+def _command(folder: Path, settings: Path, *, port: int, browser: bool, terminals: bool = False) -> list[str]:
+    own = Path(jupyter_config_dir()) / "lab"  # how JupyterLab looks to this person: colours, keys, open tabs
     options = {
+        "ServerApp.ip": "127.0.0.1",
+        "ServerApp.allow_remote_access": False,
         "ServerApp.root_dir": folder,
         "ServerApp.port": port,
+        "ServerApp.kernel_spec_manager_class": f"{execution.__name__}.{execution.OwnPython.__name__}",
+        "ServerApp.terminals_enabled": terminals,
+        "ServerApp.jpserver_extensions": {TERMINALS: terminals},
         "LabApp.app_settings_dir": settings,
+        "LabApp.user_settings_dir": own / "user-settings",
+        "LabApp.workspaces_dir": own / "workspaces",
         "LabApp.extension_manager": "readonly",
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         "LabApp.news_url": "",
     }
-    command = [sys.executable, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
+    told = (f"--{name}={value}" for name, value in options.items())
+    command = processes.python("-m", lab_server.__name__, str(os.getpid()), *told)
     if not browser:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:

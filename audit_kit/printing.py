@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from audit_kit.errors import RequestError
+from audit_kit.processes import program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,12 +36,13 @@ def browser_path() -> str:
     except ImportError:
         raise RequestError("A PDF needs playwright: install it with pip install 'audit-kit[pdf]'.") from None
     if named := os.environ.get(BROWSER):
-        if found := shutil.which(named):
+        if found := program(named):
             return found
         raise RequestError(f"{BROWSER} names {named}, which cannot be run; name a Chromium, Chrome or Edge.")
-    installed = [os.path.join(os.environ.get(place, ""), name) for place in _PROGRAMS for name in _INSTALLED]  # noqa: PTH118
+    places = [os.environ[place] for place in _PROGRAMS if place in os.environ]
+    installed = [os.path.join(place, name) for place in places for name in _INSTALLED]  # noqa: PTH118
     for name in (*NAMES, *installed, _MAC):
-        if found := shutil.which(name):
+        if found := program(name):
             return found
     raise RequestError(f"A PDF needs Chromium, Chrome or Edge: install one, or name it in {BROWSER}.")
 

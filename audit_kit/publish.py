@@ -123,6 +123,7 @@ def _cells(notebook: NotebookNode, *, lang: str) -> str:
         exclude_input_prompt=True,
         exclude_output_prompt=True,
         embed_images=True,
+        extra_template_basedirs=[],  # else the folder we stand in, where a client's templates would run
         language_code=lang,
     )
     notebook.metadata.pop("widgets", None)

@@ -12,23 +12,24 @@ from __future__ import annotations
 import os
 import sys
 from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
+import pyspark
 from pyspark import StorageLevel
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name everyone knows it by
 from pyspark.sql.pandas.functions import arrow_udf
 from pyspark.sql.types import ArrayType, DataType, DateType, LongType, StringType, StructField, StructType
 
-from audit_kit import identity
+from audit_kit import identity, processes
 from audit_kit.policy import MatchingPolicy
 from audit_kit.rules import comparison, parcels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pyspark.sql import Column, DataFrame
 
@@ -109,6 +110,9 @@ def reconcile_files(ledger: Path, platform: Path, out: Path) -> None:
     `reconcile`.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    processes.clean_environment()
+    if "SPARK_HOME" not in os.environ:  # else the folder above the current one is looked at first
+        os.environ["SPARK_HOME"] = _spark_home()
     builder = SparkSession.builder.appName("audit-kit reconcile")
     session = builder.config("spark.ui.showConsoleProgress", "false").getOrCreate()
     try:
@@ -118,9 +122,16 @@ def reconcile_files(ledger: Path, platform: Path, out: Path) -> None:
         session.stop()
 
 
+def _spark_home() -> str:
+    """Return the Spark that came with pyspark."""
+    home = Path(pyspark.__file__).parent
+    return str(next((place for place in (home / "spark-distribution", home) if (place / "bin").is_dir()), home))
+
+
 def _use_this_python(frame: DataFrame) -> None:
-    """In local mode let the workers run this Python, unless the environment says another."""
+    """Let no worker import from the folder it stands in; in local mode let it run this Python, unless told another."""
     context = frame.sparkSession.sparkContext
+    context.environment.update(processes.SAFE)
     if (context.master or "").startswith("local") and "PYSPARK_PYTHON" not in os.environ:
         context.pythonExec = sys.executable
 

@@ -94,7 +94,8 @@ def reconcile_to(ledger: Path, platform: Path, out: Path, *, engine: str = "loca
         from audit_kit.spark import reconcile_files as on_spark  # noqa: PLC0415 - Spark is an extra
 
         on_spark(ledger, platform, out)
-        return pl.scan_parquet(out).group_by("outcome").len().collect()
+        parts = sorted(out.glob("*.parquet"))  # beside them Spark lays files of sums
+        return pl.scan_parquet(parts, glob=False).group_by("outcome").len().collect()
     if direct and out.parent.is_dir():
         return reconcile_files(ledger, platform, out)
     from audit_kit.loaders.tables import read  # noqa: PLC0415 - readers are heavy, and parquet needs none

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -97,12 +96,17 @@ def test_the_lab_opens_on_the_copies_with_our_settings(tmp_path: Path) -> None:
         "--no-browser",
     ]
     environment = {**os.environ, "JUPYTER_TOKEN": "secret", "HOME": str(tmp_path)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True) as server:
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as server:
         try:
             settings = answer(port, "lab/api/settings")
             contents = answer(port, "api/contents")
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
+            server.kill()
+    for _ in range(300):  # the server ends with the command that opened it, even one that was killed
+        if lab._is_free(port):
+            break
+        time.sleep(0.1)
+    assert lab._is_free(port)
     (language,) = [part["schema"] for part in settings["settings"] if part["id"] == lab.TRANSLATION]
     assert language["properties"]["locale"]["default"] == "zh_CN"
     assert sorted(entry["name"] for entry in contents["content"]) == [path.name for path in execution.notebooks()]

@@ -83,3 +83,17 @@ def test_a_missing_column_is_named(files: tuple[Path, Path, Path]):
     books()[0].drop("gross").write_parquet(files[0])
     with pytest.raises(RequestError, match="ledger has no column gross"):
         volumes.reconcile_files(*files)
+
+
+def test_what_spark_wrote_is_counted_without_its_files_of_sums(
+    files: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    def as_spark_writes(ledger: Path, platform: Path, out: Path) -> None:
+        out.mkdir()
+        reconcile(pl.read_parquet(ledger), pl.read_parquet(platform)).write_parquet(out / "part-0.snappy.parquet")
+        (out / ".part-0.snappy.parquet.crc").write_bytes(b"crc")
+        (out / "_SUCCESS").touch()
+
+    monkeypatch.setattr("audit_kit.spark.reconcile_files", as_spark_writes)
+    counts = volumes.reconcile_to(*files, engine="spark")
+    assert counts.sort("outcome").equals(reconcile(*books()).group_by("outcome").len().sort("outcome"))

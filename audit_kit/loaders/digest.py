@@ -1,7 +1,8 @@
 """Hash files named on standard input: the work of one process of `loaders.hashing`, with the standard library only.
 
-Paths come in as bytes, separated by a zero byte; for each goes out a line, its SHA-256, or `!` and the reason it
-cannot be read.
+First comes the number of bytes that follow, on a line of its own, then the paths, separated by a zero byte; for each
+goes out a line, its SHA-256, or `!` and the reason it cannot be read. Standard input stays open: once it closes nobody
+is there to read the answers, and the work ends.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
 
 # A first read that holds most invoices whole, small enough for the allocator to hand out without new pages.
 FIRST = 96 << 10
@@ -43,10 +45,18 @@ def answers(paths: list[bytes]) -> list[str]:
 
 def main() -> None:
     """Answer standard input, some hundred paths at a time."""
-    paths = sys.stdin.buffer.read().split(b"\0")
+    asked = sys.stdin.buffer
+    paths = asked.read(int(asked.readline())).split(b"\0")
+    threading.Thread(target=_end_with_the_asker, daemon=True).start()
     for start in range(0, len(paths), MANY):
         sys.stdout.write("\n".join(answers(paths[start : start + MANY])) + "\n")
         sys.stdout.flush()
+
+
+def _end_with_the_asker() -> None:
+    """Wait until standard input closes; read past its buffer, whose lock would be held when we end by ourselves."""
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import hashlib
 import os
 import pickle
 import queue
-import subprocess
 import sys
 from bisect import bisect_right
 from collections import Counter
@@ -38,8 +37,10 @@ from audit_kit.loaders.places import (
 )
 from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE, Reading
 from audit_kit.loaders.redlinks import red_of
+from audit_kit.processes import Staff
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterable, Iterator
     from types import TracebackType
 
@@ -145,8 +146,8 @@ def _answers(files: list[tuple[str, str]], *, progress: bool) -> Iterator[Answer
                 yield from einvoice_row.read_many(chunk)
                 bar.update(len(chunk))
             return
-        with _Workers(workers) as staff, ThreadPoolExecutor(workers) as pool:
-            for answers in pool.map(staff.ask, chunks):
+        with ThreadPoolExecutor(workers) as pool, _Workers(workers) as readers:
+            for answers in pool.map(readers.ask, chunks):
                 yield from answers
                 bar.update(len(answers))
 
@@ -167,20 +168,13 @@ class _Workers:
     """
 
     def __init__(self, number: int) -> None:
+        self._staff = Staff()
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         for _ in range(number):
             self._idle.put(self._start())
 
-    @staticmethod
-    def _start() -> subprocess.Popen[bytes]:
-        home = str(Path(__file__).parents[2])
-        path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-        return subprocess.Popen(  # noqa: S603 (our own module)
-            [sys.executable, "-m", einvoice_row.__name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": path},
-        )
+    def _start(self) -> subprocess.Popen[bytes]:
+        return self._staff.start("-m", einvoice_row.__name__)
 
     def ask(self, files: list[tuple[str, str]]) -> list[Answer]:
         """Return the answers to a chunk of files; a file that ends its reader is set aside."""
@@ -203,6 +197,7 @@ class _Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._staff.__exit__(kind, error, trace)
         while not self._idle.empty():
             _dismiss(self._idle.get())
 

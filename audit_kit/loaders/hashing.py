@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import random
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Never
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from audit_kit.errors import SourceError
 from audit_kit.loaders import digest
 from audit_kit.loaders.places import shown_path
+from audit_kit.processes import Staff
 
 HASHES = {"path": pl.String(), "size": pl.UInt64(), "sha256": pl.String()}
 CACHE = {"path": pl.String(), "size": pl.UInt64(), "mtime_ns": pl.Int64(), "inode": pl.UInt64(), "sha256": pl.String()}
@@ -133,9 +134,9 @@ def _digests(files: pl.DataFrame, *, progress: bool) -> list[str]:
     order = files["size"].arg_sort(descending=True)
     shares = [order.gather_every(workers, start).sort() for start in range(workers)]
     hashes = pl.Series([""] * len(places))
-    with _bar(len(places), shown=progress) as bar, ThreadPoolExecutor(workers) as pool:
+    with _bar(len(places), shown=progress) as bar, ThreadPoolExecutor(workers) as pool, Staff() as staff:
         asked = (files["at"].gather(share).to_list() for share in shares)
-        for share, part in zip(shares, pool.map(lambda some: _ask(some, bar), asked), strict=True):
+        for share, part in zip(shares, pool.map(lambda some: _ask(staff, some, bar), asked), strict=True):
             hashes = hashes.scatter(share, part)
     if (failed := hashes.str.starts_with("!")).any():
         at = int(failed.arg_true()[0])
@@ -149,21 +150,22 @@ def _checked(place: bytes, answer: str) -> str:
     return answer
 
 
-def _ask(places: list[bytes], bar: tqdm[Never]) -> list[str]:
+def _ask(staff: Staff, places: list[bytes], bar: tqdm[Never]) -> list[str]:
     """Return what one process of its own says of every file, in order.
 
     Raises:
         SourceError: the process died.
     """
-    with tempfile.TemporaryFile("w+b") as questions:
-        questions.write(b"\0".join(places))
-        questions.seek(0)
-        command = [sys.executable, "-I", "-S", digest.__file__]
-        with subprocess.Popen(command, stdin=questions, stdout=subprocess.PIPE, encoding="utf-8") as process:  # noqa: S603
-            said: list[str] = []
-            while process.stdout and (lines := list(islice(process.stdout, digest.MANY))):
-                said += [line.rstrip("\n") for line in lines]
-                bar.update(len(lines))
+    question = b"\0".join(places)
+    said: list[str] = []
+    with staff.start("-I", "-S", digest.__file__) as process:
+        if process.stdin:
+            with suppress(OSError):  # it died, which its code tells
+                process.stdin.write(b"%d\n" % len(question) + question)
+                process.stdin.flush()
+        while process.stdout and (lines := list(islice(process.stdout, digest.MANY))):
+            said += [line.decode().rstrip("\r\n") for line in lines]
+            bar.update(len(lines))
     if process.returncode or len(said) != len(places):
         raise SourceError(f"a process that hashes files ended with code {process.returncode}; try again.")
     return said

@@ -62,7 +62,7 @@ def server(tmp_path_factory):
         "--LabApp.expose_app_in_browser=True",
         "--ServerApp.port_retries=0",
     ]
-    environment = {**os.environ, "AUDIT_KIT_CACHE": str(folder / "cache"), "JUPYTER_PREFER_ENV_PATH": "1"}
+    environment = lab._environment(settings, engagement) | {"AUDIT_KIT_CACHE": str(folder / "cache")}
     environment.pop("AUDIT_KIT_BATCH", None)
     log = (folder / "lab.log").open("w")
     process = subprocess.Popen(command, cwd=books, env=environment, stdout=log, stderr=subprocess.STDOUT)
