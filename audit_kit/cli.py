@@ -32,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()
     except AuditError as error:
         print(f"audit-kit: {error}", file=sys.stderr)
         return error.exit_code
@@ -42,8 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    except Exception:  # noqa: BLE001  the last door: whatever else is raised is our defect
-        return _defect()
+    except Exception as error:  # noqa: BLE001  the last door: whatever else is raised is our defect
+        from audit_kit.places import told
+
+        if (said := told(error)) is None:
+            return _defect()
+        print(f"audit-kit: {said}", file=sys.stderr)
+        return said.exit_code
+    return code
 
 
 def _defect() -> int:
@@ -119,22 +126,28 @@ def _reconcile(options: argparse.Namespace) -> int:
 
 def _diagnose(options: argparse.Namespace) -> int:
     from audit_kit.analysis import diagnose
+
+    return _found(diagnose, options)
+
+
+def _found(rules: Callable[..., pl.DataFrame], options: argparse.Namespace) -> int:
+    from audit_kit import places
     from audit_kit.loaders.engagement import open_engagement
     from audit_kit.workbook import write_table
 
-    findings = diagnose(open_engagement(options.engagement), lang=options.lang)
-    write_table(findings, options.out, table="findings", lang=options.lang)
+    engagement = open_engagement(options.engagement)
+    used = [path for entries in engagement.sources.values() for entry in entries for path in entry.paths]
+    inputs = [engagement.folder / "audit.toml", *used]
+    places.check(options.out, inputs=inputs)
+    findings = rules(engagement, lang=options.lang)
+    write_table(findings, options.out, table="findings", lang=options.lang, inputs=inputs)
     return _counted(findings, "cause", options)
 
 
 def _backups(options: argparse.Namespace) -> int:
     from audit_kit.analysis import audit_backups
-    from audit_kit.loaders.engagement import open_engagement
-    from audit_kit.workbook import write_table
 
-    findings = audit_backups(open_engagement(options.engagement), lang=options.lang)
-    write_table(findings, options.out, table="findings", lang=options.lang)
-    return _counted(findings, "cause", options)
+    return _found(audit_backups, options)
 
 
 def _trace(options: argparse.Namespace) -> int:
@@ -165,12 +178,14 @@ def _settle(options: argparse.Namespace) -> int:
 
 
 def _dictionary(options: argparse.Namespace) -> int:
+    from audit_kit import places
     from audit_kit.dictionary import data_dictionary
 
     if options.out is None:
         print(data_dictionary(), end="")
     else:
-        options.out.write_text(data_dictionary(), encoding="utf-8")
+        with places.writing(options.out) as made:
+            made.write_text(data_dictionary(), encoding="utf-8")
     return EXIT_DONE
 
 

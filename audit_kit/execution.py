@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import copy
 import logging
-import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from traitlets import default
 
-from audit_kit import errors
+from audit_kit import errors, places
 from audit_kit.errors import RequestError
 from audit_kit.wording import LANGUAGES
 
@@ -112,8 +111,8 @@ def run(path: Path, values: Mapping[str, Any], *, lang: str, folder: Path, secon
     notebook = nbformat.read(path, as_version=4)
     check(notebook, values, name=path.name)
     out = folder / path.name
-    with tempfile.TemporaryDirectory(prefix="audit-kit-", ignore_cleanup_errors=True) as scratch:
-        copied = Path(scratch) / path.name
+    with places.scratch() as scratch:
+        copied = scratch / path.name
         nbformat.write(prepared(notebook, lang=lang), copied)
         try:
             _papermill(copied, out, values, seconds=seconds)
@@ -148,8 +147,8 @@ def _papermill(path: Path, out: Path, values: Mapping[str, Any], *, seconds: int
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would say is in what is raised
     try:
         execute_notebook(
-            path,
-            out,
+            _as_it_stands(path),
+            _as_it_stands(out),
             parameters=dict(values),
             kernel_name="python3",
             language="python",
@@ -169,6 +168,11 @@ def _papermill(path: Path, out: Path, values: Mapping[str, Any], *, seconds: int
             raise
         words = f"its process ended by itself, twice ({error}); it may have run out of memory"
         raise _stopped(out, type(error).__name__, words) from None
+
+
+def _as_it_stands(path: Path) -> str:
+    """Return a path for papermill, which takes a word in braces for a parameter."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _stopped(out: Path, kind: str, message: str) -> NotebookFailed:

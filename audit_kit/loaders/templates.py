@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import xlsxwriter
 
-from audit_kit import resources, schema
+from audit_kit import places, resources, schema
 from audit_kit.errors import RequestError
 from audit_kit.loaders.cells import label, vocabulary_of
 
@@ -38,8 +38,11 @@ def write_templates(folder: Path, *, tables: Sequence[str] | None = None) -> lis
             f"{there[0].name} is already in {folder.name}; choose another folder, so that nothing is lost."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for table, path in zip(tables, paths, strict=True):
-        _write(table, path, words)
+    with places.scratch(folder, places.MAKING) as made:
+        for table, path in zip(tables, paths, strict=True):
+            _write(table, made / path.name, words)
+        for path in paths:
+            places.move_in(made / path.name, path)
     return paths
 
 

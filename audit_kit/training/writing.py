@@ -209,7 +209,12 @@ def _write_archive(archive: Archive, folder: Path) -> None:
 def _workbook(path: Path, sheets: dict[str, pl.DataFrame], *, numbers: Collection[tuple[int, int]] = ()) -> None:
     """Write frames as sheets, every cell of its kind; `numbers`: places of texts that go in as numbers."""
     large = any(len(frame) > MANY_ROWS for frame in sheets.values())
-    options = {"constant_memory": large, "strings_to_formulas": False, "strings_to_urls": False}
+    options = {
+        "constant_memory": large,
+        "strings_to_formulas": False,
+        "strings_to_urls": False,
+        "tmpdir": str(path.parent),
+    }
     book = xlsxwriter.Workbook(str(path), options)
     book.set_properties({"created": CREATED, "comments": resources.load("simulation")["settings"]["mark"]})
     time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
