@@ -52,11 +52,11 @@ def _verify_restore(options: argparse.Namespace) -> int:
     from audit_kit import places
     from audit_kit.loaders.restores import verify_restore, write_evidence
 
+    places.check(options.out)
     if options.out.exists():
         raise RequestError(
             f"{options.out.name} is there already, and evidence is not overwritten; choose another name."
         )
-    places.check(options.out)
     found = verify_restore(
         options.folder,
         _archive(options.archive),

@@ -126,28 +126,16 @@ def _reconcile(options: argparse.Namespace) -> int:
 
 def _diagnose(options: argparse.Namespace) -> int:
     from audit_kit.analysis import diagnose
+    from audit_kit.workbook import write_findings
 
-    return _found(diagnose, options)
-
-
-def _found(rules: Callable[..., pl.DataFrame], options: argparse.Namespace) -> int:
-    from audit_kit import places
-    from audit_kit.loaders.engagement import open_engagement
-    from audit_kit.workbook import write_table
-
-    engagement = open_engagement(options.engagement)
-    used = [path for entries in engagement.sources.values() for entry in entries for path in entry.paths]
-    inputs = [engagement.folder / "audit.toml", *used]
-    places.check(options.out, inputs=inputs)
-    findings = rules(engagement, lang=options.lang)
-    write_table(findings, options.out, table="findings", lang=options.lang, inputs=inputs)
-    return _counted(findings, "cause", options)
+    return _counted(write_findings(diagnose, options.engagement, options.out, lang=options.lang), "cause", options)
 
 
 def _backups(options: argparse.Namespace) -> int:
     from audit_kit.analysis import audit_backups
+    from audit_kit.workbook import write_findings
 
-    return _found(audit_backups, options)
+    return _counted(write_findings(audit_backups, options.engagement, options.out, lang=options.lang), "cause", options)
 
 
 def _trace(options: argparse.Namespace) -> int:

@@ -120,11 +120,11 @@ def check(path: Path, *, inputs: Iterable[Path] = (), folder: bool = False) -> N
         RequestError: no such folder, no name for a file, or `path` is one of the `inputs` or in one of them.
         PlaceError: the file or its folder may not be written to.
     """
-    if _is_stream(path):
-        return
     real = Path(os.path.realpath(path))
     if len(os.fsencode(real.name)) > _LONGEST_NAME:
         raise RequestError(f"{real.name[:40]}… is too long for the name of a file; choose a shorter one.")
+    if _is_stream(path):
+        return
     if not real.parent.is_dir():
         raise RequestError(f"{path.parent} is not there; make the folder first.")
     if real.is_dir() and not folder:
@@ -209,9 +209,7 @@ def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
     if fault.errno in _NO_ROOM:
         return PlaceError(f"{_full(at)} has no room left on its disk; make room there, or choose another place.")
     if fault.errno == errno.EFBIG:
-        return PlaceError(
-            f"{at or 'The place'} cannot hold a file of this size; choose another place, or lift the limit."
-        )
+        return PlaceError(f"{at or 'The place'} cannot hold a file of this size; lift the limit, or choose another.")
     if fault.errno == errno.EROFS:
         return PlaceError(f"{fault.filename or at} is on a disk that can only be read; choose another place.")
     inside = place is not None and fault.filename and Path(os.fsdecode(fault.filename)).is_relative_to(place)
@@ -231,12 +229,12 @@ def _fault(error: BaseException) -> OSError | None:
 
 def _full(place: Path | None) -> Path | str:
     """Return the folder that has no room: the one written to, unless its disk has and another one's has not."""
-    places = [place, Path(tempfile.gettempdir())] if place else [Path(tempfile.gettempdir()), Path.cwd()]
-    for one in places:
+    finders: tuple[Callable[[], Path | None], ...] = (lambda: place, lambda: Path(tempfile.gettempdir()), Path.cwd)
+    for find in finders:
         with suppress(OSError):
-            if one is not None and shutil.disk_usage(one).free < _FULL_BYTES:
+            if (one := find()) is not None and shutil.disk_usage(one).free < _FULL_BYTES:
                 return one
-    return place or "A folder"
+    return place or "The place"
 
 
 def _refused(error: OSError, place: Path | None) -> PlaceError:

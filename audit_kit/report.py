@@ -69,6 +69,7 @@ class _Material:
     """What the pages need of the analysis, so that its frames are let go before the notebooks run."""
 
     month: str
+    owner: Engagement
     rows: int
     manifest: dict[str, Any]
     findings: pl.DataFrame
@@ -121,18 +122,15 @@ def run_report(
     with Progress(steps=len(STEPS) + len(notebooks) + 1) as progress:
         opened = open_engagement(engagement)
         _check_folder(opened, request.out)
-        owner = replace(opened, _readings={})
         with _staging(request.out) as stage:
             material = _worked_up(request, opened, stage, progress)
-            del opened  # its frames are in the cache now, for the notebooks to read
+            del opened  # its frames are in the cache now, for the notebooks
             with ThreadPoolExecutor(1) as beside:  # the workbook is written while the notebooks run elsewhere
                 written = beside.submit(workbook.write_workbook, stage / "findings.xlsx", material.sheets, lang=lang)
                 _run_notebooks(request, material, notebooks, stage, progress)
                 written.result()
             _write_pages(request, material, stage)
-            with places.alone(request.out):
-                _check_folder(owner, request.out)
-                folder = _publish(request, material, stage)
+            folder = _publish(request, material, stage)
     return ReportResult(
         folder=folder,
         exit_code=EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE,
@@ -205,6 +203,7 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
     detailed = workbook.detailed(found, page.safe(of_month.ledger), direction=engagement.direction)
     return _Material(
         month=month,
+        owner=replace(engagement, _readings={}),
         rows=whole.ledger.height + whole.platform.height,
         manifest=manifest.build(page, found, started_at=request.started_at),
         findings=found,
@@ -289,16 +288,18 @@ def _write_pages(request: _Request, material: _Material, stage: Path) -> None:
 def _publish(request: _Request, material: _Material, stage: Path) -> Path:
     """Put history, report and list of the months in their places; each is whole, before and after."""
     out, folder = request.out, request.out / material.month
-    _check_month(folder)
-    kept = _kept_history(out / HISTORY)
-    if kept is None and (out / HISTORY).exists():
-        shutil.copy(out / HISTORY, stage / UNREADABLE)
-        places.move_in(stage / UNREADABLE, out / UNREADABLE)
-    delays.remembered(kept, material.delays, month=material.month).write_parquet(stage / HISTORY)
-    places.move_in(stage / HISTORY, out / HISTORY)
-    places.move_in(stage / "report", folder)
-    shutil.rmtree(out / FAILED / material.month, ignore_errors=True)
-    _publish_months(request)
+    with places.alone(out):  # other runs may have published since this one began
+        _check_folder(material.owner, out)
+        _check_month(folder)
+        kept = _kept_history(out / HISTORY)
+        if kept is None and (out / HISTORY).exists():
+            shutil.copy(out / HISTORY, stage / UNREADABLE)
+            places.move_in(stage / UNREADABLE, out / UNREADABLE)
+        delays.remembered(kept, material.delays, month=material.month).write_parquet(stage / HISTORY)
+        places.move_in(stage / HISTORY, out / HISTORY)
+        places.move_in(stage / "report", folder)
+        shutil.rmtree(out / FAILED / material.month, ignore_errors=True)
+        _publish_months(request)
     return folder
 
 

@@ -14,6 +14,7 @@ import xlsxwriter
 
 from audit_kit import places, schema, spreadsheets
 from audit_kit.errors import RequestError
+from audit_kit.loaders.engagement import open_engagement
 from audit_kit.loaders.reasons import reason_in
 from audit_kit.spreadsheets import flat
 from audit_kit.views.words import Words
@@ -63,6 +64,20 @@ def write_table(frame: pl.DataFrame, path: Path, *, table: str, lang: str = "zh"
         raise RequestError(f"{path.name} must end in one of {', '.join(writers)}.")
     with places.writing(path, inputs=inputs) as made:
         writers[path.suffix.lower()](made)
+
+
+def write_findings(rules: Callable[..., pl.DataFrame], folder: Path, out: Path, *, lang: str = "zh") -> pl.DataFrame:
+    """Write what rules such as `analysis.diagnose` find in an engagement, and return it; for errors see `write_table`.
+
+    No file of the engagement is ever the place of the findings.
+    """
+    engagement = open_engagement(folder)
+    used = [path for entries in engagement.sources.values() for entry in entries for path in entry.paths]
+    inputs = [engagement.folder / "audit.toml", *used]
+    places.check(out, inputs=inputs)
+    found = rules(engagement, lang=lang)
+    write_table(found, out, table="findings", lang=lang, inputs=inputs)
+    return found
 
 
 def detailed(found: pl.DataFrame, ledger: pl.DataFrame, *, direction: str) -> pl.DataFrame:

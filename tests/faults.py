@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import sys
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,9 +69,8 @@ def publish(out: Path, word: str) -> None:
         (stage / "report").mkdir()
         for name in ("index.html", "findings.parquet", "manifest.json"):
             (stage / "report" / name).write_text(json.dumps({"word": word}), encoding="utf-8")
-        material = SimpleNamespace(month=MONTH, delays=None)
-        with places.alone(out):
-            report._publish(SimpleNamespace(out=out, lang="zh"), material, stage)
+        material = SimpleNamespace(month=MONTH, owner=None, delays=None)
+        report._publish(SimpleNamespace(out=out, lang="zh"), material, stage)
 
 
 def begin(out: Path, _: str) -> None:
@@ -124,7 +122,8 @@ def main(folder: Path, kind: str, way: str, every: int) -> None:
     run = {"report": publish, "file": write}[kind]
     if way == "renames":
         places._exchanged = lambda *_: False
-    delays.remembered = lambda kept, found, month: pl.DataFrame([{"month": month}], schema=delays.HISTORY)
+    delays.remembered = lambda *_, month: pl.DataFrame([{"month": month}], schema=delays.HISTORY)
+    report._check_folder = lambda *_: None
     front.months_page = lambda found, **_: f"{len(found)} months"
     out = folder / "reports"
     out.mkdir()
@@ -132,14 +131,13 @@ def main(folder: Path, kind: str, way: str, every: int) -> None:
     total = child(run, out, OLD, Steps(0, "", after=False))
     trials = [(step, fault, after) for fault in FAULTS for after in (False, True) for step in range(1, total + 1)]
     for step, fault, after in trials[::every]:
-        child(run, out, OLD)
         child(run, out, NEW, Steps(step, fault, after=after))
         directly = stands(out, kind)
         child(begin, out, "")
         later = stands(out, kind)
-        child(run, out, "next")
+        child(run, out, OLD)
         left = sorted(path.name for path in out.iterdir() if path.name.startswith("."))
-        print(json.dumps([step, fault, after, directly, later, stands(out, kind), left]), flush=True)
+        sys.stdout.write(json.dumps([step, fault, after, directly, later, stands(out, kind), left]) + "\n")
 
 
 if __name__ == "__main__":
