@@ -111,7 +111,7 @@ def run(path: Path, values: Mapping[str, Any], *, lang: str, folder: Path, secon
     notebook = nbformat.read(path, as_version=4)
     check(notebook, values, name=path.name)
     out = folder / path.name
-    with places.scratch() as scratch:
+    with places.scratch(folder) as scratch:
         copied = scratch / path.name
         nbformat.write(prepared(notebook, lang=lang), copied)
         try:

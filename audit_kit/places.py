@@ -200,19 +200,23 @@ def alone(folder: Path) -> Iterator[None]:
 def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
     """Return the sentence for a disk that is full or cannot be written to; null = it is another error.
 
-    The system's error may stand behind that of a library. `place` is the folder that was written to.
+    The system's error may stand behind that of a library. `place` is the folder that was written to; where its disk is
+    not full, but another's may be, it is no error of `place`.
     """
     fault = None if isinstance(error, PlaceError) else _fault(error)
     if fault is None or fault.errno is None:
         return None
-    at = Path(os.fsdecode(fault.filename)).parent if fault.filename and fault.errno in _NO_ROOM else place
+    named = Path(os.fsdecode(fault.filename)) if isinstance(fault.filename, str | bytes) else None
+    inside = place is not None and named is not None and named.is_relative_to(place)
+    if fault.errno == errno.ENOSPC and place is not None and not inside and not _is_full(place):
+        return None
+    at = place if inside or named is None else named.parent
     if fault.errno in _NO_ROOM:
-        return PlaceError(f"{_full(at)} has no room left on its disk; make room there, or choose another place.")
+        return PlaceError(f"{at or _full()} has no room left on its disk; make room there, or choose another place.")
     if fault.errno == errno.EFBIG:
         return PlaceError(f"{at or 'The place'} cannot hold a file of this size; lift the limit, or choose another.")
     if fault.errno == errno.EROFS:
-        return PlaceError(f"{fault.filename or at} is on a disk that can only be read; choose another place.")
-    inside = place is not None and fault.filename and Path(os.fsdecode(fault.filename)).is_relative_to(place)
+        return PlaceError(f"{named or at or 'The place'} is on a disk that can only be read; choose another place.")
     return _refused(fault, place) if inside and fault.errno in _NO_ENTRY else None
 
 
@@ -227,14 +231,19 @@ def _fault(error: BaseException) -> OSError | None:
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
-def _full(place: Path | None) -> Path | str:
-    """Return the folder that has no room: the one written to, unless its disk has and another one's has not."""
-    finders: tuple[Callable[[], Path | None], ...] = (lambda: place, lambda: Path(tempfile.gettempdir()), Path.cwd)
-    for find in finders:
-        with suppress(OSError):
-            if (one := find()) is not None and shutil.disk_usage(one).free < _FULL_BYTES:
-                return one
-    return place or "The place"
+def _full() -> Path | str:
+    """Return a folder that has no room, of those that may have been written to."""
+    with suppress(OSError):
+        return next((one for one in (Path(tempfile.gettempdir()), Path.cwd()) if _is_full(one)), "The place")
+    return "The temporary folder"
+
+
+def _is_full(place: Path) -> bool:
+    """Say whether a disk is full; one that cannot be asked counts as full."""
+    try:
+        return shutil.disk_usage(place).free < _FULL_BYTES
+    except OSError:
+        return True
 
 
 def _refused(error: OSError, place: Path | None) -> PlaceError:
@@ -278,9 +287,9 @@ def _pour(made: Path, stream: Path) -> None:
             with stream.open("wb") as out:
                 shutil.copyfileobj(file, out)
         except OSError as error:
-            if (said := told(error, stream)) is None:
-                raise
-            raise said from error
+            if error.errno in _NO_ROOM:
+                raise PlaceError(f"{stream} has no room left; choose another place.") from error
+            raise
 
 
 def _holds(one: Path, real: Path) -> bool:

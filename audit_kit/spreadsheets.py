@@ -1,17 +1,22 @@
-"""Csv that a spreadsheet opens right and that cannot do harm there.
+"""Csv that a spreadsheet opens right and that cannot do harm there, and workbooks that are whole or not at all.
 
-It begins with a byte order mark. Text that a spreadsheet would take for a number, such as a number of 20 digits, is
+Csv begins with a byte order mark. Text that a spreadsheet would take for a number, such as a number of 20 digits, is
 written as ="…" so that no digit is lost; text that it would take for a formula gets an apostrophe.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import io
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    from xlsxwriter import Workbook
 
 LINE_END = "\r\n"
 TIME = "%Y-%m-%d %H:%M:%S"
@@ -29,6 +34,24 @@ def safe_csv(frame: pl.DataFrame) -> bytes:
 def write_csv(frame: pl.DataFrame, path: Path) -> None:
     """Write a frame as csv."""
     harmless(frame).write_csv(path, include_bom=True, line_terminator=LINE_END)
+
+
+class _Packed(io.BytesIO):
+    """Bytes that stay open until nobody holds them: a half-made zip closes itself late, and must not complain."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def new_workbook(path: Path, options: Mapping[str, Any] | None = None) -> Iterator[Workbook]:
+    """Give a workbook to fill; until it is whole, its packed bytes are in memory and its parts beside `path`."""
+    import xlsxwriter  # noqa: PLC0415  readers need this room and no workbook
+
+    packed = _Packed()
+    with xlsxwriter.Workbook(packed, {**(options or {}), "tmpdir": str(path.parent)}) as book:
+        yield book
+    path.write_bytes(packed.getbuffer())
 
 
 def undone(text: pl.Series) -> pl.Series:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import xlsxwriter
 
 from audit_kit import places, schema, spreadsheets
 from audit_kit.errors import RequestError
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from xlsxwriter import Workbook
     from xlsxwriter.format import Format
     from xlsxwriter.worksheet import Worksheet
 
@@ -145,13 +145,13 @@ def headers(table: str, lang: str) -> dict[str, str]:
 
 def write_workbook(path: Path, sheets: Sequence[Sheet], *, lang: str = "zh", most: int = MOST_LINES) -> None:
     """Write sheets with a frozen header and a filter each; at most `most` lines a sheet, and it says so."""
-    with xlsxwriter.Workbook(str(path), {**_SAFE, "tmpdir": str(path.parent)}) as book:
+    with spreadsheets.new_workbook(path, _SAFE) as book:
         formats = _formats(book)
         for sheet in sheets:
             _write_sheet(book.add_worksheet(sheet.name), sheet, formats, lang=lang, most=most)
 
 
-def _formats(book: xlsxwriter.Workbook) -> dict[str, Format]:
+def _formats(book: Workbook) -> dict[str, Format]:
     font = {"font_name": "Microsoft YaHei", "font_size": 10, "valign": "top"}
     return {
         "head": book.add_format({**font, "bold": True, "bg_color": "#E9EEF4", "bottom": 1, "text_wrap": True}),
