@@ -210,7 +210,7 @@ def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
     inside = place is not None and named is not None and named.is_relative_to(place)
     if fault.errno == errno.ENOSPC and place is not None and not inside and not _is_full(place):
         return None
-    at = place if inside or named is None else named.parent
+    at = _asked_for(place if inside or named is None else named.parent)
     if fault.errno in _NO_ROOM:
         return PlaceError(f"{at or _full()} has no room left on its disk; make room there, or choose another place.")
     if fault.errno == errno.EFBIG:
@@ -218,6 +218,13 @@ def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
     if fault.errno == errno.EROFS:
         return PlaceError(f"{named or at or 'The place'} is on a disk that can only be read; choose another place.")
     return _refused(fault, place) if inside and fault.errno in _NO_ENTRY else None
+
+
+def _asked_for(place: Path | None) -> Path | None:
+    """Return the folder that a person knows, of one in which something is being made."""
+    if place is None:
+        return None
+    return next((one.parent for one in reversed([place, *place.parents]) if one.name.startswith(MAKING)), place)
 
 
 def _fault(error: BaseException) -> OSError | None:

@@ -242,6 +242,11 @@ def test_what_other_libraries_raise_of_a_full_disk_is_understood(
     assert sentence is None or sentence in str(said)
 
 
+def test_the_folder_named_is_the_one_asked_for(tmp_path: Path) -> None:
+    making = tmp_path / ".making-1" / "notebooks"
+    assert str(places.told(OSError(errno.EFBIG, "File too large"), making)).startswith(f"{tmp_path} cannot hold")
+
+
 @pytest.mark.parametrize(
     "cell",
     [
