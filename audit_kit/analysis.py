@@ -307,7 +307,7 @@ def _earlier_months(history: Path | None) -> pl.DataFrame | None:
     if history is None or not history.exists():
         return None
     try:
-        return pl.read_parquet(history).select(*delays.HISTORY).cast(pl.Schema(delays.HISTORY))
+        return pl.read_parquet(history, glob=False).select(*delays.HISTORY).cast(pl.Schema(delays.HISTORY))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RequestError(f"{history}: not the history.parquet that reports keep; leave it out ({error}).") from error
 
@@ -374,8 +374,8 @@ def _load(entry: Path, engagement: Engagement, lang: str) -> Analysis | None:
             return None
         with suppress(OSError):  # a cache shared read-only keeps no track of its use
             os.utime(entry / MANIFEST)
-        frames = {name: pl.read_parquet(entry / f"{name}.parquet") for name in FRAMES}
-        backup = {name: pl.read_parquet(entry / f"backup.{name}.parquet") for name in BACKUP_FRAMES}
+        frames = {name: pl.read_parquet(entry / f"{name}.parquet", glob=False) for name in FRAMES}
+        backup = {name: pl.read_parquet(entry / f"backup.{name}.parquet", glob=False) for name in BACKUP_FRAMES}
         taken_at, export = datetime.fromisoformat(kept["taken_at"]), _export(kept["export"])
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
         return None

@@ -51,8 +51,10 @@ def _moment(text: str) -> datetime:
 
 
 def _verify_restore(options: argparse.Namespace) -> int:
+    from audit_kit import places
     from audit_kit.loaders.restores import verify_restore, write_evidence
 
+    places.check(options.out)
     if options.out.exists():
         raise RequestError(
             f"{options.out.name} is there already, and evidence is not overwritten; choose another name."
@@ -90,22 +92,25 @@ def _archive(path: Path, without: list[str]) -> Path | pl.DataFrame:
 
 
 def _manifest(options: argparse.Namespace) -> int:
+    from audit_kit import places, spreadsheets
     from audit_kit.loaders.hashing import hash_files, sums
 
+    writers: dict[str, Callable[[pl.DataFrame, Path], object]] = {
+        ".sha256": lambda frame, made: made.write_text(sums(frame), encoding="utf-8", newline="\n"),
+        ".csv": spreadsheets.write_csv,
+        ".parquet": lambda frame, made: frame.write_parquet(made),
+    }
+    inputs = [options.folder, *([options.cache] if options.cache else [])]
+    if options.out is not None:
+        if options.out.suffix.lower() not in writers:
+            raise RequestError(f"{options.out.name} must end in one of {', '.join(writers)}.")
+        places.check(options.out, inputs=inputs)
     frame = hash_files(options.folder, cache=options.cache, progress=sys.stderr.isatty())
     if options.out is None:
         print(frame.write_json() if options.json else sums(frame), end="")
         return EXIT_DONE
-    writers: dict[str, Callable[[], object]] = {
-        ".sha256": lambda: options.out.write_text(sums(frame), encoding="utf-8", newline="\n"),
-        ".csv": lambda: frame.write_csv(options.out, include_bom=True),
-        ".parquet": lambda: frame.write_parquet(options.out),
-    }
-    if options.out.suffix.lower() not in writers:
-        raise RequestError(f"{options.out.name} must end in one of {', '.join(writers)}.")
-    if not options.out.parent.is_dir():
-        raise RequestError(f"{options.out.parent} is not there; make the folder first.")
-    writers[options.out.suffix.lower()]()
+    with places.writing(options.out, inputs=inputs) as made:
+        writers[options.out.suffix.lower()](frame, made)
     told = {"out": str(options.out), "files": frame.height, "bytes": int(frame["size"].sum())}
     print(json.dumps(told) if options.json else f"{told['out']}: {frame.height:,}")
     return EXIT_DONE

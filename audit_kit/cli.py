@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()
     except AuditError as error:
         print(f"audit-kit: {shown(str(error))}", file=sys.stderr)
         return error.exit_code
@@ -51,9 +52,15 @@ def _run(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    except Exception:  # noqa: BLE001  the last door: whatever else is raised is our defect
-        print(defect(), file=sys.stderr)
-        return EXIT_DEFECT
+    except Exception as error:  # noqa: BLE001  the last door: whatever else is raised is our defect
+        from audit_kit.places import told
+
+        if (said := told(error)) is None:
+            print(defect(), file=sys.stderr)
+            return EXIT_DEFECT
+        print(f"audit-kit: {said}", file=sys.stderr)
+        return said.exit_code
+    return code
 
 
 def _report(options: argparse.Namespace) -> int:
@@ -114,20 +121,16 @@ def _reconcile(options: argparse.Namespace) -> int:
 
 def _diagnose(options: argparse.Namespace) -> int:
     from audit_kit.analysis import diagnose
-    from audit_kit.workbook import write_table
+    from audit_kit.workbook import write_findings
 
-    findings = diagnose(opened(options), lang=options.lang)
-    write_table(findings, options.out, table="findings", lang=options.lang)
-    return _counted(findings, "cause", options)
+    return _counted(write_findings(diagnose, opened(options), options.out, lang=options.lang), "cause", options)
 
 
 def _backups(options: argparse.Namespace) -> int:
     from audit_kit.analysis import audit_backups
-    from audit_kit.workbook import write_table
+    from audit_kit.workbook import write_findings
 
-    findings = audit_backups(opened(options), lang=options.lang)
-    write_table(findings, options.out, table="findings", lang=options.lang)
-    return _counted(findings, "cause", options)
+    return _counted(write_findings(audit_backups, opened(options), options.out, lang=options.lang), "cause", options)
 
 
 def _trace(options: argparse.Namespace) -> int:
@@ -156,12 +159,14 @@ def _settle(options: argparse.Namespace) -> int:
 
 
 def _dictionary(options: argparse.Namespace) -> int:
+    from audit_kit import places
     from audit_kit.dictionary import data_dictionary
 
     if options.out is None:
         print(data_dictionary(), end="")
     else:
-        options.out.write_text(data_dictionary(), encoding="utf-8")
+        with places.writing(options.out) as made:
+            made.write_text(data_dictionary(), encoding="utf-8")
     return EXIT_DONE
 
 

@@ -36,6 +36,10 @@ class EngagementError(AuditError):
     """An audit.toml that does not say what it must."""
 
 
+class PlaceError(AuditError):
+    """A folder that cannot be written to: no room, no permission, or held by another run."""
+
+
 class ReportError(AuditError):
     """A report that could not be finished; the failed notebook is kept beside it."""
 

@@ -10,7 +10,6 @@ import copy
 import logging
 import os
 import signal
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -25,7 +24,7 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from traitlets import default
 
-from audit_kit import errors, processes
+from audit_kit import errors, places, processes
 from audit_kit.errors import RequestError
 from audit_kit.wording import LANGUAGES
 
@@ -129,8 +128,8 @@ def run(
     notebook = nbformat.read(path, as_version=4)
     check(notebook, values, name=path.name)
     out = folder / path.name
-    with tempfile.TemporaryDirectory(prefix="audit-kit-", ignore_cleanup_errors=True) as scratch:
-        copied = Path(scratch) / path.name
+    with places.scratch(folder) as scratch:
+        copied = scratch / path.name
         nbformat.write(prepared(notebook, lang=lang), copied)
         try:
             _papermill(copied, out, values, seconds=seconds, kernels=kernels)
@@ -172,8 +171,8 @@ def _papermill(
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would say is in what is raised
     try:
         execute_notebook(
-            path,
-            out,
+            _as_it_stands(path),
+            _as_it_stands(out),
             parameters=dict(values),
             kernel_name="python3",
             language="python",
@@ -193,6 +192,11 @@ def _papermill(
             raise
         words = f"its process ended by itself, twice ({error}); it may have run out of memory"
         raise _stopped(out, type(error).__name__, words) from None
+
+
+def _as_it_stands(path: Path) -> str:
+    """Return a path for papermill, which takes a word in braces for a parameter."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _stopped(out: Path, kind: str, message: str) -> NotebookFailed:

@@ -56,7 +56,7 @@ def settle_engagement(
 def _of_file(path: Path, ledger: pl.DataFrame) -> pl.DataFrame:
     """Return chances from a report's findings, at the ledger's own rows: a report counts the rows of its month only."""
     try:
-        found = pl.read_parquet(path, columns=[*PLACE, "probability_late"])
+        found = pl.read_parquet(path, glob=False, columns=[*PLACE, "probability_late"])
     except (OSError, pl.exceptions.PolarsError):
         raise RequestError(f"{path} is no findings.parquet of a report.") from None
     rows = ledger.select(*PLACE).with_row_index("ledger_row")

@@ -7,21 +7,23 @@ forbids every request, so that a page which would need one fails our tests and n
 from __future__ import annotations
 
 import re
-import tempfile
 from functools import cache
 from html import unescape
 from importlib.metadata import version
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from audit_kit import places
 from audit_kit.analysis import cache_folder
+from audit_kit.errors import AuditError
 from audit_kit.wording import wording
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nbformat import NotebookNode
 
 CONTENT_POLICY = (
@@ -77,10 +79,8 @@ def short(title: str) -> str:
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".new-", delete=False, encoding="utf-8") as file:
-        file.write(text)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
+    with places.writing(path) as made:
+        made.write_text(text, encoding="utf-8")
 
 
 def vega() -> str:
@@ -99,7 +99,7 @@ def vega() -> str:
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write(kept, text)
-    except OSError:
+    except (OSError, AuditError):
         return text
     return text
 

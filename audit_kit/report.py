@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ import nbformat
 import polars as pl
 
 from audit_kit import analysis as analyses
-from audit_kit import execution, front, manifest, publish, schema, workbook
-from audit_kit.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, ReportError, RequestError
+from audit_kit import execution, front, manifest, places, publish, schema, workbook
+from audit_kit.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, PlaceError, ReportError, RequestError
 from audit_kit.loaders.engagement import open_engagement
 from audit_kit.loaders.places import shown, shown_path
 from audit_kit.loaders.unused import rows
@@ -35,9 +35,11 @@ FAILED = "failed"
 HISTORY = "history.parquet"
 LARGE = 1_000_000  # rows of both sides; from here on one notebook at a time, for each holds them in memory
 INDEX = "index.html"
+UNREADABLE = "history.unreadable.parquet"
 STEPS = ("reading", "matching", "delays", "backups", "diagnosis")
 TRAINING = "04_"
 WHY = "why.txt"
+_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +72,13 @@ class _Material:
     """What the pages need of the analysis, so that its frames are let go before the notebooks run."""
 
     month: str
+    owner: Engagement
     rows: int
     manifest: dict[str, Any]
     findings: pl.DataFrame
     sheets: list[workbook.Sheet]
     history: Path | None
-    remembered: pl.DataFrame
+    delays: pl.DataFrame
     previous: Path | None
 
 
@@ -106,6 +109,7 @@ def run_report(
 
     Raises:
         RequestError, EngagementError, SourceError: what was asked for cannot be done.
+        PlaceError: `out` has no room, cannot be written to, or is held by another run.
         ReportError: a notebook failed; it stands in `out/failed/month` with its failing cell.
     """
     _check(lang=lang, fail_on=fail_on, jobs=jobs, pdf=pdf)
@@ -127,16 +131,13 @@ def run_report(
         _check_folder(opened, request.out)
         with _staging(request.out) as stage:
             material = _worked_up(request, opened, stage, progress)
-            del opened  # its frames are in the cache now, for the notebooks to read
+            del opened  # its frames are in the cache now, for the notebooks
             with ThreadPoolExecutor(1) as beside:  # the workbook is written while the notebooks run elsewhere
                 written = beside.submit(workbook.write_workbook, stage / "findings.xlsx", material.sheets, lang=lang)
                 _run_notebooks(request, material, notebooks, stage, progress)
                 written.result()
-            _publish(request, material, stage)
-            folder = _move_in(stage / "report", request.out / material.month)
-            material.remembered.write_parquet(stage / HISTORY)
-            (stage / HISTORY).replace(request.out / HISTORY)
-        _publish_months(request)
+            _write_pages(request, material, stage)
+            folder = _publish(request, material, stage)
     return _result(folder, material, fail_on)
 
 
@@ -173,6 +174,12 @@ def _check_folder(engagement: Engagement, out: Path) -> None:
             raise RequestError(f"{out} holds the reports of {found['engagement']['name']}: choose another --out.")
 
 
+def _check_month(place: Path) -> None:
+    """Refuse to replace what is no report."""
+    if place.exists() and not (place / manifest.FILE).exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise RequestError(f"{place} is there, and is no report: choose another --out, so that nothing is lost.")
+
+
 def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress: Progress) -> _Material:
     """Compute everything once; the cache then holds it for the notebooks."""
     month = request.month
@@ -186,6 +193,7 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
     of_month = analyses.month(whole, month)
     if month not in (months := _months(whole.ledger)):
         raise RequestError(f"The ledger has no invoice of {month}; its months are {', '.join(months) or 'unknown'}.")
+    _check_month(request.out / month)
     earlier = None if kept is None else kept.filter(pl.col("month") < month)
     before = manifest.previous(request.out, month, engagement)
     page = Page(
@@ -203,6 +211,7 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
     detailed = workbook.detailed(found, page.safe(of_month.ledger), direction=engagement.direction)
     return _Material(
         month=month,
+        owner=replace(engagement, _readings={}),
         rows=whole.ledger.height + whole.platform.height,
         manifest=manifest.build(page, found, started_at=request.started_at),
         findings=found,
@@ -212,7 +221,7 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
             lang=request.lang,
         ),
         history=history,
-        remembered=delays.remembered(kept, delays.of_delays(of_month.observations, of_month.findings), month=month),
+        delays=delays.of_delays(of_month.observations, of_month.findings),
         previous=before,
     )
 
@@ -243,23 +252,26 @@ def _run_notebooks(
             done=lambda path: progress.step(path.stem),
         )
     except execution.NotebookFailed as failure:
-        raise _kept(failure, request.out / FAILED / material.month) from None
+        raise _kept(failure, request.out, material.month, stage / FAILED) from None
 
 
-def _kept(failure: execution.NotebookFailed, folder: Path) -> Exception:
+def _kept(failure: execution.NotebookFailed, out: Path, month: str, made: Path) -> Exception:
     """Keep the failed notebook and say in one sentence what happened; a user's mistake stays a user's mistake."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = out / FAILED / month
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made.mkdir()
     if failure.path.is_file():
-        shutil.copy(failure.path, folder / failure.path.name)
+        shutil.copy(failure.path, made / failure.path.name)
     kind = "" if failure.user_error else f"{failure.kind}: "
     words = f"{failure.path.name} stopped at cell {failure.cell}: {kind}{failure.message.rstrip('. ')}"
     words = " ".join(f"{words}; the notebook up to there is in {folder}.".split())
-    (folder / WHY).write_text(f"{words}\n", encoding="utf-8")
+    (made / WHY).write_text(f"{words}\n", encoding="utf-8")
+    with places.alone(out):
+        places.move_in(made, folder)
     return (failure.user_error or ReportError)(words)
 
 
-def _publish(request: _Request, material: _Material, stage: Path) -> None:
+def _write_pages(request: _Request, material: _Material, stage: Path) -> None:
     """Write the pages, the workbook and the manifest into the stage."""
     folder, lang, about = stage / "report", request.lang, material.manifest
     folder.mkdir()
@@ -284,6 +296,24 @@ def _publish(request: _Request, material: _Material, stage: Path) -> None:
     manifest.write(folder, about)
 
 
+def _publish(request: _Request, material: _Material, stage: Path) -> Path:
+    """Put history, report and list of the months in their places; each is whole, before and after."""
+    out, folder = request.out, request.out / material.month
+    with places.alone(out):  # other runs may have published since this one began
+        _check_folder(material.owner, out)
+        _check_month(folder)
+        kept = _kept_history(out / HISTORY)
+        if kept is None and (out / HISTORY).exists():
+            shutil.copy(out / HISTORY, stage / UNREADABLE)
+            places.move_in(stage / UNREADABLE, out / UNREADABLE)
+        delays.remembered(kept, material.delays, month=material.month).write_parquet(stage / HISTORY)
+        places.move_in(stage / HISTORY, out / HISTORY)
+        places.move_in(stage / "report", folder)
+        shutil.rmtree(out / FAILED / material.month, ignore_errors=True)
+        _publish_months(request)
+    return folder
+
+
 def _publish_months(request: _Request) -> None:
     """Bring the list of the months up to date; the months' own pages stay as they are."""
     found = [manifest.read(path) for path in sorted(manifest.all_in(request.out), reverse=True)]
@@ -294,30 +324,31 @@ def _publish_months(request: _Request) -> None:
 @contextmanager
 def _staging(out: Path) -> Iterator[Path]:
     """Give a folder beside the reports; whatever is still in it at the end is removed."""
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".making-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder).resolve()
-
-
-def _move_in(new: Path, place: Path) -> Path:
-    """Put a finished report in its place in one step; an earlier one makes way and comes back if that fails."""
-    aside = new.parent / "earlier"
-    if place.exists():
-        place.rename(aside)
     try:
-        new.rename(place)
-    except OSError:
-        if aside.exists():
-            aside.rename(place)
-        raise
-    shutil.rmtree(place.parent / FAILED / place.name, ignore_errors=True)
-    return place
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlaceError(f"{out} cannot be made ({error.strerror}); choose another --out.") from error
+    with places.scratch(out.resolve(), places.MAKING) as folder:
+        with places.alone(out):
+            _bring_back(out)
+        yield folder
+
+
+def _bring_back(out: Path) -> None:
+    """Bring back a report that a run which died while it published has hidden."""
+    places.bring_back(out)
+    places.bring_back(out / FAILED)
+    for hidden in out.glob(f"{places.MAKING}*/earlier"):  # where version 0.1 put it
+        about = manifest.read(hidden / manifest.FILE) or {}
+        place = out / str(about.get("month"))
+        if _MONTH.fullmatch(place.name) and not place.exists():
+            hidden.rename(place)
 
 
 def _kept_history(path: Path) -> pl.DataFrame | None:
     """Return the delays of the months reported so far; a file that cannot be read counts as none."""
     try:
-        return pl.read_parquet(path).select(*delays.HISTORY).cast(pl.Schema(delays.HISTORY))
+        return pl.read_parquet(path, glob=False).select(*delays.HISTORY).cast(pl.Schema(delays.HISTORY))
     except (OSError, pl.exceptions.PolarsError):
         return None
 

@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
-from audit_kit import identity
+from audit_kit import identity, places
 from audit_kit.errors import RequestError
 from audit_kit.policy import MatchingPolicy
 from audit_kit.rules import assembly, bulk, comparison, matching, sides
@@ -39,7 +39,7 @@ def suits(path: Path) -> bool:
     """Say whether a file is parquet with canonical columns of the right types, so that it can be used as it is."""
     if path.suffix.lower() != ".parquet" or not path.exists():
         return False
-    columns = pl.scan_parquet(path).collect_schema()
+    columns = pl.scan_parquet(path, glob=False).collect_schema()
     if not {"digital_number", "invoice_number"} & set(columns) or not {"issued_at", "gross"} <= set(columns):
         return False
     return columns["issued_at"].is_temporal() and columns["gross"].is_numeric()
@@ -62,9 +62,14 @@ def reconcile_files(
         `outcome`, `len`: how many rows have each outcome.
 
     Raises:
-        RequestError: a column that is needed is not there.
+        RequestError: a column that is needed is not there, or `out` is one of the two files.
+        PlaceError: `out` cannot be written.
     """
-    left, right = Stored(ledger), Stored(platform)
+    with places.writing(out, inputs=(ledger, platform)) as made:
+        return _reconciled(Stored(ledger), Stored(platform), made, policy, partitions)
+
+
+def _reconciled(left: Stored, right: Stored, out: Path, policy: MatchingPolicy, partitions: int | None) -> pl.DataFrame:
     comparison.require_columns(list(left.columns), "ledger")
     comparison.require_columns(list(right.columns), "platform")
     if partitions is None and max(left.height, right.height) <= IN_MEMORY_ROWS:
@@ -93,16 +98,18 @@ def reconcile_to(ledger: Path, platform: Path, out: Path, *, engine: str = "loca
             )
         from audit_kit.spark import reconcile_files as on_spark  # noqa: PLC0415 - Spark is an extra
 
-        on_spark(ledger, platform, out)
-        parts = sorted(out.glob("*.parquet"))  # beside them Spark lays files of sums
-        return pl.scan_parquet(parts, glob=False).group_by("outcome").len().collect()
-    if direct and out.parent.is_dir():
+        with places.writing(out, inputs=(ledger, platform), folder=True) as made:
+            on_spark(ledger, platform, made)
+            parts = sorted(made.glob("*.parquet"))  # beside them Spark lays files of sums
+            return pl.scan_parquet(parts, glob=False).group_by("outcome").len().collect()
+    if direct:
         return reconcile_files(ledger, platform, out)
+    places.check(out, inputs=(ledger, platform))
     from audit_kit.loaders.tables import read  # noqa: PLC0415 - readers are heavy, and parquet needs none
     from audit_kit.workbook import write_table  # noqa: PLC0415
 
     found = matching.reconcile(read(ledger, table="ledger").rows, read(platform, table="platform").rows)
-    write_table(found, out, table="matches", lang=lang)
+    write_table(found, out, table="matches", lang=lang, inputs=(ledger, platform))
     return found.group_by("outcome").len()
 
 
@@ -117,12 +124,12 @@ class Stored:
     @cached_property
     def columns(self) -> pl.Schema:
         """The columns of the file."""
-        return pl.scan_parquet(self.path).collect_schema()
+        return pl.scan_parquet(self.path, glob=False).collect_schema()
 
     @cached_property
     def height(self) -> int:
         """The number of rows."""
-        return int(pl.scan_parquet(self.path).select(pl.len()).collect().item())
+        return int(pl.scan_parquet(self.path, glob=False).select(pl.len()).collect().item())
 
     @cached_property
     def whole(self) -> pl.Series:
@@ -172,7 +179,7 @@ class Stored:
     def load(self) -> pl.DataFrame:
         """Return the columns that matter, whole."""
         wanted = [name for name in (*self._number_names, *comparison.FIELDS) if name in self.columns]
-        return pl.read_parquet(self.path, columns=list(dict.fromkeys(wanted)))
+        return pl.read_parquet(self.path, glob=False, columns=list(dict.fromkeys(wanted)))
 
     def texts(self) -> Iterator[pl.Series]:
         """Yield the numbers as they stand, a stretch at a time."""
@@ -186,7 +193,7 @@ class Stored:
         yield from self._stretches(self._number_names)
 
     def _stretches(self, names: Sequence[str]) -> Iterator[pl.DataFrame]:
-        chosen = pl.scan_parquet(self.path).select(names)
+        chosen = pl.scan_parquet(self.path, glob=False).select(names)
         for start in range(0, max(self.height, 1), STRETCH):
             yield chosen.slice(start, STRETCH).collect()
 
@@ -207,7 +214,7 @@ class Stored:
         """Return the asked-for rows that lie in one stretch."""
         first, last = np.searchsorted(rows, [start, start + STRETCH])
         here = pl.Series("|at", rows[first:last], dtype=pl.UInt32)
-        chosen = pl.scan_parquet(self.path).select(names)
+        chosen = pl.scan_parquet(self.path, glob=False).select(names)
         if not len(here):
             return chosen.head(0).collect().with_columns(here)
         return chosen.slice(start, STRETCH).collect()[here - start].with_columns(here)

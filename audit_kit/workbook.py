@@ -10,24 +10,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import xlsxwriter
 
-from audit_kit import schema
+from audit_kit import places, schema, spreadsheets
 from audit_kit.errors import RequestError
 from audit_kit.loaders.reasons import reason_in
+from audit_kit.spreadsheets import flat
 from audit_kit.views.words import Words
 from audit_kit.wording import wording
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from xlsxwriter import Workbook
     from xlsxwriter.format import Format
     from xlsxwriter.worksheet import Worksheet
 
+    from audit_kit.loaders.engagement import Engagement
+
 MOST_LINES = 1_048_576
 LONGEST_TEXT = 32_767
-FORMULA = r"^[=+\-@\t\r]"
 WRAPPED = 40
 _WIDTHS = {"evidence": 60, "next_step": 48, "reason": 60, "value": 30, "sha256": 66, "invoice_key": 23, "file": 40}
 _SAFE = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "constant_memory": True}
@@ -47,22 +49,37 @@ class Sheet:
     above: Sequence[str] = ()
 
 
-def write_table(frame: pl.DataFrame, path: Path, *, table: str, lang: str = "zh") -> None:
+def write_table(frame: pl.DataFrame, path: Path, *, table: str, lang: str = "zh", inputs: Iterable[Path] = ()) -> None:
     """Write a table of the schema as the name's ending says: .parquet, .csv (with BOM) or .xlsx.
 
     Raises:
-        RequestError: another ending, or a folder that is not there.
+        RequestError: another ending, a folder that is not there, or one of the `inputs`.
+        PlaceError: the folder has no room, or cannot be written to.
     """
-    writers: dict[str, Callable[[], Any]] = {
-        ".parquet": lambda: frame.write_parquet(path),
-        ".csv": lambda: harmless(flat(frame)).write_csv(path, include_bom=True),
-        ".xlsx": lambda: write_workbook(path, [Sheet(table, frame, headers(table, lang))], lang=lang),
+    writers: dict[str, Callable[[Path], Any]] = {
+        ".parquet": frame.write_parquet,
+        ".csv": lambda made: spreadsheets.write_csv(frame, made),
+        ".xlsx": lambda made: write_workbook(made, [Sheet(table, frame, headers(table, lang))], lang=lang),
     }
     if path.suffix.lower() not in writers:
         raise RequestError(f"{path.name} must end in one of {', '.join(writers)}.")
-    if not path.parent.is_dir():
-        raise RequestError(f"{path.parent} is not there; make the folder first.")
-    writers[path.suffix.lower()]()
+    with places.writing(path, inputs=inputs) as made:
+        writers[path.suffix.lower()](made)
+
+
+def write_findings(
+    rules: Callable[..., pl.DataFrame], engagement: Engagement, out: Path, *, lang: str = "zh"
+) -> pl.DataFrame:
+    """Write what rules such as `analysis.diagnose` find in an engagement, and return it; for errors see `write_table`.
+
+    No file of the engagement is ever the place of the findings.
+    """
+    used = [path for entries in engagement.sources.values() for entry in entries for path in entry.paths]
+    inputs = [engagement.folder / "audit.toml", *used]
+    places.check(out, inputs=inputs)
+    found = rules(engagement, lang=lang)
+    write_table(found, out, table="findings", lang=lang, inputs=inputs)
+    return found
 
 
 def detailed(found: pl.DataFrame, ledger: pl.DataFrame, *, direction: str) -> pl.DataFrame:
@@ -136,34 +153,15 @@ def headers(table: str, lang: str) -> dict[str, str]:
     return {name: header if lang == "zh" else name for name, header in schema.headers(table).items()}
 
 
-def flat(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with lists joined to text and words as text."""
-    lists = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
-    words = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Enum | pl.Categorical)]
-    return frame.with_columns(
-        *(pl.col(name).cast(pl.List(pl.String)).list.join("；") for name in lists),
-        *(pl.col(name).cast(pl.String) for name in words),
-    )
-
-
-def harmless(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with a quote before every text that a spreadsheet would take for a formula."""
-    names = [name for name, dtype in frame.schema.items() if dtype == pl.String]
-    return frame.with_columns(
-        pl.when(pl.col(name).str.contains(FORMULA)).then("'" + pl.col(name)).otherwise(pl.col(name)).alias(name)
-        for name in names
-    )
-
-
 def write_workbook(path: Path, sheets: Sequence[Sheet], *, lang: str = "zh", most: int = MOST_LINES) -> None:
     """Write sheets with a frozen header and a filter each; at most `most` lines a sheet, and it says so."""
-    with xlsxwriter.Workbook(str(path), _SAFE) as book:
+    with spreadsheets.new_workbook(path, _SAFE) as book:
         formats = _formats(book)
         for sheet in sheets:
             _write_sheet(book.add_worksheet(sheet.name), sheet, formats, lang=lang, most=most)
 
 
-def _formats(book: xlsxwriter.Workbook) -> dict[str, Format]:
+def _formats(book: Workbook) -> dict[str, Format]:
     font = {"font_name": "Microsoft YaHei", "font_size": 10, "valign": "top"}
     return {
         "head": book.add_format({**font, "bold": True, "bg_color": "#E9EEF4", "bottom": 1, "text_wrap": True}),

@@ -13,7 +13,7 @@ from nbformat import v4
 
 import audit_kit
 from audit_kit import cli, execution, manifest, report
-from audit_kit.errors import EXIT_DEFECT, EXIT_FINDINGS, ReportError, RequestError, SourceError
+from audit_kit.errors import EXIT_DEFECT, EXIT_FINDINGS, PlaceError, ReportError, RequestError, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +128,7 @@ def use(folder: Path, monkeypatch: pytest.MonkeyPatch, *sources: str) -> None:
 
 @pytest.mark.slow
 def test_a_report_is_pages_workbook_and_manifest(may: Path, tmp_path: Path) -> None:
-    out = tmp_path / "reports"
+    out = tmp_path / "报告 {a} 50% [b]"
     result = report.run_report(may, out=out)
     assert result.folder == out / "2025-05"
     assert sorted(path.name for path in out.iterdir()) == ["2025-05", "history.parquet", "index.html"]
@@ -229,6 +229,63 @@ def test_months_are_listed_and_compared_with_the_one_before(april: Path, may: Pa
     page = (out / "2025-05" / "00_overview.html").read_text(encoding="utf-8")
     assert "2025-04/manifest.json" in page
     assert "与上月报告相比（2025-04）" in (out / "2025-05" / "index.html").read_text(encoding="utf-8")
+
+
+def test_two_months_at_once_keep_the_history_of_both(
+    april: Path, may: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "报告 {a} 50% [b]"
+    run = execution.run_all
+
+    def with_april_meanwhile(*arguments: object, **options: object) -> None:
+        monkeypatch.setattr(execution, "run_all", run)
+        report.run_report(april, out=out)
+        run(*arguments, **options)
+
+    monkeypatch.setattr(execution, "run_all", with_april_meanwhile)
+    monkeypatch.setattr(report.delays, "remembered", remembered)
+    report.run_report(may, out=out)
+    assert pl.read_parquet(out / "history.parquet", glob=False)["month"].to_list() == ["2025-04", "2025-05"]
+    lists = (out / "index.html").read_text(encoding="utf-8")
+    assert lists.index('href="2025-05/index.html"') < lists.index('href="2025-04/index.html"')
+
+
+def remembered(history: pl.DataFrame | None, _: pl.DataFrame, *, month: str) -> pl.DataFrame:
+    """A history of one line a month, where the sample is too small to have any."""
+    new = pl.DataFrame([{"month": month, "channel": "网页"}], schema=report.delays.HISTORY)
+    return new if history is None else pl.concat([history, new]).sort("month")
+
+
+def test_a_history_that_cannot_be_read_is_kept(may: Path, tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "history.parquet").write_bytes(b"PAR1 of another version")
+    report.run_report(may, out=tmp_path / "reports")
+    assert (tmp_path / "reports" / "history.unreadable.parquet").read_bytes() == b"PAR1 of another version"
+    assert pl.read_parquet(tmp_path / "reports" / "history.parquet").columns[0] == "month"
+
+
+def test_a_folder_that_is_no_report_is_not_replaced(may: Path, tmp_path: Path) -> None:
+    exports = tmp_path / "exports" / "2025-05"
+    exports.mkdir(parents=True)
+    (exports / "platform.csv").write_text("evidence")
+    with pytest.raises(RequestError, match="is no report"):
+        report.run_report(may, out=tmp_path / "exports")
+    assert [path.name for path in (tmp_path / "exports").rglob("*")] == ["2025-05", "platform.csv"]
+
+
+def test_a_report_that_an_earlier_version_hid_is_brought_back(may: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    report.run_report(may, out=out)
+    (out / ".making-x").mkdir()
+    (out / "2025-05").rename(out / ".making-x" / "earlier")
+    report.run_report(may, out=out, month="2025-04")
+    assert json.loads((out / "2025-05" / "manifest.json").read_text(encoding="utf-8"))["month"] == "2025-05"
+
+
+def test_reports_are_not_written_below_a_file(may: Path, tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("")
+    with pytest.raises(PlaceError, match="choose another --out"):
+        report.run_report(may, out=tmp_path / "reports")
 
 
 def test_a_month_made_again_is_the_same_but_for_its_times(april: Path, may: Path, tmp_path: Path) -> None:

@@ -85,7 +85,8 @@ def test_every_ending_keeps_every_row(tmp_path: Path, ending: str) -> None:
     }[ending]()
     assert read.columns == list(shape)
     assert read["outcome"].cast(pl.String).to_list() == ["ambiguous", "missing"]
-    assert read["invoice_key"].to_list() == ["25112000000012345678", None]
+    number = '="25112000000012345678"' if ending == "csv" else "25112000000012345678"
+    assert read["invoice_key"].to_list() == [number, None]
     if ending != "parquet":
         assert read["candidates"][0] == "3；4"
 

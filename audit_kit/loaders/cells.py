@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.spreadsheets import undone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -415,13 +416,13 @@ def _named(values: pl.Series, table: Mapping[str, str]) -> pl.Series:
 
 
 def texts(values: pl.Series) -> pl.Series:
-    """Return free text without outer spaces; empty text is null."""
-    return stripped(as_text(values))
+    """Return free text without outer spaces and without what makes it safe in a csv; empty text is null."""
+    return undone(stripped(as_text(values)))
 
 
 def lists(values: pl.Series) -> pl.Series:
     """Return texts separated by `；`, `;`, or line ends as lists; empty text is null."""
     if isinstance(values.dtype, pl.List):
         return values.cast(pl.List(pl.String))
-    parts = stripped(as_text(values)).str.replace_all(r"[；\n|]", ";").str.split(";")
+    parts = texts(values).str.replace_all(r"[；\n|]", ";").str.split(";")
     return parts.list.eval(pl.element().str.strip_chars()).list.eval(pl.element().filter(pl.element() != ""))

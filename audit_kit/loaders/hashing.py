@@ -10,7 +10,6 @@ import logging
 import os
 import random
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -20,7 +19,8 @@ from typing import Never
 import polars as pl
 from tqdm import tqdm
 
-from audit_kit.errors import SourceError
+from audit_kit import places
+from audit_kit.errors import AuditError, SourceError
 from audit_kit.loaders import digest
 from audit_kit.loaders.places import shown_path
 from audit_kit.processes import Staff
@@ -109,7 +109,7 @@ def _known(files: pl.DataFrame, cache: Path | None) -> pl.DataFrame:
     if cache is None or not cache.exists():
         return files.with_columns(sha256=pl.lit(None, pl.String))
     try:
-        kept = pl.read_parquet(cache).cast(CACHE).unique(IDENTITY)  # type: ignore[arg-type]
+        kept = pl.read_parquet(cache, glob=False).cast(CACHE).unique(IDENTITY)  # type: ignore[arg-type]
     except (pl.exceptions.PolarsError, OSError):
         return files.with_columns(sha256=pl.lit(None, pl.String))
     return files.join(kept, on=IDENTITY, how="left", maintain_order="left")
@@ -176,8 +176,10 @@ def _bar(total: int, *, shown: bool) -> tqdm[Never]:
 
 
 def _keep(known: pl.DataFrame, cache: Path) -> None:
-    """Write the cache beside its place, then move it there in one step."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache.parent, suffix=".parquet", delete=False) as file:
-        known.write_parquet(file.name, compression="lz4")
-    Path(file.name).replace(cache)
+    """Write the cache, whole or not at all; one that cannot be written stops nothing."""
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with places.writing(cache) as made:
+            known.write_parquet(made, compression="lz4")
+    except (OSError, AuditError) as error:
+        LOG.warning("the hashes are not kept for the next time: %s", error)

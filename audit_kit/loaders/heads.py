@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit import places
 from audit_kit.loaders import archives
 from audit_kit.loaders.opening import framed, open_grids
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from audit_kit.loaders.grids import Grid
 
 SMALL = 8 << 20  # bytes of a file that is simply read
@@ -33,8 +34,8 @@ def open_heads(path: Path) -> list[Grid]:
         start = file.read(4)
     if start == b"PAR1":
         return [framed(pl.scan_parquet(path, glob=False).head(1).collect())]
-    with tempfile.TemporaryDirectory(prefix="audit-kit-") as folder:
-        copy = Path(folder) / path.name
+    with places.scratch() as folder:
+        copy = folder / path.name
         if start == b"PK\x03\x04":
             archives.measure(path)
             _shorten(path, copy)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit import schema
+from audit_kit import places, schema, spreadsheets
 from audit_kit.errors import RequestError, SourceError
 from audit_kit.loaders import einvoices
 from audit_kit.loaders.hashing import hash_files
@@ -137,14 +137,14 @@ def write_evidence(row: Mapping[str, Any], path: Path) -> None:
     """
     if path.exists():
         raise RequestError(f"{path.name} is there already, and evidence is not overwritten; choose another name.")
-    if not path.parent.is_dir():
-        raise RequestError(f"{path.parent} is not there; make the folder first.")
     names = [name for name in schema.dtypes("restore_tests") if name in row]
     plain = {name: "；".join(row[name]) if isinstance(row[name], list) else row[name] for name in names}
     frame = pl.DataFrame([plain], infer_schema_length=None)
-    if path.suffix.lower() == ".csv":
-        frame.write_csv(path, include_bom=True)
-    elif path.suffix.lower() == ".json":
-        path.write_text(frame.with_columns(pl.selectors.datetime().dt.strftime("%Y-%m-%d %H:%M:%S")).write_json())
-    else:
+    if path.suffix.lower() not in {".csv", ".json"}:
         raise RequestError(f"{path.name} must end in .csv or .json.")
+    with places.writing(path) as made:
+        if path.suffix.lower() == ".csv":
+            spreadsheets.write_csv(frame, made)
+        else:
+            text = frame.with_columns(pl.selectors.datetime().dt.strftime(spreadsheets.TIME)).write_json()
+            made.write_text(text, encoding="utf-8")

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import xlsxwriter
 
-from audit_kit import resources, schema
+from audit_kit import places, resources, schema
 from audit_kit.errors import RequestError
 from audit_kit.loaders.cells import label, vocabulary_of
+from audit_kit.spreadsheets import new_workbook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from xlsxwriter import Workbook
 
 # Filled in by the reader, not by people.
 OURS = ("source_file", "source_row", "date_only", "cleaning")
@@ -38,14 +40,17 @@ def write_templates(folder: Path, *, tables: Sequence[str] | None = None) -> lis
             f"{there[0].name} is already in {folder.name}; choose another folder, so that nothing is lost."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for table, path in zip(tables, paths, strict=True):
-        _write(table, path, words)
+    with places.scratch(folder, places.MAKING) as made:
+        for table, path in zip(tables, paths, strict=True):
+            _write(table, made / path.name, words)
+        for path in paths:
+            places.move_in(made / path.name, path)
     return paths
 
 
 def _write(table: str, path: Path, words: dict[str, Any]) -> None:
     columns = [name for name in schema.dtypes(table) if name not in OURS]
-    with xlsxwriter.Workbook(path) as book:
+    with new_workbook(path) as book:
         title, text = (
             book.add_format({"bold": True, "bg_color": "#DCE6F1", "border": 1}),
             book.add_format({"num_format": "@"}),
@@ -68,7 +73,7 @@ def _write(table: str, path: Path, words: dict[str, Any]) -> None:
         _write_guide(book, table, columns, words)
 
 
-def _write_guide(book: xlsxwriter.Workbook, table: str, columns: Sequence[str], words: dict[str, Any]) -> None:
+def _write_guide(book: Workbook, table: str, columns: Sequence[str], words: dict[str, Any]) -> None:
     """Write the second sheet, which says what belongs into each column."""
     bold, wrapped = book.add_format({"bold": True}), book.add_format({"text_wrap": True, "valign": "top"})
     sheet = book.add_worksheet(words["guide"])

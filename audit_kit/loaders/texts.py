@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import codecs
 import csv
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit import places
 from audit_kit.errors import SourceError
 from audit_kit.loaders.grids import MAX_COLUMNS, Grid, numbered
 from audit_kit.loaders.tally import tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 HEAD = 1 << 20
 LARGE = 32 << 20  # bytes from which counts over the whole file stand for the count of every line
@@ -59,8 +59,8 @@ def read_text(path: Path) -> Grid:
             return _read_utf8(path, path, "utf-8")
         except UnicodeDecodeError:
             encoding = _better_encoding(path)
-    with tempfile.TemporaryDirectory(prefix="audit-kit-") as folder:
-        copy = Path(folder) / "copy.csv"
+    with places.scratch() as folder:
+        copy = folder / "copy.csv"
         damaged = _transcode(path, copy, encoding, old_line_ends=old_line_ends)
         return _read_utf8(copy, path, encoding.replace("-sig", ""), damaged=damaged)
 

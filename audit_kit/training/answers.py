@@ -10,6 +10,7 @@ import polars as pl
 
 from audit_kit import resources
 from audit_kit.errors import RequestError
+from audit_kit.spreadsheets import undone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,14 +109,17 @@ def _known(cause: str) -> str:
 def _labels(path: Path, truth: pl.DataFrame) -> pl.DataFrame:
     """Return `ledger_row`, `cause` of a table of labels, whatever names its rows."""
     try:
-        table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
+        table = (
+            pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
+        )
     except (pl.exceptions.PolarsError, OSError) as error:
         raise RequestError(f"{path.name} cannot be read as a table: {error}".splitlines()[0] + ".") from error
     cause = next((name for name in CAUSE_HEADERS if name in table.columns), None)
     row = next((name for name in ROW_HEADERS if name in table.columns), None)
     if cause is None or row is None:
         raise RequestError(f"{path.name} needs the columns 流水号 (or ledger_row) and 原因; found {table.columns}.")
-    given = table.select(pl.col(row).cast(pl.String).str.strip_chars().alias("at"), pl.col(cause).alias("cause"))
+    at = undone(table[row].cast(pl.String).str.strip_chars())
+    given = table.select(at.alias("at"), pl.col(cause).alias("cause"))
     given = given.drop_nulls().filter(pl.col("cause") != "")
     codes = {text: _known(text) for text in given["cause"].unique()}
     known = truth.select(pl.col(ROW_HEADERS[row]).cast(pl.String).alias("at"), row="ledger_row").unique("at")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit import resources
+from audit_kit import places, resources
 from audit_kit.errors import RequestError
 from audit_kit.training import scoring
 from audit_kit.training.answers import Answers, from_labels, read_answers
@@ -64,14 +64,19 @@ def new(folder: str | Path, *, seed: int, level: int) -> Drill:
     causes = _drawn(plan, Dice(seed, f"drill {level}"))
     shares = _shares(plan, causes)
     made = world(invoices=plan["invoices"], seed=seed * 7 + level, causes=shares, backups=False)
-    (target / ENGAGEMENT).mkdir(parents=True)
-    write(made, target / ENGAGEMENT, file_format="xlsx")
-    _seal(target, made, seed=seed, level=level, causes=causes)
-    for lang in LANGUAGES:
-        (target / f"brief.{lang}.md").write_text(_brief(made, lang, seed=seed, level=level), encoding="utf-8")
-    template = resources.load("drills")["answers"]["template"]
-    (target / "answers.toml").write_text(template, encoding="utf-8")
-    (target / "labels.csv").write_text("流水号,原因\n", encoding="utf-8-sig")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with places.scratch(target.parent, places.MAKING) as stage:
+        whole = stage / "whole"
+        (whole / ENGAGEMENT).mkdir(parents=True)
+        write(made, whole / ENGAGEMENT, file_format="xlsx")
+        sealed = _seal(whole, made, seed=seed, level=level, causes=causes)
+        for lang in LANGUAGES:
+            (whole / f"brief.{lang}.md").write_text(_brief(made, lang, seed=seed, level=level), encoding="utf-8")
+        template = resources.load("drills")["answers"]["template"]
+        (whole / "answers.toml").write_text(template, encoding="utf-8")
+        (whole / "labels.csv").write_text("流水号,原因\n", encoding="utf-8-sig")
+        places.move_in(whole, target)
+        _keep(sealed, target)
     return Drill(folder=target, seed=seed, level=level, causes=causes)
 
 
@@ -118,7 +123,7 @@ def hint(folder: str | Path, *, lang: str = "zh") -> str:
     if taken >= len(words["prices"]):
         return _said(words["used_up"], lang)
     sealed["hints"] = taken + 1
-    _sealed_path(target).write_text(json.dumps(sealed), encoding="utf-8")
+    _keep(sealed, target)
     price = _said(words["priced"], lang).format(price=words["prices"][taken])
     causes = sealed["causes"]
     if not causes:
@@ -198,8 +203,8 @@ def _shares(plan: Mapping[str, Any], causes: tuple[str, ...]) -> dict[str, float
     return dict(plan["background"]) | {cause: shares[cause] for cause in causes}
 
 
-def _seal(target: Path, made: World, *, seed: int, level: int, causes: tuple[str, ...]) -> None:
-    """Write the truth beside the folder and its seal into it."""
+def _seal(folder: Path, made: World, *, seed: int, level: int, causes: tuple[str, ...]) -> dict[str, Any]:
+    """Write the seal of the truth into the folder, and return the truth."""
     truth = _rows(made)
     content = truth.write_csv().encode()
     salt = hashlib.sha256(f"audit-kit drill {seed} {level}".encode()).hexdigest()
@@ -213,8 +218,14 @@ def _seal(target: Path, made: World, *, seed: int, level: int, causes: tuple[str
         "innocent": _innocent(made),
         "hints": 0,
     }
-    _sealed_path(target).write_text(json.dumps(sealed), encoding="utf-8")
-    (target / SEAL).write_text(_hmac(salt, content) + "\n", encoding="utf-8")
+    (folder / SEAL).write_text(_hmac(salt, content) + "\n", encoding="utf-8")
+    return sealed
+
+
+def _keep(sealed: Mapping[str, Any], target: Path) -> None:
+    """Write the truth of a drill and what has been asked of it beside its folder."""
+    with places.writing(_sealed_path(target)) as made:
+        made.write_text(json.dumps(sealed), encoding="utf-8")
 
 
 def _rows(made: World) -> pl.DataFrame:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from audit_kit import places
 from audit_kit.errors import RequestError
 from audit_kit.policy import Export
 from audit_kit.training import archive, fates, followups, outages, records, spoiling, stream, truth, writing
@@ -366,10 +367,17 @@ def simulate(
     if format == "xlsx" and invoices > writing.XLSX_ROWS:
         raise RequestError(f"A workbook holds {writing.XLSX_ROWS:,} rows; use csv or parquet for more.")
     made = world(invoices=invoices, seed=seed, month=month, causes=causes, backups=backups, **options)
-    target.mkdir(parents=True, exist_ok=True)
-    writing.write(made, target, file_format=format, visible_at=visible_at)
-    writing.write_later(made, target.parent / f"{target.name}.later.{format}", visible_at=visible_at)
-    made.truth.write_parquet(target.parent / f"{target.name}.truth.parquet")
+    later, truth = f"{target.name}.later.{format}", f"{target.name}.truth.parquet"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with places.scratch(target.parent, places.MAKING) as stage:
+        whole = stage / "whole"
+        whole.mkdir()
+        writing.write(made, whole, file_format=format, visible_at=visible_at)
+        writing.write_later(made, stage / later, visible_at=visible_at)
+        made.truth.write_parquet(stage / truth)
+        for name in (later, truth):
+            places.move_in(stage / name, target.parent / name)
+        places.move_in(whole, target)
     return made.truth
 
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import xlsxwriter
 
 from audit_kit import resources, schema
+from audit_kit.spreadsheets import new_workbook
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -209,25 +209,28 @@ def _write_archive(archive: Archive, folder: Path) -> None:
 def _workbook(path: Path, sheets: dict[str, pl.DataFrame], *, numbers: Collection[tuple[int, int]] = ()) -> None:
     """Write frames as sheets, every cell of its kind; `numbers`: places of texts that go in as numbers."""
     large = any(len(frame) > MANY_ROWS for frame in sheets.values())
-    options = {"constant_memory": large, "strings_to_formulas": False, "strings_to_urls": False}
-    book = xlsxwriter.Workbook(str(path), options)
-    book.set_properties({"created": CREATED, "comments": resources.load("simulation")["settings"]["mark"]})
-    time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
-    for name, frame in sheets.items():
-        sheet = book.add_worksheet(name)
-        sheet.freeze_panes(1, 0)
-        sheet.write_row(0, 0, frame.columns)
-        for at, row in enumerate(frame.iter_rows()):
-            for place, value in enumerate(row):
-                if value is None or value == "":
-                    continue
-                if isinstance(value, datetime):
-                    sheet.write_datetime(at + 1, place, value, time)
-                elif isinstance(value, (int, float)) or (at, place) in numbers:
-                    sheet.write_number(at + 1, place, float(value))
-                else:
-                    sheet.write_string(at + 1, place, value)
-    book.close()
+    options = {
+        "constant_memory": large,
+        "strings_to_formulas": False,
+        "strings_to_urls": False,
+    }
+    with new_workbook(path, options) as book:
+        book.set_properties({"created": CREATED, "comments": resources.load("simulation")["settings"]["mark"]})
+        time = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
+        for name, frame in sheets.items():
+            sheet = book.add_worksheet(name)
+            sheet.freeze_panes(1, 0)
+            sheet.write_row(0, 0, frame.columns)
+            for at, row in enumerate(frame.iter_rows()):
+                for place, value in enumerate(row):
+                    if value is None or value == "":
+                        continue
+                    if isinstance(value, datetime):
+                        sheet.write_datetime(at + 1, place, value, time)
+                    elif isinstance(value, (int, float)) or (at, place) in numbers:
+                        sheet.write_number(at + 1, place, float(value))
+                    else:
+                        sheet.write_string(at + 1, place, value)
 
 
 def _settings(world: World, file_format: str, sync_log: str) -> str:

@@ -1,8 +1,7 @@
-"""Rows that a reader saves from inside the page: a csv that Excel opens right and that cannot do harm there.
+"""Rows that a reader saves from inside the page, as csv (see `audit_kit.spreadsheets`).
 
-The csv begins with a byte order mark. Numbers that are names, such as invoice numbers, are written as ="…" so that no
-digit is lost; text that a spreadsheet would take for a formula gets an apostrophe. At most 5,000 rows, and it says so.
-The bytes travel gzipped inside the page; a few lines of script unpack them, and no request is made.
+At most 5,000 rows, and it says so. The bytes travel gzipped inside the page; a few lines of script unpack them, and no
+request is made.
 """
 
 from __future__ import annotations
@@ -13,17 +12,15 @@ import hashlib
 from html import escape
 from typing import TYPE_CHECKING
 
-import polars as pl
-
+from audit_kit.spreadsheets import safe_csv
 from audit_kit.views.tables import markup
 from audit_kit.views.words import Words
 
 if TYPE_CHECKING:
+    import polars as pl
     from IPython.display import HTML
 
 MOST_ROWS = 5000
-_LONG_NUMBER = r"^\d{8,}$|^0\d+$"
-_FORMULA = r"^[=+\-@\t\r\n]"
 _SCRIPT = """
 (async () => {
   const box = document.getElementById("%(id)s"), button = box.querySelector("button");
@@ -42,35 +39,6 @@ _SCRIPT = """
   });
 })();
 """
-
-
-def safe_csv(frame: pl.DataFrame) -> bytes:
-    """Return a frame as csv with a byte order mark, long numbers as text, and no cell that acts as a formula."""
-    return b"\xef\xbb\xbf" + _flat(frame).write_csv(line_terminator="\r\n").encode()
-
-
-def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    columns = []
-    for name, dtype in frame.schema.items():
-        column = pl.col(name)
-        if dtype == pl.List:
-            column = column.cast(pl.List(pl.String)).list.join("；")
-        elif dtype in (pl.Enum, pl.Categorical):
-            column = column.cast(pl.String)
-        elif dtype == pl.Datetime:
-            column = column.dt.strftime("%Y-%m-%d %H:%M:%S")
-        if dtype in (pl.List, pl.String, pl.Enum, pl.Categorical):
-            number = pl.format('="{}"', column)
-            harmless = pl.format("'{}", column)
-            column = (
-                pl.when(column.str.contains(_LONG_NUMBER))
-                .then(number)
-                .when(column.str.contains(_FORMULA))
-                .then(harmless)
-                .otherwise(column)
-            )
-        columns.append(column.alias(name))
-    return frame.select(columns)
 
 
 def button(frame: pl.DataFrame, *, name: str, lang: str = "zh", most: int = MOST_ROWS) -> HTML:

@@ -140,7 +140,7 @@ def open_page(
         lang=lang,
         redact=redact,
         previous=previous,
-        history=pl.read_parquet(kept) if kept and kept.is_file() else None,
+        history=pl.read_parquet(kept, glob=False) if kept and kept.is_file() else None,
         parameters={"engagement": opened.name, "month": wanted, "lang": lang, "redact": redact}
         | ({"without": without} if without else {}),
     )

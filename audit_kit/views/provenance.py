@@ -46,7 +46,7 @@ def changes(findings: pl.DataFrame, previous: str) -> pl.DataFrame:
     earlier = Path(previous).parent / FINDINGS
     if not earlier.is_file():
         raise RequestError(f"{previous}: there is no {FINDINGS} beside it; name the manifest.json of a report.")
-    before = pl.read_parquet(earlier)
+    before = pl.read_parquet(earlier, glob=False)
     known = pl.col("finding_id").is_in(before["finding_id"].unique().implode())
     now = findings.with_columns(change=pl.when(known).then(pl.lit("open")).otherwise(pl.lit("new")))
     gone = before.join(findings, on="finding_id", how="anti").with_columns(change=pl.lit("closed"))

@@ -154,7 +154,11 @@ def reliability(page: Page) -> pl.DataFrame:
     earlier = Path(page.previous).parent / FINDINGS
     if not page.previous or not earlier.is_file() or not _is_older(Path(page.previous), page.whole.taken_at):
         return nothing_scored.clear()
-    predicted = pl.read_parquet(earlier, columns=["invoice_key", "probability_late"]).drop_nulls().unique("invoice_key")
+    predicted = (
+        pl.read_parquet(earlier, glob=False, columns=["invoice_key", "probability_late"])
+        .drop_nulls()
+        .unique("invoice_key")
+    )
     present = page.whole.matches.select("ledger_row", "invoice_key").drop_nulls().unique("invoice_key")
     scored = predicted.join(present, on="invoice_key").select("ledger_row", "probability_late")
     return nothing_scored.clear() if scored.is_empty() else settling.settle(scored, page.whole.matches).reliability

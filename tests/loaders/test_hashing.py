@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import subprocess
@@ -202,6 +203,25 @@ def test_evidence_is_read_back_as_restore_tests_and_never_overwritten(tmp_path: 
     assert back["damaged"] == ["2025/1.xml", "2025/2.ofd"]
     with pytest.raises(RequestError, match="not overwritten"):
         write_evidence(row, out)
+
+
+def test_no_cell_of_evidence_or_manifest_acts_in_a_spreadsheet_and_the_evidence_is_read_back(tmp_path: Path) -> None:
+    files = {"=cmd.xml": b"one", "-2+3.xml": b"two"}
+    archive, restored = (
+        fill(tmp_path / "archive", files),
+        fill(tmp_path / "restored", {**files, "=cmd.xml": b"other"}),
+    )
+    out, listed = tmp_path / "restore_tests.csv", tmp_path / "m.csv"
+    command = ["verify-restore", str(restored), "--archive", str(archive), "--repo=-main", "--backup", "20250531"]
+    assert main([*command, "--by", "@SUM(1+1)", "--out", str(out)]) == 1
+    assert main(["manifest", str(archive), "--out", str(listed)]) == 0
+    for path in (out, listed):
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert [cell for cell in cells if cell[:1] in "=+-@" and cell and cell != '="20250531"'] == []
+    [back] = read_checks(tables.read(out, table="restore_tests").rows, tmp_path).to_dicts()
+    assert (back["repo_id"], back["backup_id"], back["by"]) == ("-main", "20250531", "@SUM(1+1)")
+    assert back["damaged"] == ["=cmd.xml"]
 
 
 def test_the_command_writes_evidence_and_ends_with_1_where_something_differs(

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit_kit import spreadsheets
 from audit_kit.errors import RequestError
 from audit_kit.views import charts, differences, downloads, profiles, provenance, tables
 
@@ -94,13 +95,13 @@ def test_findings_are_listed_most_severe_and_dearest_first(page):
     ],
 )
 def test_a_saved_cell_keeps_its_digits_and_does_nothing_in_a_spreadsheet(cell, saved):
-    text = downloads.safe_csv(pl.DataFrame({"a": [cell]})).decode("utf-8-sig")
+    text = spreadsheets.safe_csv(pl.DataFrame({"a": [cell]})).decode("utf-8-sig")
     assert list(csv.reader(io.StringIO(text, newline="")))[1:] == [[saved]]
 
 
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=8))
 def test_no_saved_cell_begins_a_formula_and_no_row_is_lost(cells):
-    raw = downloads.safe_csv(pl.DataFrame({"a": cells, "b": ["x"] * len(cells)}))
+    raw = spreadsheets.safe_csv(pl.DataFrame({"a": cells, "b": ["x"] * len(cells)}))
     assert raw.startswith(b"\xef\xbb\xbf")
     rows = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")))[1:]
     assert len(rows) == len(cells)
