@@ -25,7 +25,7 @@ class Grid:
     stand in some row. `numbers(candidates)`: of the cells marked in those columns, the ones the file stores as numbers;
     null where a file has no such cells. `serials_from_1904`: the workbook counts days from 1904. Of delimited text also
     `fields`: how many each line has; `overflow`: lines with something beyond the last column; `broken`: lines with
-    characters that could not be decoded.
+    characters that could not be decoded; `unclosed`: the positions of lines whose quotes do not close.
     """
 
     sheet: str | None
@@ -38,6 +38,7 @@ class Grid:
     fields: pl.Series | None = None
     overflow: pl.Series | None = None
     broken: pl.Series | None = None
+    unclosed: pl.Series | None = None
 
 
 def numbered(height: int, *, first: int = 1) -> pl.Series:
