@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 20
 MAX_BYTES = 3 << 30  # of everything in one archive
-SUSPECT_BYTES = 100 << 20  # from here on the ratio is looked at
-MAX_RATIO = 300  # a sheet packs 5 to 30 times smaller, hardly ever 100 times
+SUSPECT_BYTES = 100 << 20  # that any archive may hold; beyond them the ratio is looked at
+MAX_RATIO = 50  # a workbook packs 5 to 30 times smaller
 MAX_ENTRIES = 20_000
 MAX_XML = 20 << 20  # of a part that is read as a tree
 
@@ -42,21 +42,21 @@ def measure(path: Path, watch: Mapping[str, Callable[[bytes], None]] | None = No
                 raise SourceError(f"{path.name}: holds {len(entries)} entries, which no workbook does; not opened.")
             if any(entry.flag_bits & 1 for entry in entries):
                 raise SourceError(f"{path.name}: the archive has a password; save it without one.")
+            allowed = min(MAX_BYTES, SUSPECT_BYTES + MAX_RATIO * path.stat().st_size)
             total = 0
             for entry in entries:
-                total += _unpacked(path, archive, entry, total, (watch or {}).get(entry.filename))
+                total += _unpacked(path, archive, entry, allowed - total, (watch or {}).get(entry.filename))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
         raise SourceError(f"{path.name}: is damaged or incomplete; export it again.") from error
 
 
 def _unpacked(
-    path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, before: int, watch: Callable[[bytes], None] | None
+    path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, allowed: int, watch: Callable[[bytes], None] | None
 ) -> int:
     size = 0
     for block in stream(archive, entry.filename):
         size += len(block)
-        bomb = size > SUSPECT_BYTES and size > MAX_RATIO * max(entry.compress_size, 1)
-        if bomb or before + size > MAX_BYTES:
+        if size > allowed:
             raise SourceError(f"{path.name}: unpacks to far more than a workbook holds (an archive bomb?); not opened.")
         if watch is not None:
             watch(block)

@@ -26,6 +26,16 @@ LONGEST_LINE = 16 << 20  # bytes
 _QUOTE, _END, _RETURN = ord('"'), ord("\n"), ord("\r")
 
 
+def count_lines(source: Path) -> int:
+    """Return how many line ends a text has at most, at the speed of reading it."""
+    total = 0
+    with source.open("rb") as file:
+        while block := file.read(BLOCK):
+            letters = np.frombuffer(block, dtype=np.uint8)
+            total += max(int(np.count_nonzero(letters == end)) for end in (_END, _RETURN))
+    return total
+
+
 def fields_of_lines(source: Path, separator: str, *, name: str) -> pl.Series | None:
     """Return how many fields every line has, 0 where it is blank; none where lines are not records.
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit.errors import SourceError
-from audit_kit.loaders.grids import MAX_COLUMNS, Grid, numbered
-from audit_kit.loaders.tally import LONGEST_CELL, count_records, fields_of_lines
+from audit_kit.loaders.grids import MAX_COLUMNS, Grid, Places, numbered
+from audit_kit.loaders.tally import LONGEST_CELL, count_lines, count_records, fields_of_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -144,6 +144,7 @@ def _read_utf8(source: Path, path: Path, encoding: str, *, damaged: bool = False
     separator, width = _shape((head if whole else head[:cut]).decode("utf-8", errors="replace"))
     if width > MAX_COLUMNS:
         raise SourceError(f"{path.name}: has {width} columns; more than {MAX_COLUMNS} make no table of invoices.")
+    Places(source).take(count_lines(source), width + 1)
     read = _read_lines(source, separator, width, name=path.name)
     if read is None:
         read = _read_records(source, separator, width, name=path.name)
