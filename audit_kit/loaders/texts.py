@@ -144,7 +144,7 @@ def _read_utf8(source: Path, path: Path, encoding: str, *, damaged: bool = False
     separator, width = _shape((head if whole else head[:cut]).decode("utf-8", errors="replace"))
     if width > MAX_COLUMNS:
         raise SourceError(f"{path.name}: has {width} columns; more than {MAX_COLUMNS} make no table of invoices.")
-    Places(source).take(count_lines(source), width + 1)
+    Places(path).take(count_lines(source), width + 1)
     read = _read_lines(source, separator, width, name=path.name)
     if read is None:
         read = _read_records(source, separator, width, name=path.name)
@@ -178,15 +178,11 @@ def _shape(head: str) -> tuple[str, int]:
         return (found.count(usual) * (usual > 0), usual)
 
     best = max(SEPARATORS, key=agreement)
-    return best, max(1, *counts[best], 1)
+    return best, max(1, *counts[best])
 
 
 def _read_lines(source: Path, separator: str, width: int, *, name: str) -> _Read | None:
-    """Read a file whose lines are its records at once; none where they are not.
-
-    Raises:
-        SourceError: it would take far more places than its size lets expect.
-    """
+    """Read a file whose lines are its records at once; none where they are not."""
     with ThreadPoolExecutor(max_workers=1) as other:
         counting = other.submit(fields_of_lines, source, separator, name=name)
         cells = _read_cells(source, separator, width)
