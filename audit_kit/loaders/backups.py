@@ -241,6 +241,8 @@ def _read(origin: Origin) -> Found:
         return reader(origin) if reader else _unknown()
     except AuditError:
         raise
+    except RecursionError as error:
+        raise SourceError(f"{origin.name}: is nested too deeply for a backup catalogue; export it again.") from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError, pl.exceptions.PolarsError) as error:
         raise SourceError(f"{origin.name}: cannot be read as a backup catalogue ({error}); export it again.") from error
 

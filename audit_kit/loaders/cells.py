@@ -308,14 +308,17 @@ def _other_money(texts: pl.Series) -> pl.Series:
     ).to_series()
 
 
-def money_reason(text: str) -> str:
-    """Say why an amount was set aside."""
-    tidy = pl.DataFrame({"text": [text]}).select(tidy_money(pl.col("text"))).item()
-    if pl.Series([tidy]).str.contains(_MORE_DECIMALS).item():
-        return "more than two decimals"
-    if pl.Series([tidy]).str.contains(_SCIENTIFIC).item():
-        return "in scientific form, its last digits are gone"
-    return "no amount that can be read"
+def money_reasons(texts: pl.Series) -> pl.Series:
+    """Say why amounts were set aside."""
+    tidy = tidy_money(pl.col("text"))
+    reason = (
+        pl.when(tidy.str.contains(_MORE_DECIMALS))
+        .then(pl.lit("more than two decimals"))
+        .when(tidy.str.contains(_SCIENTIFIC))
+        .then(pl.lit("in scientific form, its last digits are gone"))
+        .otherwise(pl.lit("no amount that can be read"))
+    )
+    return pl.DataFrame({"text": texts}).select(reason.alias("reason")).to_series()
 
 
 def figures(values: pl.Series, dtype: pl.DataType) -> Cells:

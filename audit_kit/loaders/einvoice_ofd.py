@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import ofdkit
 
-from audit_kit.loaders import einvoice_xml
+from audit_kit.loaders import archives, einvoice_xml
 from audit_kit.loaders.einvoice_xml import BrokenFileError, Fields, local
 
 if TYPE_CHECKING:
@@ -64,11 +64,22 @@ def _members(data: bytes) -> dict[str, bytes]:
             if len(infos) > MOST_MEMBERS or sum(info.file_size for info in infos) > LARGEST_INSIDE:
                 raise BrokenFileError("too_large_inside", f"{sum(info.file_size for info in infos):,} bytes")
             wanted = [info for info in infos if info.filename.lower().endswith(".xml")]
-            return {info.filename.replace("\\", "/").lower(): archive.read(info) for info in wanted}
+            return dict(_unpacked(archive, wanted))
     except RuntimeError as error:  # zipfile's word for a password
         raise BrokenFileError("encrypted") from error
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, ValueError) as error:
         raise BrokenFileError("not_zip", str(error)) from error
+
+
+def _unpacked(archive: zipfile.ZipFile, wanted: list[zipfile.ZipInfo]) -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents, measured while they are unpacked: what an archive claims of itself is no measure."""
+    left = LARGEST_INSIDE
+    for info in wanted:
+        data = archives.read_within(archive, info, left)
+        if data is None:
+            raise BrokenFileError("too_large_inside", f"{info.filename[:50]}: more than {left:,} bytes")
+        left -= len(data)
+        yield info.filename.replace("\\", "/").lower(), data
 
 
 def _parsed(members: dict[str, bytes], is_wanted: object) -> Iterator[etree._Element]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from audit_kit.loaders.records import Records
-from audit_kit.loaders.rows import AT, MONEY_COLUMNS, NUMBER_COLUMNS, Body
+from audit_kit.loaders.rows import AT, MONEY_COLUMNS, NUMBER_COLUMNS
 
 if TYPE_CHECKING:
     from audit_kit.loaders.headers import Placement
+    from audit_kit.loaders.rows import Body
 
 LINES = "明细行数"
 SAME = ("issued_at", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name")
@@ -35,7 +37,7 @@ def filled(body: Body, placement: Placement) -> Body:
     data = joined.with_columns(
         pl.when(further).then(pl.coalesce(name, f"{name} of head")).otherwise(name).alias(name) for name in carried
     ).select(body.data.columns)
-    return Body(data=data.sort(AT), totals=body.totals, closing=body.closing)
+    return replace(body, data=data.sort(AT))
 
 
 def gathered(records: Records, placement: Placement) -> Records:

@@ -8,7 +8,7 @@ import polars as pl
 from lxml import etree, html
 
 from audit_kit.errors import SourceError
-from audit_kit.loaders.grids import MAX_COLUMNS, Grid, Numbers, numbered
+from audit_kit.loaders.grids import MAX_COLUMNS, Grid, Numbers, Places, numbered
 from audit_kit.loaders.texts import read_whole
 
 if TYPE_CHECKING:
@@ -31,17 +31,28 @@ def read_html(path: Path) -> list[Grid]:
         page = html.document_fromstring(text.encode(), parser=parser)
     except (etree.ParserError, ValueError) as error:
         raise SourceError(f"{path.name}: is a web page that cannot be read; export it as xlsx or csv.") from error
-    tables = [[_cells(row) for row in table.iter("tr")] for table in page.iter("table")]
-    rows: list[list[str | None]] = max(tables, key=len, default=[])
-    return [_grid(path, rows, sheet=None, encoding=encoding)]
+    tables: dict[html.HtmlElement, list[html.HtmlElement]] = {}
+    for row in page.iter("tr"):
+        tables.setdefault(next(row.iterancestors("table"), page), []).append(row)
+    found = max(tables.values(), key=len, default=[])
+    Places(path).take(len(found), max(map(_width, found), default=0))
+    return [_grid(path, [_cells(row) for row in found], sheet=None, encoding=encoding)]
+
+
+def _span(cell: html.HtmlElement) -> int:
+    span = cell.get("colspan", "1")
+    return max(1, min(int(span), MAX_COLUMNS)) if span.isdecimal() else 1
+
+
+def _width(row: html.HtmlElement) -> int:
+    return sum(map(_span, row.iterchildren("td", "th")))
 
 
 def _cells(row: html.HtmlElement) -> list[str | None]:
     found: list[str | None] = []
-    for cell in row.iter("td", "th"):
-        span = cell.get("colspan", "1")
-        found += [cell.text_content().strip() or None]
-        found += [None] * (min(int(span), MAX_COLUMNS) - 1 if span.isdigit() else 0)
+    for cell in row.iterchildren("td", "th"):
+        found.append(cell.text_content().strip() or None)
+        found += [None] * (_span(cell) - 1)
     return found
 
 
@@ -58,13 +69,15 @@ def read_spreadsheet_xml(path: Path) -> list[Grid]:
     except (etree.XMLSyntaxError, ValueError) as error:
         raise SourceError(f"{path.name}: is damaged XML; open it in Excel and save it as xlsx.") from error
     grids = []
-    for sheet in book.iter(f"{_SPACE}Worksheet"):
+    places = Places(path)
+    for sheet in book.iterchildren(f"{_SPACE}Worksheet"):
         rows: list[list[str | None]] = []
         numeric: set[tuple[int, int]] = set()
-        for row in sheet.iter(f"{_SPACE}Row"):
+        for row in sheet.iterfind(f"{_SPACE}Table/{_SPACE}Row"):
             rows += [[]] * (min(_index(row, len(rows)), _MAX_ROWS) - len(rows))
             rows.append(_values(row, len(rows), numeric))
         if any(rows):
+            places.take(len(rows), max(map(len, rows)), sheet=sheet.get(f"{_SPACE}Name"))
             grids.append(_grid(path, rows, sheet=sheet.get(f"{_SPACE}Name"), encoding=encoding, numeric=numeric))
     return grids
 
@@ -72,12 +85,12 @@ def read_spreadsheet_xml(path: Path) -> list[Grid]:
 def _index(element: etree._Element, following: int) -> int:
     """Return the place of a row or cell, from 0: the next one, unless it says another."""
     stated = element.get(f"{_SPACE}Index", "")
-    return max(int(stated) - 1, following) if stated.isdigit() else following
+    return max(int(stated) - 1, following) if stated.isdecimal() else following
 
 
 def _values(row: etree._Element, at: int, numeric: set[tuple[int, int]]) -> list[str | None]:
     values: list[str | None] = []
-    for cell in row.iter(f"{_SPACE}Cell"):
+    for cell in row.iterchildren(f"{_SPACE}Cell"):
         values += [None] * (min(_index(cell, len(values)), MAX_COLUMNS) - len(values))
         data = cell.find(f"{_SPACE}Data")
         text = None if data is None else "".join(map(str, data.itertext())).strip() or None
@@ -96,7 +109,7 @@ def _grid(
     numeric: set[tuple[int, int]] | None = None,
 ) -> Grid:
     width = max((len(row) for row in rows), default=0)
-    if not width or width > MAX_COLUMNS:
+    if not width:
         raise SourceError(f"{path.name}: holds no table that can be read; export it as xlsx or csv.")
     cells = pl.DataFrame(
         {str(at): [row[at] if at < len(row) else None for row in rows] for at in range(width)},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit.errors import AuditError, SourceError
-from audit_kit.loaders.grids import MAX_COLUMNS, Grid, numbered
+from audit_kit.loaders.grids import MAX_COLUMNS, Grid, Places, numbered
 from audit_kit.loaders.markup import read_html, read_spreadsheet_xml
 from audit_kit.loaders.texts import read_text, read_whole, sniff_encoding
 from audit_kit.loaders.workbooks import OLE, read_workbook
@@ -23,6 +23,10 @@ TABLE_XML = "schemas-microsoft-com:office:spreadsheet"
 _HEAD = 4096
 MAX_ROWS = 30_000_000  # of a parquet file, whose rows may take no room at all
 MAX_PARQUET_CELLS = 600_000_000
+LARGE = 100 << 20  # bytes of a parquet file from which its size speaks for what it holds
+UNPACKED = 256 << 20  # bytes of text that any parquet file may hold
+UNPACKED_PER_BYTE = 20
+_ITEM = 64  # bytes that an item of a list takes as text
 PANIC = "PanicException"  # what a parser written in Rust raises where it gives up; it is no Exception
 
 
@@ -91,13 +95,36 @@ def _parquet(path: Path) -> list[Grid]:
         width = len(pl.read_parquet_schema(path))
         if width > MAX_COLUMNS:
             raise SourceError(f"{path.name}: has {width} columns; more than {MAX_COLUMNS} make no table of invoices.")
-        height = int(pl.scan_parquet(path, glob=False).select(pl.len()).collect().item())
-        if height > MAX_ROWS or height * width > MAX_PARQUET_CELLS:
-            raise SourceError(f"{path.name}: unpacks to {height:,} rows, far more than an engagement has; split it.")
+        _measure(path)
         cells = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise SourceError(f"{path.name}: is a damaged or incomplete parquet file; export it again.") from error
     return [framed(cells)]
+
+
+def _measure(path: Path) -> None:
+    """Measure a parquet file without unpacking it as a whole: its rows, and the bytes and items in them.
+
+    Raises:
+        SourceError: far more than a file of its size holds.
+    """
+    scan = pl.scan_parquet(path, glob=False)
+    schema = scan.collect_schema()
+    height = int(scan.select(pl.len()).collect().item())
+    if height > MAX_ROWS or height * len(schema) > MAX_PARQUET_CELLS:
+        raise SourceError(f"{path.name}: unpacks to {height:,} rows, far more than an engagement has; split it.")
+    size = path.stat().st_size
+    Places(path).take(height, len(schema))
+    if size > LARGE:
+        return
+    sizes = [pl.col(name).str.len_bytes() for name, dtype in schema.items() if dtype == pl.String]
+    sizes += [pl.col(name).bin.size() for name, dtype in schema.items() if dtype == pl.Binary]
+    sizes += [pl.col(name).list.len() * _ITEM for name, dtype in schema.items() if isinstance(dtype, pl.List)]
+    if not sizes or not height:
+        return
+    held = scan.select(pl.sum_horizontal(part.cast(pl.UInt64).sum() for part in sizes)).collect(engine="streaming")
+    if held.item() > UNPACKED + UNPACKED_PER_BYTE * size:
+        raise SourceError(f"{path.name}: unpacks to {held.item():,} bytes, far more than its size; split it.")
 
 
 def framed(cells: pl.DataFrame, *, sheet: str | None = None, encoding: str | None = None) -> Grid:
@@ -124,6 +151,7 @@ def _json(path: Path) -> list[Grid]:
     names = list(dict.fromkeys(name for record in records for name in record))
     if len(names) > MAX_COLUMNS:
         raise SourceError(f"{path.name}: has {len(names)} fields; more than {MAX_COLUMNS} make no table of invoices.")
+    Places(path).take(len(records), len(names))
     columns = {name: [_scalar(record.get(name)) for record in records] for name in names}
     return [framed(pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String())), encoding=encoding)]
 

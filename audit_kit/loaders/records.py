@@ -176,13 +176,10 @@ def _unreadable(read: read_cells.Cells, theirs: str, values: pl.Series, *, money
     text = read_cells.as_text(values)
     if not money:
         return [_Fault(mask=read.unreadable, reason=f"{theirs}: {read.reason}", values=text)]
-    distinct = text.filter(read.unreadable).unique().to_list()
-    by_reason: dict[str, list[str]] = {}
-    for word in distinct:
-        by_reason.setdefault(read_cells.money_reason(word), []).append(word)
+    reasons = read_cells.money_reasons(text.set(~read.unreadable, None))
     return [
-        _Fault(mask=read.unreadable & text.is_in(words), reason=f"{theirs}: {reason}", values=text)
-        for reason, words in by_reason.items()
+        _Fault(mask=read.unreadable & (reasons == reason), reason=f"{theirs}: {reason}", values=text)
+        for reason in reasons.filter(read.unreadable).unique(maintain_order=True)
     ]
 
 

@@ -49,11 +49,15 @@ class Total:
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """The rows below a header: `data` with their position and physical row, totals, closing words."""
+    """The rows below a header: `data` with their position and physical row, totals, closing words.
+
+    `passed_over` counts the rows that are neither data nor closing words: blank ones, totals, repeated headers.
+    """
 
     data: pl.DataFrame
     totals: tuple[Total, ...]
     closing: pl.DataFrame
+    passed_over: int = 0
 
 
 def split(grid: Grid, header: Header | None, placement: Placement, anchors: Sequence[str]) -> Body:
@@ -77,12 +81,14 @@ def split(grid: Grid, header: Header | None, placement: Placement, anchors: Sequ
     total = total.fill_null(value=False) & ~_numbered(doubtful, placement) & ~blank
     repeated = _repeated(doubtful, header, placement)
     data = cells.filter(~odd)
-    rest = doubtful.filter(~blank & ~total & ~repeated)
+    named = blank | total | repeated
+    rest = doubtful.filter(~named)
     last = max(_last(data), _last_filled(rest, placement))
     closing = rest.filter(pl.col(AT) > last) if data.height else rest.clear()
     kept = rest.filter(pl.col(AT) <= last) if data.height else rest
     data = data if kept.is_empty() else pl.concat([data, kept]).sort(AT)
-    return Body(data=data, totals=_totals(doubtful.filter(total), texts, placement), closing=closing)
+    totals = _totals(doubtful.filter(total), texts, placement)
+    return Body(data=data, totals=totals, closing=closing, passed_over=int(named.sum()))
 
 
 def _odd(cells: pl.DataFrame, header: Header | None, placement: Placement, anchors: Sequence[str]) -> pl.Series:

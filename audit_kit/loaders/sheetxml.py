@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.errors import SourceError
 from audit_kit.loaders import archives
-from audit_kit.loaders.grids import MAX_COLUMNS, Numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-MAX_CELLS = 60_000_000  # of the rectangle that a sheet spans
-SPARSE = 5_000_000  # from this rectangle on, a tenth of it must be filled
+    from audit_kit.loaders.grids import Numbers
+
 KEPT = 128 << 20  # bytes of XML that are kept for the second look
 FEW = 2_000  # cells that are looked up one by one
 _FILLED = re.compile(rb'<c r="([A-Z]{1,3})([0-9]{1,7})"[^>/]*><(?:v|is|f)')
 _CELL = re.compile(rb'<c r="[A-Z]{1,3}([0-9]{1,7})"')
 _FIRST_COLUMN = re.compile(rb'<c r="A[0-9]{1,7}"[^>/]*><(?:v|is|f)')
+_USUAL_CELL = b'<c r="'
+_PREFIXED = re.compile(rb"<[A-Za-z0-9_.-]+:(?:c|row|sheetData)[ >]")
 _WIDE = re.compile(rb'<c r="(?:[B-Z][A-Z]|[A-Z]{3})[0-9]')
 
 
@@ -35,6 +35,7 @@ class Span:
     first_row: int
     last_row: int
     first_column: int
+    last_column: int
 
 
 class SheetXml:
@@ -49,6 +50,7 @@ class SheetXml:
         self._first: re.Match[bytes] | None = None
         self._last = 0
         self._in_first_column = self._wide = False
+        self.is_usual, self.has_cells = True, False
 
     def feed(self, block: bytes) -> None:
         """Look at the next block of the XML."""
@@ -67,6 +69,11 @@ class SheetXml:
     def _look(self, data: bytes) -> None:
         if self._kept is not None:
             self._kept = [*self._kept, data] if self.size <= KEPT else None
+        usual = data.count(_USUAL_CELL)
+        self.is_usual = (
+            self.is_usual and usual == data.count(b"<c ") + data.count(b"<c>") and not _PREFIXED.search(data)
+        )
+        self.has_cells = self.has_cells or usual > 0
         self._first = self._first or _FILLED.search(data)
         self._in_first_column = self._in_first_column or _FIRST_COLUMN.search(data) is not None
         self._wide = self._wide or _WIDE.search(data) is not None
@@ -90,31 +97,22 @@ class SheetXml:
         yield rest
 
     def span(self) -> Span | None:
-        """Return where the cells lie; none where they do not say so themselves.
-
-        Raises:
-            SourceError: far too many columns, or a few cells so far apart that the rectangle would not fit into memory.
-        """
-        if self._first is None or not self._last:
+        """Return where the cells lie; none where they do not say so themselves, or not in their order."""
+        if self._first is None or int(self._first[2]) > self._last:
             return None
         columns = self._columns() if self._wide or not self._in_first_column else {1}
-        first, width = int(self._first[2]), max(columns) - min(columns) + 1
-        area = (self._last - first + 1) * width
-        if max(columns) > MAX_COLUMNS or area > MAX_CELLS or (area > SPARSE and self._cells() < area // 10):
-            raise SourceError(
-                f"{self.path.name}: a sheet spans {max(columns)} columns and {self._last} rows, which no table of "
-                "invoices does; delete what stands far outside the table and save it again."
-            )
-        return Span(first_row=first, last_row=self._last, first_column=min(columns))
+        return Span(
+            first_row=int(self._first[2]),
+            last_row=self._last,
+            first_column=min(columns),
+            last_column=max(columns),
+        )
 
     def _columns(self) -> set[int]:
         letters: set[bytes] = set()
         for data in self.blocks():
             letters |= {cell[0] for cell in _FILLED.findall(data)}
         return {column_number(name) for name in letters} or {1}
-
-    def _cells(self) -> int:
-        return sum(data.count(b"<c ") for data in self.blocks())
 
     def numbers(self, span: Span, candidates: Mapping[int, pl.Series], height: int) -> Numbers:
         """Return, for each column, which of the candidate rows (positions) are cells stored as numbers."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from audit_kit.loaders.grids import Grid
+    from audit_kit.loaders.rows import Body
 
 _BLOCK = 1 << 20
 SMALL_SHARE = 3  # a sheet with a third of the columns of another is a note beside it
@@ -226,6 +227,7 @@ def _read_sheet(sheet: _Sheet, *, source: str, tz: str | None) -> Reading:
     built = records.build(sheet.grid, sheet.header, sheet.placement, body, source=source, zone=tz)
     if sheet.listing:
         built = lines.gathered(built, sheet.placement)
+    _account(sheet, body, built, source=source)
     checks = control.check(built, body, source=source, sheet=sheet.grid.sheet, listing=sheet.listing)
     return Reading(
         table=table,
@@ -234,6 +236,25 @@ def _read_sheet(sheet: _Sheet, *, source: str, tz: str | None) -> Reading:
         control=checks,
         files=_file(sheet, built),
     )
+
+
+def _account(sheet: _Sheet, body: Body, built: records.Records, *, source: str) -> None:
+    """Hold the rows below a header, those named as no data aside, against the rows kept and set aside.
+
+    Raises:
+        SourceError: a row was lost or invented on the way.
+    """
+    above = sheet.header.end if sheet.header is not None else 0
+    stand = sheet.grid.cells.height - above - body.passed_over
+    kept = built.kept
+    gathered = sheet.listing and kept.columns[-1] == lines.LINES
+    told = int(kept[lines.LINES].cast(pl.UInt32).sum()) if gathered else kept.height
+    told += built.aside.height
+    if stand != told:
+        raise SourceError(
+            f"{source}: {stand:,} rows stand below its header but {told:,} were kept or set aside, so none is used; "
+            "open it in Excel and save it as xlsx."
+        )
 
 
 def _file(sheet: _Sheet, built: records.Records) -> pl.DataFrame:

@@ -1,40 +1,43 @@
 """Delimited text: csv, tsv, semicolons; UTF-8, UTF-16 and GB18030, in bounded memory.
 
 Polars pads short rows and drops what overflows without a word, and merges rows where a quote is never closed. So the
-lines are counted first; a file whose quotes do not close within their lines is parsed line by line.
+fields of every line are counted beside it; a file whose lines are not its records goes through the standard library.
 """
 
 from __future__ import annotations
 
 import codecs
 import csv
+import io
+from array import array
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from audit_kit import places
 from audit_kit.errors import SourceError
-from audit_kit.loaders.grids import MAX_COLUMNS, Grid, numbered
-from audit_kit.loaders.tally import tally
+from audit_kit.loaders.grids import MAX_COLUMNS, Grid, Places, numbered
+from audit_kit.loaders.tally import LONGEST_CELL, count_lines, count_records, fields_of_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    _Read = tuple[pl.DataFrame, pl.Series, pl.Series | None]
+
 HEAD = 1 << 20
-LARGE = 32 << 20  # bytes from which counts over the whole file stand for the count of every line
 BLOCK = 8 << 20
 MAX_WHOLE = 100 << 20  # bytes of a json, html or XML file, which are read into memory as a whole
 SEPARATORS = (",", "\t", ";", "|")
-SEARCHED_LINES = 60
+SEARCHED_RECORDS = 60
 OVERFLOW = "overflow"
 BROKEN = "\ufffd"
 _ASCII = 0x7F
 _BROKEN_SHARE = 8  # one broken character in so many bytes beyond ASCII is damage, more is another encoding
 _BATCH = 100_000  # rows that are parsed in Python before they become a frame
-_JOINED = 50  # lines that one quoted cell may span
-_UNUSED = "\x1f"  # a separator that no line holds: the line stays whole
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -53,15 +56,14 @@ def read_text(path: Path) -> Grid:
     if not head.strip(b"\x00 \t\r\n\xef\xbb\xbf\xff\xfe"):
         raise SourceError(f"{path.name}: is empty; export it again.")
     encoding = sniff_encoding(head)
-    old_line_ends = b"\r" in head and b"\n" not in head
-    if encoding == "utf-8" and not old_line_ends:
+    if encoding == "utf-8":
         try:
             return _read_utf8(path, path, "utf-8")
         except UnicodeDecodeError:
             encoding = _better_encoding(path)
     with places.scratch() as folder:
         copy = folder / "copy.csv"
-        damaged = _transcode(path, copy, encoding, old_line_ends=old_line_ends)
+        damaged = _transcode(path, copy, encoding)
         return _read_utf8(copy, path, encoding.replace("-sig", ""), damaged=damaged)
 
 
@@ -120,13 +122,13 @@ def _decoded(path: Path, encoding: str, errors: str) -> Iterator[str]:
     yield decoder.decode(b"", final=True)
 
 
-def _transcode(path: Path, copy: Path, encoding: str, *, old_line_ends: bool) -> bool:
+def _transcode(path: Path, copy: Path, encoding: str) -> bool:
     """Write the file as UTF-8; return whether characters were broken on the way."""
     damaged = False
     with copy.open("w", encoding="utf-8", newline="") as out:
         for text in _decoded(path, encoding, "replace"):
             damaged = damaged or BROKEN in text
-            out.write(text.replace("\r", "\n") if old_line_ends else text)
+            out.write(text)
     return damaged
 
 
@@ -136,16 +138,17 @@ def _read_utf8(source: Path, path: Path, encoding: str, *, damaged: bool = False
         whole = not file.read(1)
     if b"\x00" in head:
         raise SourceError(f"{path.name}: is binary, no text with separators; check what kind of file it is.")
-    lines = head.decode("utf-8", errors="replace").split("\n")
-    if not whole and len(lines) < 2:  # noqa: PLR2004 (one line that fills the head)
+    cut = max(head.rfind(b"\n"), head.rfind(b"\r")) + 1
+    if not whole and not cut:
         raise SourceError(f"{path.name}: its first line is longer than 1 MB; no table has such a line.")
-    complete = lines if whole and lines[-1] else lines[:-1]
-    lines = [line.rstrip("\r") for line in complete[:SEARCHED_LINES]]
-    separator = _separator(lines)
-    width = max(_fields(line, separator) for line in lines)
+    separator, width = _shape((head if whole else head[:cut]).decode("utf-8", errors="replace"))
     if width > MAX_COLUMNS:
         raise SourceError(f"{path.name}: has {width} columns; more than {MAX_COLUMNS} make no table of invoices.")
-    cells, fields = _read_large(source, lines, separator, width) or _read_exactly(source, separator, width)
+    Places(path).take(count_lines(source), width + 1)
+    read = _read_lines(source, separator, width, name=path.name)
+    if read is None:
+        read = _read_records(source, separator, width, name=path.name)
+    cells, fields, unclosed = read
     return Grid(
         sheet=None,
         cells=cells.drop(OVERFLOW),
@@ -153,88 +156,40 @@ def _read_utf8(source: Path, path: Path, encoding: str, *, damaged: bool = False
         encoding=encoding,
         fields=fields,
         overflow=cells[OVERFLOW].is_not_null(),
+        unclosed=unclosed,
         broken=cells.select(pl.any_horizontal(pl.all().str.contains(BROKEN, literal=True))).to_series()
         if damaged
         else None,
     )
 
 
-def _read_large(source: Path, head: list[str], separator: str, width: int) -> tuple[pl.DataFrame, pl.Series] | None:
-    """Read a large file whose lines are as regular as its counts say; none where they are not, or it is small."""
-    if source.stat().st_size < LARGE:
-        return None
-    with ThreadPoolExecutor(max_workers=1) as other:
-        counting = other.submit(tally, source, separator)
-        cells = _read_cells(source, separator, width)
-        total = counting.result()
-    if cells is None or not total.closed or total.lines != cells.height or cells[OVERFLOW].null_count() != cells.height:
-        return None
-    counts = [_fields(line, separator) for line in head]
-    usual = max(counts, key=counts.count)
-    rest = total.lines - len(counts)
-    lacking = rest * (usual - 1) - (total.separators - sum(counts) + len(counts))
-    if lacking:
-        blank = cells.slice(len(counts)).filter(pl.all_horizontal(pl.all().is_null())).height
-        if lacking != blank * (usual - 1):
-            return None
-    first = pl.Series("fields", counts, dtype=pl.UInt32)
-    return cells, first.append(pl.repeat(usual, rest, dtype=pl.UInt32, eager=True))
-
-
-def _read_exactly(source: Path, separator: str, width: int) -> tuple[pl.DataFrame, pl.Series]:
-    """Read a file after counting the fields of every line."""
-    counted = _counted(source, separator)
-    odd = bool((counted["quotes"] % 2 == 1).any())
-    cells = None if odd else _read_cells(source, separator, width)
-    if cells is None or cells.height != counted.height:
-        return _read_leniently(source, separator, width)
-    return cells, counted["fields"]
-
-
-def _counted(source: Path, separator: str) -> pl.DataFrame:
-    """Return `fields` and `quotes` of every line, without holding the lines.
-
-    Raises:
-        UnicodeDecodeError: the text is not UTF-8.
-    """
-    lines = pl.scan_csv(
-        source,
-        has_header=False,
-        separator=_UNUSED,
-        quote_char=None,
-        schema={"line": pl.String},
-        truncate_ragged_lines=True,
-        glob=False,
-    )
-    line = pl.col("line")
-    quoted = line.str.contains('"', literal=True)
-    bare = pl.when(quoted).then(line.str.replace_all('"[^"]*"', "")).otherwise(line)
-    counts = lines.select(
-        fields=(bare.str.count_matches(separator, literal=True) + 1).fill_null(0).cast(pl.UInt32),
-        quotes=pl.when(quoted).then(line.str.count_matches('"', literal=True)).otherwise(0).fill_null(0),
-    )
-    try:
-        return counts.collect(engine="streaming")
-    except pl.exceptions.ComputeError as error:
-        raise UnicodeDecodeError("utf-8", b"", 0, 1, "not UTF-8") from error
-
-
-def _separator(lines: list[str]) -> str:
-    """Return the separator that most lines agree on."""
+def _shape(head: str) -> tuple[str, int]:
+    """Return the separator that most records agree on, and the most fields of one."""
+    counts = {
+        separator: [
+            len(record) for record, _ in islice(_records(io.StringIO(head, newline=""), separator), SEARCHED_RECORDS)
+        ]
+        for separator in SEPARATORS
+    }
 
     def agreement(separator: str) -> tuple[int, int]:
-        counts = [_fields(line, separator) - 1 for line in lines if line.strip()]
-        usual = max(set(counts), key=lambda count: (counts.count(count) * (count > 0), count)) if counts else 0
-        return (counts.count(usual) * (usual > 0), usual)
+        found = [count - 1 for count in counts[separator] if count]
+        usual = max(set(found), key=lambda count: (found.count(count) * (count > 0), count)) if found else 0
+        return (found.count(usual) * (usual > 0), usual)
 
-    return max(SEPARATORS, key=agreement)
+    best = max(SEPARATORS, key=agreement)
+    return best, max(1, *counts[best])
 
 
-def _fields(line: str, separator: str) -> int:
-    """Count the fields of a line, separators inside quotes aside."""
-    if '"' not in line:
-        return line.count(separator) + 1
-    return sum(part.count(separator) for part in line.split('"')[::2]) + 1
+def _read_lines(source: Path, separator: str, width: int, *, name: str) -> _Read | None:
+    """Read a file whose lines are its records at once; none where they are not."""
+    with ThreadPoolExecutor(max_workers=1) as other:
+        counting = other.submit(fields_of_lines, source, separator, name=name)
+        cells = _read_cells(source, separator, width)
+        fields = counting.result()
+    if cells is None or fields is None or cells.height != len(fields):
+        return None
+    return cells, fields, None
 
 
 def _read_cells(source: Path, separator: str, width: int) -> pl.DataFrame | None:
@@ -254,55 +209,87 @@ def _read_cells(source: Path, separator: str, width: int) -> pl.DataFrame | None
         return None
 
 
-def _read_leniently(source: Path, separator: str, width: int) -> tuple[pl.DataFrame, pl.Series]:
-    """Read record by record; a quote that never closes spoils its own line only."""
-    frames, counts = [], []
+def _read_records(source: Path, separator: str, width: int, *, name: str) -> _Read:
+    """Read record by record, and hold their number against a count of the bytes.
+
+    Raises:
+        SourceError: the two disagree, so that a row would be lost or invented.
+    """
+    frames, counts, unclosed = [], array("I"), []
     batch: list[list[str | None]] = []
-    names = [*map(str, range(width)), OVERFLOW]
-    schema = dict.fromkeys(names, pl.String())
-    for record in _records(source, separator, width):
-        counts.append(len(record))
-        cells = [cell or None for cell in record[: width + 1]]
-        batch.append(cells + [None] * (width + 1 - len(cells)))
-        if len(batch) == _BATCH:
-            frames.append(pl.DataFrame(batch, schema=schema, orient="row"))
-            batch = []
+    schema = dict.fromkeys([*map(str, range(width)), OVERFLOW], pl.String())
+    with source.open(encoding="utf-8", newline="") as file:
+        for record, closed in _records(file, separator):
+            if not closed:
+                unclosed.append(len(counts))
+            counts.append(len(record))
+            cells = [cell or None for cell in record[: width + 1]]
+            batch.append(cells + [None] * (width + 1 - len(cells)))
+            if len(batch) == _BATCH:
+                frames.append(pl.DataFrame(batch, schema=schema, orient="row"))
+                batch = []
     frames.append(pl.DataFrame(batch, schema=schema, orient="row"))
-    return pl.concat(frames), pl.Series("fields", counts, dtype=pl.UInt32)
+    counted = count_records(source, separator)
+    if counted != len(counts):
+        raise SourceError(
+            f"{name}: {counted:,} rows are counted in it but {len(counts):,} were read, so none is used; "
+            "open it in Excel and save it as xlsx."
+        )
+    return pl.concat(frames), pl.Series("fields", counts, dtype=pl.UInt32), pl.Series(unclosed, dtype=pl.UInt32)
 
 
-def _records(source: Path, separator: str, width: int) -> Iterator[list[str]]:
-    """Yield the fields of every record; lines are joined only where that closes a quote and fills the record."""
-    with source.open(encoding="utf-8", newline="\n") as file:
-        waiting = [line.rstrip("\r\n") for line, _ in zip(file, range(_JOINED), strict=False)]
-        while waiting:
-            taken = 1
-            if waiting[0].count('"') % 2:
-                taken = _closing(waiting, separator, width)
-            text = "\n".join(waiting[:taken])
-            if taken == 1 and text.count('"') % 2:
-                yield text.split(separator)
-            else:
-                yield _parsed(text, separator)
-            del waiting[:taken]
-            waiting += [line.rstrip("\r\n") for line, _ in zip(file, range(taken), strict=False)]
+class _Lines:
+    """The lines of a text, of which those of the record in hand can be given back."""
+
+    def __init__(self, file: Iterable[str]) -> None:
+        self._file = iter(file)
+        self._back: deque[str] = deque()
+        self.held: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        while True:
+            line = self._back.popleft() if self._back else next(self._file, None)
+            if line is None:
+                return
+            self.held.append(line)
+            yield line
+
+    def take_first(self) -> str:
+        """Return the first line of the record in hand, and give the others back."""
+        self._back.extendleft(reversed(self.held[1:]))
+        first = self.held[0]
+        self.held.clear()
+        return first
 
 
-def _closing(waiting: list[str], separator: str, width: int) -> int:
-    """Return how many lines make one record, 1 if no number of them does."""
-    for taken in range(2, len(waiting) + 1):
-        if waiting[taken - 1].count('"') % 2:
-            fields = len(_parsed("\n".join(waiting[:taken]), separator))
-            return taken if fields <= width else 1
-    return 1
+def _records(file: Iterable[str], separator: str) -> Iterator[tuple[list[str], bool]]:
+    """Yield the fields of every record, and whether its quotes close.
+
+    A line whose quotes do not close as they should is a record of its own: what follows is not swallowed.
+    """
+    csv.field_size_limit(LONGEST_CELL)
+    lines = _Lines(file)
+    while True:
+        try:
+            for record in csv.reader(lines, delimiter=separator, strict=True):
+                lines.held.clear()
+                yield record, True
+        except csv.Error:
+            yield _alone(lines.take_first(), separator)
+        else:
+            return
 
 
-def _parsed(text: str, separator: str) -> list[str]:
-    csv.field_size_limit(HEAD)
+def _alone(line: str, separator: str) -> tuple[list[str], bool]:
+    """Return the fields of one line by itself, and whether its quotes close within it."""
+    reader = csv.reader((line, ""), delimiter=separator)
     try:
-        return next(csv.reader([f"{text}\n"], delimiter=separator), [])
+        record = next(reader)
     except csv.Error:
-        return text.split(separator)
+        return line.rstrip("\r\n").split(separator), False
+    if reader.line_num > 1:
+        return line.rstrip("\r\n").split(separator), False
+    return record, True
 
 
 def field_faults(grid: Grid, *, header: int, width: int) -> list[tuple[pl.Series, str]]:
@@ -320,6 +307,9 @@ def field_faults(grid: Grid, *, header: int, width: int) -> list[tuple[pl.Series
         many = (grid.fields > expected) & (filled | (grid.fields > grid.cells.width + 1))
         found.append((grid.fields < width, f"too few fields: fewer than {width}"))
         found.append((many, f"too many fields: more than {expected}"))
+    if grid.unclosed is not None:
+        opened = pl.int_range(grid.cells.height, dtype=pl.UInt32, eager=True).is_in(grid.unclosed.implode())
+        found.append((opened, "a quote that opens and never closes"))
     if grid.broken is not None:
         found.append((grid.broken, f"characters that are not {grid.encoding}"))
     return [(mask.arg_true(), reason) for mask, reason in found if mask.any()]

@@ -18,9 +18,9 @@ import polars as pl
 import python_calamine
 
 from audit_kit.errors import SourceError
-from audit_kit.loaders import archives
-from audit_kit.loaders.grids import MAX_COLUMNS, Grid, Numbers, numbered
-from audit_kit.loaders.sheetxml import MAX_CELLS, SheetXml, Span
+from audit_kit.loaders import archives, measuring
+from audit_kit.loaders.grids import Grid, Numbers, Places, numbered
+from audit_kit.loaders.sheetxml import SheetXml, Span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,18 +44,40 @@ def read_workbook(path: Path) -> list[Grid]:
         archives.measure(path, {part.name: part.feed for part in parts.values()})
     elif _has_password(path):
         raise SourceError(f"{path.name}: needs a password to open; save it without one.")
+    _hold(path, parts)
     try:
         grids = _large_sheets(parts, from_1904=from_1904)
         if not parts or len(grids) < len(parts):
             with python_calamine.load_workbook(str(path)) as book:
-                grids = {
-                    name: grids.get(name) or _slow(path, book, name, from_1904=from_1904) for name in book.sheet_names
-                }
+                grids = {name: grids.get(name) or _slow(book, name, from_1904=from_1904) for name in book.sheet_names}
     except python_calamine.PasswordError as error:
         raise SourceError(f"{path.name}: needs a password to open; save it without one.") from error
     except (python_calamine.CalamineError, fastexcel.FastExcelError, zipfile.BadZipFile, ValueError, OSError) as error:
         raise SourceError(f"{path.name}: is no workbook that can be read, or is damaged; export it again.") from error
     return [grid for grid in grids.values() if grid is not None]
+
+
+def _hold(path: Path, parts: Mapping[str, SheetXml]) -> None:
+    """Hold the rectangles that the sheets span against what a file of this size may fill.
+
+    Raises:
+        SourceError: a sheet spans far more, or only a process of its own could tell and ran out of its bounds.
+    """
+    places = Places(path)
+    told = bool(parts)
+    for name, part in parts.items():
+        part.close()
+        if (span := part.span()) is not None:
+            places.take(span.last_row, span.last_column, sheet=name)
+        told = told and part.is_usual and (span is not None or not part.has_cells)
+    if told:
+        return
+    sheets = measuring.sheets_of(path)
+    if sheets is None:
+        raise SourceError(f"{path.name}: takes far more memory or time to open than a workbook does; not opened.")
+    places = Places(path)
+    for height, width in sheets:
+        places.take(height, width)
 
 
 def _has_password(path: Path) -> bool:
@@ -86,7 +108,6 @@ def _large_sheets(parts: Mapping[str, SheetXml], *, from_1904: bool) -> dict[str
     """Read the large sheets the fast way; one whose XML is not as usual is left out."""
     grids: dict[str, Grid | None] = {}
     for name, part in parts.items():
-        part.close()
         span = part.span()
         if span is not None and part.size >= LARGE and (grid := _fast(part, name, span, from_1904=from_1904)):
             grids[name] = grid
@@ -110,11 +131,9 @@ def _fast(part: SheetXml, name: str, span: Span, *, from_1904: bool) -> Grid | N
     )
 
 
-def _slow(path: Path, book: python_calamine.CalamineWorkbook, name: str, *, from_1904: bool) -> Grid | None:
+def _slow(book: python_calamine.CalamineWorkbook, name: str, *, from_1904: bool) -> Grid | None:
     """Read a sheet cell by cell, remembering which cells are numbers; none where it holds nothing."""
     sheet = book.get_sheet_by_name(name)
-    if sheet.total_height * sheet.total_width > MAX_CELLS or sheet.total_width > MAX_COLUMNS:
-        raise SourceError(f"{path.name}: sheet {name} spans {sheet.total_width} columns; no table of invoices does.")
     rows: list[list[Any]] = sheet.to_python(skip_empty_area=False)
     if not rows or not any(cell != "" for row in rows for cell in row):
         return None

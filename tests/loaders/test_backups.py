@@ -10,9 +10,10 @@ import os
 import shutil
 import subprocess
 import tarfile
+import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -20,8 +21,13 @@ import pytest
 from audit_kit import schema
 from audit_kit.cli import main
 from audit_kit.errors import EngagementError, SourceError
+from audit_kit.loaders import archives
 from audit_kit.loaders.backups import read_backups, read_checks
+from audit_kit.loaders.catalogues import tars
 from audit_kit.loaders.catalogues.checks import outcome, understood
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def put(folder: Path, name: str, text: str | bytes) -> Path:
@@ -700,3 +706,85 @@ def test_text_outweighs_code_and_a_stated_ok_and_output_stays_in_the_engagement(
     found = read_checks(checks(rows), tmp_path)
     assert found["result"].cast(pl.String).to_list() == ["error", "error", "ok", "ok", "error"]
     assert found["evidence_sha256"][0] == hashlib.sha256(b"status: error").hexdigest()
+
+
+# Hostile archives and catalogues
+
+
+def _sparse(path: Path) -> None:
+    """Write a tar of 10 KB whose one member says it has a terabyte, all of it a hole."""
+    hole = tarfile.TarInfo("hole.db")
+    hole.pax_headers = {"GNU.sparse.map": f"{1 << 40},0", "GNU.sparse.size": str(1 << 40), "GNU.sparse.numblocks": "1"}
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(hole)
+
+
+def _packed_zeros(path: Path) -> None:
+    """Write a packed tar with three times more zeros than an archive of its size may hold."""
+    member = tarfile.TarInfo("zeros")
+    member.size = 3 * tars.FREE_BYTES
+    block = gzip.compress(bytes(1 << 20))
+    path.write_bytes(gzip.compress(member.tobuf()) + block * (member.size >> 20))
+
+
+def _many_members(path: Path) -> None:
+    """Write a packed tar with more members than an archive of its size may have."""
+    empty = tarfile.TarInfo("empty").tobuf() * 2048
+    path.write_bytes(gzip.compress(empty) * (tars.FREE_MEMBERS // 2048 + 60))
+
+
+def _long_name(path: Path) -> None:
+    """Write a packed tar with a name of a gigabyte."""
+    name = tarfile.TarInfo("././@LongLink")
+    name.type, name.size = tarfile.GNUTYPE_LONGNAME, 1 << 30
+    path.write_bytes(gzip.compress(name.tobuf()))
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "words"),
+    [
+        (_sparse, "tars.a.tar", "hole.db: unpacks to far more"),
+        (_packed_zeros, "tars.b.tar.gz", "unpacks to far more"),
+        (_many_members, "tars.c.tar.gz", "far more members"),
+        (_long_name, "tars.d.tar.gz", "far too large"),
+    ],
+)
+def test_a_tar_is_measured_while_it_is_read(
+    make: Callable[[Path], None], name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tars, "FREE_BYTES", 32 << 20)
+    monkeypatch.setattr(tars, "FREE_MEMBERS", 4_000)
+    make(tmp_path / name)
+    began = time.process_time()
+    checks = read(tmp_path)["backup_checks"]
+    assert time.process_time() - began < 5
+    assert checks["result"].to_list() == ["error"]
+    assert words in checks["damaged"][0][0]
+
+
+def test_a_sound_sparse_tar_is_read(tmp_path: Path) -> None:
+    hole = tarfile.TarInfo("hole.db")
+    hole.pax_headers = {"GNU.sparse.map": "4096,0", "GNU.sparse.size": "4096", "GNU.sparse.numblocks": "1"}
+    with tarfile.open(tmp_path / "tars.a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(hole)
+    tables = read(tmp_path)
+    assert tables["backup_checks"]["result"].to_list() == ["ok"]
+    assert tables["backup_listing"]["hash"].to_list() == [hashlib.sha256(bytes(4096)).hexdigest()]
+
+
+@pytest.mark.parametrize("name", ["restic.json", "restic.deep.jsonl", "borg.more.jsonl"])
+def test_a_catalogue_nested_too_deeply_is_one_sentence(name: str, tmp_path: Path) -> None:
+    first = "" if name != "borg.more.jsonl" else '{"type": "-", "path": "a"}\n'
+    put(tmp_path, name, first + '{"a":' * 100_000)
+    with pytest.raises(SourceError) as raised:
+        read(tmp_path)
+    assert str(raised.value).startswith(f"{name}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_an_inventory_is_measured_while_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "SUSPECT_BYTES", 1 << 20)
+    put(tmp_path, "oss/data/a.csv.gz", gzip.compress(bytes(8 << 20)))
+    put(tmp_path, "oss/manifest.json", json.dumps({"fileSchema": "Bucket, Key", "files": [{"key": "data/a.csv.gz"}]}))
+    with pytest.raises(SourceError, match=r"a\.csv\.gz: unpacks to far more than an inventory holds"):
+        read(tmp_path)

@@ -348,7 +348,8 @@ TRAPS = [
     Trap(
         name="quote never closed.csv",
         make=text([*HEAD, "备注"], [*ROW1, '"a'], [*ROW2, "c"], [N3, *ROW2[1:], "d"]),
-        rows=[{"remark": '"a'}, {"remark": "c"}, {"remark": "d"}],
+        rows=[{"remark": "c"}, {"remark": "d"}],
+        aside=[(2, "a quote that opens and never closes")],
     ),
     Trap(
         name="preamble.csv",

@@ -16,7 +16,9 @@ from urllib.parse import unquote_plus
 import polars as pl
 
 from audit_kit.errors import SourceError
+from audit_kit.loaders import archives
 from audit_kit.loaders.catalogues.shape import Content, Found, Origin, backup, listed, moment, moments
+from audit_kit.loaders.grids import Places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,11 +96,21 @@ def _place(origin: Origin, key: str) -> Path:
 
 
 def _rows(file: Path, names: list[str]) -> pl.DataFrame:
-    data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    data = _unpacked(file) if file.suffix == ".gz" else file.read_bytes()
     if not data.strip():
         return pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+    Places(file).take(data.count(b"\n"), len(names))
     frame = pl.read_csv(io.BytesIO(data), has_header=False, infer_schema=False)
     return frame.rename(dict(zip(frame.columns, names, strict=True)))
+
+
+def _unpacked(file: Path) -> bytes:
+    most = archives.SUSPECT_BYTES + archives.MAX_RATIO * file.stat().st_size
+    with gzip.open(file) as packed:
+        data = packed.read(most + 1)
+    if len(data) > most:
+        raise SourceError(f"{file.name}: unpacks to far more than an inventory holds (an archive bomb?); not opened.")
+    return data
 
 
 def _modified(rows: pl.DataFrame, origin: Origin) -> pl.Series:

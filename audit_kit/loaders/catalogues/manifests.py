@@ -7,6 +7,7 @@ gives no error to any tool, so its members are counted against the manifest and 
 from __future__ import annotations
 
 import hashlib
+import lzma
 import re
 import tarfile
 import zlib
@@ -16,6 +17,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
+from audit_kit.loaders.catalogues import tars
 from audit_kit.loaders.catalogues.shape import Content, Found, Origin, backup, listed, moment, moments, named_time
 from audit_kit.loaders.hashing import hash_file
 
@@ -142,16 +144,18 @@ def _members(path: Path) -> tuple[dict[str, Member], list[str]]:
     members: dict[str, Member] = {}
     faults: list[str] = []
     try:
-        with tarfile.open(path) as archive:
+        with tars.opened(path) as (archive, left):
             for member in archive:
+                left.take_member()
                 if not member.isfile() or (source := archive.extractfile(member)) is None:
                     continue
+                left.take(member.size, member.name)
                 digest = hashlib.sha256()
                 while block := source.read(BUFFER):
                     digest.update(block)
                 members[member.name.removeprefix("./")] = (member.size, member.mtime, digest.hexdigest())
             ended = archive.offset
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         return members, [f"cannot be read to its end: {str(error).partition(chr(10))[0] or type(error).__name__}"]
     if path.suffix == ".tar" and not _is_closed(path, ended):
         faults.append("the two empty blocks that close a tar are not there")
