@@ -418,7 +418,7 @@ def test_the_command_line_names_the_first_and_counts_the_others() -> None:
     assert unused_lines([], lang="zh") == []
 
 
-@pytest.mark.parametrize("kind", set(resources.load("engagement")["unused"]) - {"unreadable"})
+@pytest.mark.parametrize("kind", sorted(set(resources.load("engagement")["unused"]) - {"unreadable"}))
 def test_every_reason_has_its_chinese_words(kind: str) -> None:
     said = reason_in("zh", why(kind, headers="甲", tables="表"))
     assert not set(said.replace("--without", "").replace("[sources]", "")) & set("abcdefghijklmnopqrstuvwxyz")
