@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit_kit import backup_commands
+from audit_kit import allow_command, backup_commands
 from audit_kit.errors import EXIT_DEFECT, EXIT_DONE, AuditError, RequestError
 
 if TYPE_CHECKING:
@@ -280,6 +280,7 @@ def parser() -> argparse.ArgumentParser:
     _add_engagement(command)
     _add_training(command)
     backup_commands.add(command)
+    allow_command.add(command)
     return top
 
 

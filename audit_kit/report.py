@@ -17,6 +17,7 @@ import polars as pl
 from audit_kit import analysis as analyses
 from audit_kit import execution, front, manifest, publish, schema, workbook
 from audit_kit.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, ReportError, RequestError
+from audit_kit.loaders import truth
 from audit_kit.loaders.engagement import open_engagement
 from audit_kit.progress import Progress
 from audit_kit.rules import delays
@@ -118,14 +119,14 @@ def run_report(
     with Progress(steps=len(STEPS) + len(notebooks) + 1) as progress:
         opened = open_engagement(engagement)
         _check_folder(opened, request.out)
-        with _staging(request.out) as stage:
+        with _staging(request.out) as stage, truth.shared(stage / "truth"):
             material = _worked_up(request, opened, stage, progress)
-            del opened  # its frames are in the cache now, for the notebooks to read
+            opened = opened.without_readings()  # its frames are in the cache now, for the notebooks to read
             with ThreadPoolExecutor(1) as beside:  # the workbook is written while the notebooks run elsewhere
                 written = beside.submit(workbook.write_workbook, stage / "findings.xlsx", material.sheets, lang=lang)
                 _run_notebooks(request, material, notebooks, stage, progress)
                 written.result()
-            _publish(request, material, stage)
+            _publish(request, material, stage, opened)
             folder = _move_in(stage / "report", request.out / material.month)
             material.remembered.write_parquet(stage / HISTORY)
             (stage / HISTORY).replace(request.out / HISTORY)
@@ -248,8 +249,8 @@ def _kept(failure: execution.NotebookFailed, folder: Path) -> Exception:
     return (failure.user_error or ReportError)(words)
 
 
-def _publish(request: _Request, material: _Material, stage: Path) -> None:
-    """Write the pages, the workbook and the manifest into the stage."""
+def _publish(request: _Request, material: _Material, stage: Path, engagement: Engagement) -> None:
+    """Write the pages, the workbook and the manifest into the stage, if the inputs are still what they were."""
     folder, lang, about = stage / "report", request.lang, material.manifest
     folder.mkdir()
     executed = {path.stem: nbformat.read(path, as_version=4) for path in sorted((stage / "notebooks").glob("*.ipynb"))}
@@ -271,6 +272,7 @@ def _publish(request: _Request, material: _Material, stage: Path) -> None:
 
         print_pages([folder / INDEX, *(folder / tab.file for tab in tabs)])
     manifest.write(folder, about)
+    engagement.check_unchanged()
 
 
 def _publish_months(request: _Request) -> None:

@@ -26,14 +26,14 @@ LONGEST_FUNCTION = 60
 FLOORS = (
     ("errors", "policy", "resources"),
     ("schema",),
-    ("identity",),
+    ("identity", "keeping"),
     ("loaders",),
     ("rules",),
     ("analysis",),
     ("views", "training"),
     ("report", "execution", "publish", "workbook", "manifest", "front", "printing", "progress", "wording"),
     ("lab", "console", "hindsight", "dictionary", "spark", "volumes"),
-    ("cli", "backup_commands", "__main__"),
+    ("cli", "backup_commands", "allow_command", "__main__"),
 )
 ROOMS = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

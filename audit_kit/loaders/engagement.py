@@ -20,17 +20,18 @@ import polars as pl
 
 from audit_kit import schema
 from audit_kit.errors import EngagementError
+from audit_kit.loaders import permits, sources, truth
 from audit_kit.loaders import settings as settings_
-from audit_kit.loaders import sources
 from audit_kit.loaders.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from audit_kit.loaders.settings import Settings
     from audit_kit.policy import Export, Policy
 
 FROM_BACKUPS = ("backups", "backup_checks", "backup_listing")
+TOGETHER = (FROM_BACKUPS, ("platform", "exports"))  # tables that are read in one go
 DAY = timedelta(days=1)
 
 
@@ -39,7 +40,7 @@ class Input:
     """One entry of a table's sources: the files it names, or a database; see `settings.Source`."""
 
     paths: tuple[Path, ...] = ()
-    uri: str | None = None
+    uri: str | None = field(default=None, repr=False)
     query: str | None = None
     tz: str | None = None
     taken_at: datetime | None = None
@@ -58,6 +59,7 @@ class Engagement:
     sources: Mapping[str, tuple[Input, ...]]
     unused: tuple[str, ...] = ()
     _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
+    _contents: dict[str, dict[Path, str]] = field(default_factory=dict, repr=False)
     _lock: RLock = field(default_factory=RLock, repr=False)
 
     @property
@@ -142,6 +144,8 @@ class Engagement:
         _known(table)
         with self._lock:
             if table not in self._readings:
+                for together in next((group for group in TOGETHER if table in group), (table,)):
+                    self._content(together)
                 self._readings.update(self._read(table))
             return self._readings[table]
 
@@ -159,7 +163,11 @@ class Engagement:
             from audit_kit.loaders.databases import read_database  # noqa: PLC0415 (drivers are an extra)
 
             place = {"uri": entry.uri, "query": entry.query}
-            return read_database(place, table=table, headings=self.headings, tz=entry.tz)
+            return truth.once(
+                f"{self.folder}\n{table}\n{entry.uri}\n{entry.query}\n{entry.tz}",
+                table,
+                lambda: read_database(place, table=table, headings=self.headings, tz=entry.tz),
+            )
         readings: list[Reading] = []
         inside = [path for path in entry.paths if table == "invoice_files" and _is_einvoice(path)]
         if inside:
@@ -212,25 +220,61 @@ class Engagement:
         return {"platform": replace(whole, rows=rows), "exports": exports}
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 over every input's content, the settings and the version of this package."""
-        total = hashlib.sha256(json.dumps(asdict(self.settings), default=str, sort_keys=True).encode())
+        """Return the SHA-256 over every input's content, the settings and the version of this package.
+
+        What it is taken of is what is read: a file's hash is taken before the file is read, and only once.
+        """
+        stated = {key: value for key, value in asdict(self.settings).items() if key not in ("sources", "sha256")}
+        total = hashlib.sha256(json.dumps(stated, default=str, sort_keys=True).encode())
         total.update(package_version().encode())
         for table, entries in sorted(self.sources.items()):
+            for path, sha256 in self._content(table).items():
+                total.update(f"{table} {sha256} {self.relative(path)}\n".encode(errors="surrogateescape"))
             for entry in entries:
-                total.update(f"{table} {entry.uri} {entry.query} {entry.tz} {entry.taken_at}".encode())
-                for path, sha256 in sources.digests(entry.paths):
-                    total.update(f"{sha256} {self.relative(path)}\n".encode())
+                total.update(f"{table} {len(entry.paths)} {entry.query} {entry.tz} {entry.taken_at}".encode())
                 if entry.uri is not None:
                     total.update(self.table(table).write_ipc(None, compat_level=None).getvalue())
         return total.hexdigest()
+
+    def check_unchanged(self) -> None:
+        """Read every file again that was hashed, and the settings.
+
+        Raises:
+            EngagementError: one is no longer what was hashed.
+        """
+        if self.settings.sha256 is not None and sources.fresh(self.folder / settings_.FILE) != self.settings.sha256:
+            raise _changed(self, self.folder / settings_.FILE)
+        for table, before in list(self._contents.items()):
+            after = dict(sources.digests(self._paths(table), afresh=True))
+            if differing := {path for path, _ in before.items() ^ after.items()}:
+                raise _changed(self, min(differing))
+
+    def without_readings(self) -> Engagement:
+        """Return the same engagement without the frames it has read; what was hashed stays known."""
+        return replace(self, _readings={})
+
+    def _paths(self, table: str) -> list[Path]:
+        return [path for entry in self.sources.get(table, ()) for path in entry.paths]
+
+    def _content(self, table: str) -> dict[Path, str]:
+        """Return the files of a table with their hashes, as they were when first asked for."""
+        with self._lock:
+            if table not in self._contents:
+                self._contents[table] = dict(sources.digests(self._paths(table)))
+            return self._contents[table]
 
     def relative(self, path: Path) -> str:
         """Return a path as the findings show it: relative to the engagement, outside of it the file's name."""
         return path.relative_to(self.folder).as_posix() if path.is_relative_to(self.folder) else path.name
 
 
-def open_engagement(path: str | Path) -> Engagement:
+def open_engagement(path: str | Path, *, allow: Sequence[str] = ()) -> Engagement:
     """Open the engagement in a folder, or of an `audit.toml`; its sources are found, but not yet read.
+
+    Args:
+        path: the folder, or its `audit.toml`.
+        allow: places out of the folder that its `audit.toml` may use this once, as the error names them; others must
+            have been allowed by the user before: see loaders.permits.
 
     Raises:
         EngagementError: no such folder, an `audit.toml` that does not say what it must, or a source that is not there.
@@ -246,6 +290,7 @@ def open_engagement(path: str | Path) -> Engagement:
         found, unused = sources.recognised(folder, settings.headings)
         inputs: dict[str, tuple[Input, ...]] = {table: (Input(paths=paths),) for table, paths in found.items()}
     else:
+        permits.require(folder, ways_out(folder, settings), allow=allow)
         inputs = {
             table: tuple(_input(folder, table, source) for source in entries)
             for table, entries in settings.sources.items()
@@ -257,6 +302,38 @@ def open_engagement(path: str | Path) -> Engagement:
     return Engagement(
         folder=folder, name=settings.name or folder.name, settings=settings, sources=inputs, unused=unused
     )
+
+
+def ways_out(folder: Path, settings: Settings) -> list[permits.Way]:
+    """Return what of an engagement's sources leads out of its folder: hosts, files and folders; none is touched."""
+    ways = []
+    for table, entries in (settings.sources or {}).items():
+        for entry in entries:
+            file, host, user = None, None, ""
+            if entry.uri is not None:
+                from audit_kit.loaders.databases import place_of  # noqa: PLC0415 (only where there is one)
+
+                file, host, user = place_of(entry.uri)
+            places = [host] if host and not file else sources.ways_out(folder, str(file or entry.path))
+            ways += [permits.Way(table=table, place=place, user=user) for place in places]
+    return ways
+
+
+def allow(path: str | Path, places: Sequence[str] = ()) -> list[tuple[permits.Way, bool]]:
+    """Allow places out of an engagement for good, or ask for each on a terminal; return all, and which are allowed.
+
+    Raises:
+        RequestError: a place is none that its `audit.toml` names.
+        EngagementError: see `open_engagement`.
+    """
+    folder = Path(path)
+    folder = (folder.parent if folder.is_file() else folder).resolve()
+    if not folder.is_dir():
+        raise EngagementError(f"{folder}: no such folder; an engagement is a folder with an audit.toml.")
+    ways = list(dict.fromkeys(ways_out(folder, settings_.load(folder))))
+    permits.allow(folder, ways, places)
+    still = permits.asked_for(folder, ways)
+    return [(way, way not in still) for way in ways]
 
 
 def settle_export(stated: Export, operations: pl.DataFrame, platform: pl.DataFrame) -> Export:
@@ -326,6 +403,12 @@ def _evaluated(reading: Reading, root: Path) -> Reading:
 def _input(folder: Path, table: str, source: settings_.Source) -> Input:
     paths = () if source.path is None else sources.resolve(folder, table, source.path)
     return Input(paths=paths, uri=source.uri, query=source.query, tz=source.tz, taken_at=source.taken_at)
+
+
+def _changed(engagement: Engagement, path: Path) -> EngagementError:
+    return EngagementError(
+        f"{engagement.name}: {engagement.relative(path)} changed while the work was under way; run it again."
+    )
 
 
 def _known(table: str) -> None:

@@ -1,7 +1,7 @@
 """Where an engagement's sources lie: globs, folders and files by name, confined to the engagement.
 
-A relative path never leads out of the engagement, neither by `..` nor through a symbolic link; an absolute one is the
-user's own word and may.
+A relative path never leads out of the engagement, neither by `..` nor through a symbolic link; an absolute one
+may, once the user has allowed it: see `permits`.
 """
 
 from __future__ import annotations
@@ -66,6 +66,22 @@ def _outside(table: str, pattern: str) -> None:
     raise EngagementError(
         f'{FILE}: [sources] {table} = "{pattern}" leads out of the engagement; if that is meant, write the whole path.'
     )
+
+
+def ways_out(folder: Path, pattern: str) -> list[str]:
+    """Return the places out of the engagement that a whole path, or one on another machine, leads to.
+
+    Only what lies within it is looked at. A relative path that leads out is refused by `resolve`.
+    """
+    if pattern.startswith(("\\\\", "//")):
+        return [pattern]
+    written = Path(pattern)
+    if not (written.is_absolute() or written.drive or written.root):
+        return []
+    if ".." in written.parts or not written.is_relative_to(folder):
+        return [pattern]
+    hits = [written] if written.exists() else _glob(folder, str(written.relative_to(folder)))
+    return [str(hit.resolve()) for hit in hits if not is_inside(folder, hit)]
 
 
 def is_inside(folder: Path, path: Path) -> bool:
@@ -167,17 +183,26 @@ def _named(part: str) -> str | None:
 def digest(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal; within a process an unchanged file is read once."""
     stat = path.stat()
-    return _digest(str(path), stat.st_size, stat.st_mtime_ns)
+    return _digest(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 @lru_cache(maxsize=1 << 18)
-def _digest(path: str, _size: int, _mtime_ns: int) -> str:
+def _digest(path: str, *_state: int) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digests(paths: Iterable[Path]) -> list[tuple[Path, str]]:
+def fresh(path: Path) -> str:
+    """Return a file's SHA-256, read again whatever its size and times say; empty = it can no longer be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def digests(paths: Iterable[Path], *, afresh: bool = False) -> list[tuple[Path, str]]:
     """Return every file below the paths with its SHA-256, in order."""
     files = [file for path in paths for file in (walk(path) if path.is_dir() else (path,))]
     with ThreadPoolExecutor() as pool:
-        return list(zip(files, pool.map(digest, files), strict=True))
+        return list(zip(files, pool.map(fresh if afresh else digest, files), strict=True))
