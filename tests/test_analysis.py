@@ -407,8 +407,10 @@ def test_a_full_disk_in_the_cache_stops_nothing(folder, cache):
     program = (
         "import resource, sys\nfrom audit_kit.analysis import analyse\n"
         "from audit_kit.loaders.engagement import open_engagement\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
-        "for lang in ('zh', 'en'): print(analyse(open_engagement(sys.argv[1]), lang=lang).findings.height)\n"
+        "def full(step): step != 'diagnosis' or resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))\n"
+        "def free(step): resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1)) if step == 'reading' else full(step)\n"
+        "for lang in ('zh', 'en'):\n"
+        "    print(analyse(open_engagement(sys.argv[1]), lang=lang, progress=free).findings.height)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -417,13 +419,13 @@ def test_a_full_disk_in_the_cache_stops_nothing(folder, cache):
     assert [path.name for path in cache.iterdir() if path.suffix != ".lock"] == []
 
 
-def test_the_cache_is_its_owners_alone_and_a_changed_script_is_made_anew(folder, whole, cache, tmp_path, monkeypatch):
-    (entry,) = (path.parent for path in cache.glob("*/manifest.json"))
+def test_the_cache_is_its_owners_alone_and_a_changed_script_is_made_anew(kept, tmp_path, monkeypatch):
+    (entry,) = (path.parent for path in kept.glob("*/manifest.json"))
     assert entry.stat().st_mode & 0o077 == 0
     monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "new"))
     script = publish.vega()
-    (kept,) = (tmp_path / "new").glob("vega-*.js")
+    (script_file,) = (tmp_path / "new").glob("vega-*.js")
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
-    for damaged in (kept.read_bytes()[:-9], b"alert(1)", kept.read_bytes().replace(b"vega", b"Vega", 1)):
-        kept.write_bytes(damaged)
+    for damaged in (script_file.read_bytes()[:-9], b"alert(1)", script_file.read_bytes().replace(b"vega", b"Vega", 1)):
+        script_file.write_bytes(damaged)
         assert publish.vega() == script

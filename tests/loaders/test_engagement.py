@@ -277,7 +277,7 @@ def test_an_absolute_path_that_is_allowed_may_lead_out(tmp_path):
     assert ledger["source_file"].to_list() == ["ledger 2025.csv"]
 
 
-PASSWORD = "Geheim-77"
+PASSWORD = "Geheim-77"  # noqa: S105 (what must not be shown)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_what_leads_out_is_used_once_it_is_allowed_and_asked_again_when_it_chang
         engagement.allow(folder, ["elsewhere"])
 
 
-def test_the_question_names_everything_and_only_yes_is_yes(tmp_path, config):
+def test_the_question_names_everything_and_only_yes_is_yes(tmp_path):
     way = permits.Way(table="ledger", place="mysql://me@h:3306/\x1b[2J", user="me")
     for answer, meant in (("y\n", True), ("", False), ("n\n", False)):
         out = io.StringIO()

@@ -1,4 +1,3 @@
-
 """Which queries may be sent to a database: an auditor's usual ones, and none that does more than read."""
 
 from __future__ import annotations
