@@ -11,29 +11,29 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
 import polars as pl
-from filelock import FileLock
 
 from audit_kit import schema
 from audit_kit.errors import EngagementError, RequestError
 from audit_kit.identity import with_key
+from audit_kit.keeping import NEW, alone, cache_folder, clear, warn
+from audit_kit.loaders import truth
 from audit_kit.loaders.backups import every_file
 from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE
-from audit_kit.loaders.sources import digest
+from audit_kit.loaders.sources import digest, fresh
 from audit_kit.policy import Export
 from audit_kit.rules import backups as backup_rules
 from audit_kit.rules import delays, diagnosis
 from audit_kit.rules.matching import reconcile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from audit_kit.loaders.engagement import Engagement
     from audit_kit.loaders.reading import Reading
@@ -80,6 +80,7 @@ class Analysis:
 
 FRAMES = tuple(field.name for field in fields(Analysis) if field.type == "pl.DataFrame")
 BACKUP_FRAMES = tuple(field.name for field in fields(backup_rules.BackupAudit))
+KEPT = {*(f"{name}.parquet" for name in FRAMES), *(f"backup.{name}.parquet" for name in BACKUP_FRAMES)}
 
 
 def analyse(
@@ -99,22 +100,28 @@ def analyse(
 
     Raises:
         RequestError: another language.
-        EngagementError, SourceError: what the engagement or one of its sources says cannot be used.
+        EngagementError, SourceError: what the engagement or one of its sources says cannot be used, or one changed
+            while it was read.
     """
     if lang not in LANGUAGES:
         raise RequestError(f"{lang!r} is no language of the reports; they are {' and '.join(LANGUAGES)}.")
     entry = cache_folder() / _key(engagement, lang, history)
+    truth.state(engagement.folder, engagement.fingerprint())
     if (kept := _load(entry, engagement, lang)) is not None:
         return kept
     step = progress or (lambda _name: None)
-    with _alone(entry) as may_keep:
+    with alone(entry) as may_keep:
         if (kept := _load(entry, engagement, lang)) is not None:
             return kept
         analysis = _compute(engagement, lang, history, step)
+        engagement.check_unchanged()
         if may_keep:
-            with suppress(OSError):
+            try:
+                clear(entry)
                 _save(entry, analysis)
                 _prune(entry)
+            except (OSError, pl.exceptions.PolarsError) as error:
+                warn(error)
     return analysis
 
 
@@ -321,47 +328,29 @@ def _all(readings: Mapping[str, Reading], name: str, shape: Mapping[str, pl.Data
     return pl.concat([nothing, *frames], how="diagonal_relaxed")
 
 
-def cache_folder() -> Path:
-    """Return the folder of kept analyses: `AUDIT_KIT_CACHE`, else the user's cache folder."""
-    return Path(os.environ.get("AUDIT_KIT_CACHE") or platformdirs.user_cache_dir("audit-kit", appauthor=False))
-
-
 def _key(engagement: Engagement, lang: str, history: Path | None) -> str:
     earlier = digest(history) if history is not None and history.exists() else ""
     return hashlib.sha256(f"{engagement.fingerprint()} {lang} {earlier}".encode()).hexdigest()[:40]
-
-
-@contextmanager
-def _alone(entry: Path) -> Iterator[bool]:
-    """Hold the entry against other processes; false = its folder cannot be written, so nothing can be kept."""
-    lock = FileLock(entry.with_suffix(".lock"))
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
 
 
 def _save(entry: Path, analysis: Analysis) -> None:
     """Write an entry beside its place, then move it there in one step."""
     frames = {name: getattr(analysis, name) for name in FRAMES}
     frames |= {f"backup.{name}": getattr(analysis.backup, name) for name in BACKUP_FRAMES}
-    with tempfile.TemporaryDirectory(dir=entry.parent, prefix="new-", ignore_cleanup_errors=True) as scratch:
+    with tempfile.TemporaryDirectory(
+        dir=entry.parent, prefix=f"{NEW}{entry.name}-", ignore_cleanup_errors=True
+    ) as scratch:
         folder = Path(scratch) / entry.name
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         for name, frame in frames.items():
             frame.write_parquet(folder / f"{name}.parquet", compression="lz4", statistics=False)
         kept = {
             "taken_at": analysis.taken_at,
             "export": asdict(analysis.export),
-            "sha256": {file.name: digest(file) for file in sorted(folder.iterdir())},
+            "sha256": {file.name: fresh(file) for file in sorted(folder.iterdir())},
         }
-        (folder / MANIFEST).write_text(json.dumps(kept, default=str), encoding="utf-8")
+        text = json.dumps(kept, default=str)
+        (folder / MANIFEST).write_text(f"{_sum(entry, text)}\n{text}", encoding="utf-8")
         shutil.rmtree(entry, ignore_errors=True)
         folder.replace(entry)
 
@@ -369,8 +358,11 @@ def _save(entry: Path, analysis: Analysis) -> None:
 def _load(entry: Path, engagement: Engagement, lang: str) -> Analysis | None:
     """Return a kept analysis, or null where there is none or it is not what was written."""
     try:
-        kept = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
-        if any(digest(entry / name) != sha256 for name, sha256 in kept["sha256"].items()):
+        sum_, _, text = (entry / MANIFEST).read_text(encoding="utf-8").partition("\n")
+        if sum_ != _sum(entry, text):
+            return None
+        kept = json.loads(text)
+        if set(kept["sha256"]) != KEPT or any(fresh(entry / name) != sha256 for name, sha256 in kept["sha256"].items()):
             return None
         with suppress(OSError):  # a cache shared read-only keeps no track of its use
             os.utime(entry / MANIFEST)
@@ -387,6 +379,11 @@ def _load(entry: Path, engagement: Engagement, lang: str) -> Analysis | None:
         backup=backup_rules.BackupAudit(**backup),
         **frames,
     )
+
+
+def _sum(entry: Path, text: str) -> str:
+    """Return the sum over an entry's manifest; the entry's own name is in it, so that none stands for another."""
+    return hashlib.sha256(f"{entry.name}\n{text}".encode()).hexdigest()
 
 
 def _export(kept: dict[str, Any]) -> Export:

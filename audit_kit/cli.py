@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit_kit import backup_commands, processes
+from audit_kit import allow_command, backup_commands, processes
 from audit_kit.engagement_option import add_without, opened
 from audit_kit.errors import EXIT_DEFECT, EXIT_DONE, AuditError, RequestError, defect
 from audit_kit.loaders.places import shown
@@ -282,6 +282,7 @@ def parser() -> argparse.ArgumentParser:
     _add_engagement(command)
     _add_training(command)
     backup_commands.add(command)
+    allow_command.add(command)
     return top
 
 

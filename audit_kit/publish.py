@@ -6,6 +6,7 @@ forbids every request, so that a page which would need one fails our tests and n
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import cache
 from html import unescape
@@ -17,8 +18,8 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from audit_kit import places
-from audit_kit.analysis import cache_folder
 from audit_kit.errors import AuditError
+from audit_kit.keeping import cache_folder, make_folder
 from audit_kit.wording import wording
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def vega() -> str:
     """Return Vega, Vega-Lite and vega-embed as one script; building it takes seconds, so it is kept."""
     kept = cache_folder() / f"vega-{version('vl-convert-python')}-{version('altair')}.js"
     try:
-        if text := kept.read_text(encoding="utf-8"):
+        sum_, _, text = kept.read_text(encoding="utf-8").partition("\n")
+        if sum_ == _sum(text):
             return text
     except (OSError, UnicodeDecodeError):
         pass
@@ -97,11 +99,16 @@ def vega() -> str:
     text = vl_convert.javascript_bundle(_DOOR, ".".join(alt.VEGALITE_VERSION.split(".")[:2]))
     text = text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write(kept, text)
+        make_folder(kept.parent)
+        write(kept, f"{_sum(text)}\n{text}")
     except (OSError, AuditError):
         return text
     return text
+
+
+def _sum(script: str) -> str:
+    """Return a kept script's first line: what is not as it was written is not put into a page."""
+    return f"// {hashlib.sha256(script.encode()).hexdigest()}"
 
 
 @cache

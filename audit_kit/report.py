@@ -17,6 +17,7 @@ import polars as pl
 from audit_kit import analysis as analyses
 from audit_kit import execution, front, manifest, places, publish, schema, workbook
 from audit_kit.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, PlaceError, ReportError, RequestError
+from audit_kit.loaders import truth
 from audit_kit.loaders.engagement import open_engagement
 from audit_kit.loaders.places import shown, shown_path
 from audit_kit.loaders.unused import rows
@@ -129,14 +130,15 @@ def run_report(
         opened = open_engagement(engagement, without=without)
         progress.note(*unused_lines(opened.unused, lang=lang))
         _check_folder(opened, request.out)
-        with _staging(request.out) as stage:
+        with _staging(request.out) as stage, truth.shared(stage / "truth"):
             material = _worked_up(request, opened, stage, progress)
-            del opened  # its frames are in the cache now, for the notebooks
+            opened = opened.without_readings()  # its frames are in the cache now, for the notebooks to read
             with ThreadPoolExecutor(1) as beside:  # the workbook is written while the notebooks run elsewhere
                 written = beside.submit(workbook.write_workbook, stage / "findings.xlsx", material.sheets, lang=lang)
                 _run_notebooks(request, material, notebooks, stage, progress)
                 written.result()
             _write_pages(request, material, stage)
+            opened.check_unchanged()
             folder = _publish(request, material, stage)
     return _result(folder, material, fail_on)
 

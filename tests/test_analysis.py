@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+from filelock import FileLock
 from polars.testing import assert_frame_equal
 
 import audit_kit
-from audit_kit import analysis, schema
+from audit_kit import analysis, publish, schema
 from audit_kit.errors import EngagementError, RequestError, SourceError
+from audit_kit.loaders import truth
 from audit_kit.loaders.engagement import open_engagement
 from audit_kit.rules import delays
 from audit_kit.training.simulate import simulate
@@ -138,12 +140,22 @@ def not_json(entry: Path) -> None:
 
 
 def older_shape(entry: Path) -> None:
-    kept = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
-    kept.pop("taken_at")
-    (entry / "manifest.json").write_text(json.dumps(kept), encoding="utf-8")
+    _, _, kept = (entry / "manifest.json").read_text(encoding="utf-8").partition("\n")
+    (entry / "manifest.json").write_text(kept, encoding="utf-8")
 
 
-@pytest.mark.parametrize("damage", [truncated, altered, lacking, not_json, older_shape])
+def another_time(entry: Path) -> None:
+    text = (entry / "manifest.json").read_text(encoding="utf-8")
+    (entry / "manifest.json").write_text(text.replace('"taken_at": "2', '"taken_at": "1', 1), encoding="utf-8")
+
+
+def without_a_sum(entry: Path) -> None:
+    altered(entry)
+    text = (entry / "manifest.json").read_text(encoding="utf-8")
+    (entry / "manifest.json").write_text(text.replace('"findings.parquet"', '"x"'), encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [truncated, altered, lacking, not_json, older_shape, another_time, without_a_sum])
 def test_a_damaged_entry_is_computed_again(folder, whole, cache, damage):
     (entry,) = (path.parent for path in cache.glob("*/manifest.json"))
     time.sleep(0.01)
@@ -338,3 +350,83 @@ def test_the_door_is_light():
     ]
     assert min(float(seconds) for seconds, _ in said) < 0.1
     assert {loaded for _, loaded in said} == {"False"}
+
+
+def test_an_input_that_changes_while_it_is_read_stops_the_work_and_keeps_nothing(tmp_path, cache, monkeypatch):
+    row = line(1, "2025-05-03")
+    target = write(tmp_path / "e", ledger=HEAD + row, platform=HEAD + row)
+    book = target / "ledger.csv"
+    before, real = book.stat(), analysis._compute
+
+    def meanwhile(*given):
+        found = real(*given)
+        book.write_text(HEAD + line(2, "2025-05-03"), encoding="utf-8")
+        os.utime(book, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert (book.stat().st_size, book.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+        return found
+
+    monkeypatch.setattr(analysis, "_compute", meanwhile)
+    with pytest.raises(EngagementError, match=r"ledger\.csv changed while"):
+        analysis.analyse(open_engagement(target))
+    assert list(cache.glob("*/manifest.json")) == []
+    monkeypatch.setattr(analysis, "_compute", real)
+    assert analysis.analyse(open_engagement(target)).ledger["digital_number"].item().endswith("2")
+
+
+def test_a_table_read_before_the_fingerprint_is_of_it(tmp_path):
+    row = line(1, "2025-05-03")
+    target = write(tmp_path / "e", ledger=HEAD + row, platform=HEAD + row)
+    engagement = open_engagement(target)
+    assert engagement.table("ledger").height == 1
+    write(target, ledger=HEAD + row + line(2, "2025-05-03"))
+    with pytest.raises(EngagementError, match=r"ledger\.csv changed while"):
+        analysis.analyse(engagement)
+
+
+def test_another_process_of_the_report_takes_the_same_truth_or_stops(tmp_path):
+    row = line(1, "2025-05-03")
+    target = write(tmp_path / "e", ledger=HEAD + row, platform=HEAD + row)
+    with truth.shared(tmp_path / "truth"):
+        analysis.analyse(open_engagement(target))
+        analysis.analyse(open_engagement(target))
+        write(target, ledger=HEAD + row + line(2, "2025-05-03"))
+        with pytest.raises(EngagementError, match="changed while the report was made"):
+            analysis.analyse(open_engagement(target))
+    assert analysis.analyse(open_engagement(target)).findings.height == 1
+
+
+def test_what_dead_runs_left_in_the_cache_is_cleared_and_what_others_write_stays(folder, cache):
+    cache.mkdir()
+    (cache / "new-aa-1" / "aa").mkdir(parents=True)
+    (cache / "new-bb-1" / "bb").mkdir(parents=True)
+    with FileLock(cache / "bb.lock"):
+        analysis.analyse(open_engagement(folder))
+    assert [path.name for path in cache.glob("new-*")] == ["new-bb-1"]
+
+
+def test_a_full_disk_in_the_cache_stops_nothing(folder, cache):
+    program = (
+        "import resource, sys\nfrom audit_kit.analysis import analyse\n"
+        "from audit_kit.loaders.engagement import open_engagement\n"
+        "def full(step): step != 'diagnosis' or resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))\n"
+        "def free(step): resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1)) if step == 'reading' else full(step)\n"
+        "for lang in ('zh', 'en'):\n"
+        "    print(analyse(open_engagement(sys.argv[1]), lang=lang, progress=free).findings.height)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 2
+    assert done.stderr.count("nothing can be kept there") == 1
+    assert [path.name for path in cache.iterdir() if path.suffix != ".lock"] == []
+
+
+def test_the_cache_is_its_owners_alone_and_a_changed_script_is_made_anew(kept, tmp_path, monkeypatch):
+    (entry,) = (path.parent for path in kept.glob("*/manifest.json"))
+    assert entry.stat().st_mode & 0o077 == 0
+    monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "new"))
+    script = publish.vega()
+    (script_file,) = (tmp_path / "new").glob("vega-*.js")
+    assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+    for damaged in (script_file.read_bytes()[:-9], b"alert(1)", script_file.read_bytes().replace(b"vega", b"Vega", 1)):
+        script_file.write_bytes(damaged)
+        assert publish.vega() == script

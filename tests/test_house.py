@@ -27,14 +27,14 @@ FLOORS = (
     ("errors", "policy", "processes", "resources"),
     ("places", "spreadsheets"),
     ("schema",),
-    ("identity",),
+    ("identity", "keeping"),
     ("loaders",),
     ("rules",),
     ("analysis",),
     ("views", "training"),
     ("report", "execution", "publish", "workbook", "manifest", "front", "printing", "progress", "wording"),
     ("lab", "lab_server", "console", "hindsight", "dictionary", "spark", "volumes"),
-    ("cli", "backup_commands", "engagement_option", "__main__"),
+    ("cli", "allow_command", "backup_commands", "engagement_option", "__main__"),
 )
 ROOMS = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

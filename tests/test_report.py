@@ -13,7 +13,15 @@ from nbformat import v4
 
 import audit_kit
 from audit_kit import cli, execution, manifest, report
-from audit_kit.errors import EXIT_DEFECT, EXIT_FINDINGS, PlaceError, ReportError, RequestError, SourceError
+from audit_kit.errors import (
+    EXIT_DEFECT,
+    EXIT_FINDINGS,
+    EngagementError,
+    PlaceError,
+    ReportError,
+    RequestError,
+    SourceError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -464,3 +472,13 @@ def test_pdf(may: Path, tmp_path: Path) -> None:
 
 def test_the_library_door_gives_the_same() -> None:
     assert audit_kit.run_report is report.run_report
+
+
+def test_an_input_that_changes_while_the_pages_are_made_stops_the_report(
+    may: Path, tmp_path: Path, monkeypatch
+) -> None:
+    book = next(path for path in sorted(may.rglob("*")) if path.suffix == ".csv")
+    monkeypatch.setattr(report, "_run_notebooks", lambda *_: book.write_bytes(book.read_bytes() + b"\n"))
+    with pytest.raises(EngagementError, match="changed while the work was under way"):
+        report.run_report(may, out=tmp_path / "reports")
+    assert list((tmp_path / "reports").glob("2025-*")) == []

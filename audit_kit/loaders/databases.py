@@ -3,7 +3,8 @@
 PostgreSQL is read through ADBC, which keeps a `numeric` of 20 digits exact (connectorx fails on it); MySQL, Oracle and
 SQL Server through connectorx (both are in the extra `databases`); SQLite by Python itself, which keeps every value's
 type.
-A query is one SELECT or WITH; where the database has read-only sessions, it runs in one.
+A query is one SELECT (see `queries`); where the database has read-only sessions, it runs in one. Of the environment
+only variables that begin with `AUDIT_KIT_` are read, for the address may be somebody else's.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import os
 import re
 import socket
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 import polars as pl
 
 from audit_kit.errors import SourceError
 from audit_kit.loaders.opening import framed
+from audit_kit.loaders.queries import checked
 from audit_kit.loaders.tables import read_grids
 
 if TYPE_CHECKING:
@@ -36,13 +38,22 @@ READ_ONLY = "-c default_transaction_read_only=on"
 READ_ONLY_MYSQL = "SET SESSION TRANSACTION READ ONLY"
 ANSWER_S = 10  # seconds that a server may take to answer at all
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-_COMMENTS_AND_TEXTS = re.compile(
-    r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\$(\w*)\$.*?\$\1\$", re.DOTALL
-)
-_CHANGES = re.compile(
-    r"\b(?:insert|update|delete|merge|upsert|drop|alter|create|truncate|grant|revoke|call|exec|execute|into|copy|attach"
-    r"|detach|pragma|vacuum|lock|set|begin|commit|load_extension)\b",
-    re.IGNORECASE,
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+", re.IGNORECASE)
+OWN = "AUDIT_KIT_"
+# What may follow the question mark; others name another host, a file, or undo the read-only session.
+PARAMETERS = (
+    "application_name",
+    "channel_binding",
+    "charset",
+    "connect_timeout",
+    "encrypt",
+    "gssencmode",
+    "require_ssl",
+    "sslmode",
+    "sslrootcert",
+    "target_session_attrs",
+    "trust_server_certificate",
+    "trusted_connection",
 )
 _SHORTEST_SECRET = 1
 
@@ -51,12 +62,19 @@ _SHORTEST_SECRET = 1
 class _Address:
     """A database's address: `uri` with its credentials, `name` without, `secrets` that must not be shown."""
 
-    uri: str
+    uri: str = field(repr=False)
     name: str
+    user: str
     kind: str
     host: str | None
     port: int | None
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
+
+    @property
+    def place(self) -> str:
+        """What a user allows: the address with the user's name, or the variable for it, and without a password."""
+        kind, _, rest = self.name.partition("://")
+        return f"{kind}://{self.user}@{rest}" if self.user else self.name
 
 
 def read_database(
@@ -69,8 +87,9 @@ def read_database(
     """Read a table from a database.
 
     Args:
-        source: `uri`, such as `postgresql://${DB_USER}:${DB_PASSWORD}@host/database` or `sqlite:///path/file.db`, and
-            `query`, one SELECT or WITH. `${NAME}` is taken from the environment.
+        source: `uri`, such as `postgresql://${AUDIT_KIT_USER}:${AUDIT_KIT_PASSWORD}@host/database` or
+            `sqlite:///path/file.db`, and `query`, one SELECT or WITH. `${AUDIT_KIT_NAME}` is taken from the
+            environment.
         table: one of `schema.INPUTS`.
         headings: the user's own synonyms, their column → ours.
         tz: the zone of times that state none (default: Beijing).
@@ -83,21 +102,28 @@ def read_database(
             server that refuses. The sentence never holds a credential.
     """
     address = _address(source["uri"])
-    query = _checked(source["query"], address)
+    query = checked(source["query"], kind=address.kind, name=address.name)
     frame = _sqlite(address, query) if address.kind == "sqlite" else _server(address, query)
     return read_grids([framed(frame)], file=address.name, path=None, table=table, headings=headings or {}, tz=tz)
 
 
+def place_of(template: str) -> tuple[Path | None, str, str]:
+    """Return what an address leads to: the file of SQLite or null, the place as a user allows it, and the user.
+
+    Raises:
+        SourceError: it is no address.
+    """
+    address = _address(template)
+    return (_file(address) if address.kind == "sqlite" else None), address.place, address.user
+
+
 def _address(template: str) -> _Address:
     """Put the environment's values into an address, and take it apart."""
-    missing = [name for name in _VARIABLE.findall(template) if name not in os.environ]
-    if missing:
-        raise SourceError(f"the database address needs the environment variable {missing[0]}, which is not set.")
+    values = _values(_VARIABLE.findall(template))
     credentials = template.rfind("@")
-    secrets = [os.environ[name] for name in _VARIABLE.findall(template)]
 
     def filled(found: re.Match[str]) -> str:
-        value = os.environ[found[1]]
+        value = values[found[1]]
         return quote(value, safe="") if found.start() < credentials else value
 
     uri = _VARIABLE.sub(filled, template)
@@ -111,12 +137,14 @@ def _address(template: str) -> _Address:
         raise SourceError(
             "the database address must begin with postgresql://, mysql://, sqlite://, oracle:// or mssql://."
         )
-    secrets += [parts.username or "", parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+    _check_parts(parts, kind)
+    secrets = [*values.values(), parts.username or "", parts.password or ""]
     shown = f"{kind}:{parts.path}" if kind == "sqlite" else f"{kind}://{host}:{port or PORTS[kind]}{parts.path}"
     hidden = {form for secret in secrets for form in (secret, unquote(secret), quote(secret, safe=""))}
     return _Address(
         uri=uri,
-        name=_VARIABLE.sub("…", shown),
+        name=shown,
+        user=_user(template),
         kind=kind,
         host=host,
         port=port or PORTS.get(kind),
@@ -124,29 +152,55 @@ def _address(template: str) -> _Address:
     )
 
 
-def _checked(query: str, address: _Address) -> str:
-    """Return the query without a closing semicolon, if it is one SELECT or WITH that changes nothing."""
-    bare = _COMMENTS_AND_TEXTS.sub(" '' ", query).strip().rstrip(";").strip()
-    first = bare.split(None, 1)[0].casefold() if bare else ""
-    if first not in ("select", "with") or ";" in bare or (found := _CHANGES.search(bare)) is not None:
-        what = (
-            f"it says {found[0].upper()}"
-            if first in ("select", "with") and ";" not in bare and found
-            else "it does not"
+def _values(names: list[str]) -> dict[str, str]:
+    """Return the environment's values, of our own variables only."""
+    for name in names:
+        if not name.startswith(OWN):
+            raise SourceError(
+                f"the database address asks for the environment variable {name}, and only those that begin with {OWN}"
+                f" are read: name it {OWN}{name}."
+            )
+        if name not in os.environ:
+            raise SourceError(f"the database address needs the environment variable {name}, which is not set.")
+    return {name: os.environ[name] for name in names}
+
+
+def _check_parts(parts: SplitResult, kind: str) -> None:
+    """Refuse an address that another reader might take apart otherwise, so that it led elsewhere than is shown."""
+    if "@" in parts.path or "@" in parts.query or parts.fragment:
+        raise SourceError(
+            "the database address has an @ or # in the wrong place; keep the password in a variable:"
+            f" postgresql://user:${{{OWN}PASSWORD}}@host/database."
         )
-        raise SourceError(f"{address.name}: a query must be one SELECT or WITH that changes nothing; {what}.")
-    return query.strip().rstrip(";")
+    if kind == "sqlite":
+        return
+    if not _HOST.fullmatch(parts.hostname or ""):
+        raise SourceError("the database address names no host; write postgresql://user@host/database.")
+    if any(key not in PARAMETERS for key, _ in parse_qsl(parts.query, keep_blank_values=True)):
+        raise SourceError(f"the database address may end in no other settings than {', '.join(PARAMETERS)}.")
+
+
+def _user(template: str) -> str:
+    """Return the user as the address has it, a variable by its name."""
+    before, at, _ = template.partition("://")[2].rpartition("@")
+    return before.partition(":")[0] if at else ""
+
+
+def _file(address: _Address) -> Path:
+    return Path(unquote(urlsplit(address.uri).path))
 
 
 def _sqlite(address: _Address, query: str) -> pl.DataFrame:
     """Read from a SQLite file that is opened read-only; every value keeps its own type."""
-    path = Path(unquote(urlsplit(address.uri).path))
+    path = _file(address)
     if not path.is_file():
         raise SourceError(f"{address.name}: there is no such file; write sqlite:///folder/file.db.")
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         try:
             connection.execute("PRAGMA query_only = on")
+            connection.execute("PRAGMA trusted_schema = off")
+            connection.set_authorizer(_authorised)
             cursor = connection.execute(query)
             names = [column[0] for column in cursor.description]
             rows = cursor.fetchall()
@@ -157,6 +211,12 @@ def _sqlite(address: _Address, query: str) -> pl.DataFrame:
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     texts = {name: [_written(value) for value in column] for name, column in zip(names, columns, strict=True)}
     return pl.DataFrame(texts, schema=dict.fromkeys(names, pl.String()))
+
+
+def _authorised(action: int, _what: str | None, name: str | None, *_: str | None) -> int:
+    """Let SQLite read tables and call functions, and nothing else."""
+    may = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
+    return sqlite3.SQLITE_OK if may and name != "load_extension" else sqlite3.SQLITE_DENY
 
 
 def _written(value: object) -> str | None:
@@ -191,6 +251,7 @@ def _postgresql(address: _Address, query: str) -> pa.Table:
     joint = "&" if urlsplit(address.uri).query else "?"
     session = f"{joint}connect_timeout={ANSWER_S}&options={quote(READ_ONLY)}"
     with dbapi.connect(address.uri + session) as connection, connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION READ ONLY")
         cursor.execute(query)
         found: pa.Table = cursor.fetch_arrow_table()
     return found.cast(

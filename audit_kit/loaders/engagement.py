@@ -22,7 +22,7 @@ import polars as pl
 
 from audit_kit import schema
 from audit_kit.errors import EngagementError, SourceError
-from audit_kit.loaders import places, sources
+from audit_kit.loaders import permits, places, sources, truth
 from audit_kit.loaders import settings as settings_
 from audit_kit.loaders.reading import Reading
 from audit_kit.loaders.unused import LEFT_OUT, relative, way_out, why
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from audit_kit.policy import Export, Policy
 
 FROM_BACKUPS = ("backups", "backup_checks", "backup_listing")
+TOGETHER = (FROM_BACKUPS, ("platform", "exports"))  # tables that are read in one go
 DAY = timedelta(days=1)
 
 
@@ -43,7 +44,7 @@ class Input:
     """One entry of a table's sources: the files it names, or a database; see `settings.Source`."""
 
     paths: tuple[Path, ...] = ()
-    uri: str | None = None
+    uri: str | None = field(default=None, repr=False)
     query: str | None = None
     tz: str | None = None
     taken_at: datetime | None = None
@@ -64,6 +65,7 @@ class Engagement:
     unused: tuple[Unused, ...] = ()
     without: frozenset[Path] = frozenset()
     _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
+    _contents: dict[str, dict[Path, str]] = field(default_factory=dict, repr=False)
     _lock: RLock = field(default_factory=RLock, repr=False)
 
     @property
@@ -148,6 +150,8 @@ class Engagement:
         _known(table)
         with self._lock:
             if table not in self._readings:
+                for together in next((group for group in TOGETHER if table in group), (table,)):
+                    self._content(together)
                 self._readings.update(self._read(table))
             return self._readings[table]
 
@@ -165,7 +169,11 @@ class Engagement:
             from audit_kit.loaders.databases import read_database  # noqa: PLC0415 (drivers are an extra)
 
             place = {"uri": entry.uri, "query": entry.query}
-            return read_database(place, table=table, headings=self.headings, tz=entry.tz)
+            return truth.once(
+                f"{self.folder}\n{table}\n{entry.uri}\n{entry.query}\n{entry.tz}",
+                table,
+                lambda: read_database(place, table=table, headings=self.headings, tz=entry.tz),
+            )
         readings: list[Reading] = []
         inside = [path for path in entry.paths if table == "invoice_files" and _is_einvoice(path)]
         if inside:
@@ -230,14 +238,18 @@ class Engagement:
         return {"platform": replace(whole, rows=rows), "exports": exports}
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 over every input's content, the settings and the version of this package."""
-        total = hashlib.sha256(json.dumps(asdict(self.settings), default=str, sort_keys=True).encode())
+        """Return the SHA-256 over every input's content, the settings and the version of this package.
+
+        What it is taken of is what is read: a file's hash is taken before the file is read, and only once.
+        """
+        stated = {key: value for key, value in asdict(self.settings).items() if key not in ("sources", "sha256")}
+        total = hashlib.sha256(json.dumps(stated, default=str, sort_keys=True).encode())
         total.update(package_version().encode())
         for table, entries in sorted(self.sources.items()):
+            for path, sha256 in self._content(table).items():
+                total.update(f"{table} {sha256} {self.relative(path)}\n".encode(errors="surrogateescape"))
             for entry in entries:
-                total.update(f"{table} {entry.uri} {entry.query} {entry.tz} {entry.taken_at}".encode())
-                for path, sha256 in sources.digests(entry.paths, self.without):
-                    total.update(f"{sha256} {self.relative(path)}\n".encode())
+                total.update(f"{table} {len(entry.paths)} {entry.query} {entry.tz} {entry.taken_at}".encode())
                 if entry.uri is not None:
                     total.update(self.table(table).write_ipc(None, compat_level=None).getvalue())
         for file in self.unused:
@@ -245,17 +257,46 @@ class Engagement:
                 total.update(f"without {file.file}\n".encode())
         return total.hexdigest()
 
+    def check_unchanged(self) -> None:
+        """Read every file again that was hashed, and the settings.
+
+        Raises:
+            EngagementError: one is no longer what was hashed.
+        """
+        if self.settings.sha256 is not None and sources.fresh(self.folder / settings_.FILE) != self.settings.sha256:
+            raise _changed(self, self.folder / settings_.FILE)
+        for table, before in list(self._contents.items()):
+            after = dict(sources.digests(self._paths(table), self.without, afresh=True))
+            if differing := {path for path, _ in before.items() ^ after.items()}:
+                raise _changed(self, min(differing))
+
+    def without_readings(self) -> Engagement:
+        """Return the same engagement without the frames it has read; what was hashed stays known."""
+        return replace(self, _readings={})
+
+    def _paths(self, table: str) -> list[Path]:
+        return [path for entry in self.sources.get(table, ()) for path in entry.paths]
+
+    def _content(self, table: str) -> dict[Path, str]:
+        """Return the files of a table with their hashes, as they were when first asked for."""
+        with self._lock:
+            if table not in self._contents:
+                self._contents[table] = dict(sources.digests(self._paths(table), self.without))
+            return self._contents[table]
+
     def relative(self, path: Path) -> str:
         """Return a path as the findings show it: relative to the engagement, outside of it the file's name."""
         return relative(self.folder, path)
 
 
-def open_engagement(path: str | Path, *, without: Sequence[str] = ()) -> Engagement:
+def open_engagement(path: str | Path, *, without: Sequence[str] = (), allow: Sequence[str] = ()) -> Engagement:
     """Open the engagement in a folder, or of an `audit.toml`; its sources are found, but not yet read.
 
     Args:
         path: the folder, or its `audit.toml`.
         without: files that are left out on the user's word: paths within the folder, folders, or globs.
+        allow: places out of the folder that its `audit.toml` may use this once, as the error names them; others must
+            have been allowed by the user before: see loaders.permits.
 
     Raises:
         EngagementError: no such folder, an `audit.toml` that does not say what it must, or a source that is not there.
@@ -273,6 +314,7 @@ def open_engagement(path: str | Path, *, without: Sequence[str] = ()) -> Engagem
         found, unused = sources.recognised(folder, settings.headings, left)
         inputs: dict[str, tuple[Input, ...]] = {table: (Input(paths=paths),) for table, paths in found.items()}
     else:
+        permits.require(folder, ways_out(folder, settings), allow=allow)
         inputs, unused = _stated(folder, settings.sources, left)
     if not inputs:
         also = f" ({len(unused)} not used: {unused[0].file}: {unused[0].why})" if unused else ""
@@ -282,6 +324,38 @@ def open_engagement(path: str | Path, *, without: Sequence[str] = ()) -> Engagem
         )
     name = settings.name or places.shown(folder.name)
     return Engagement(folder=folder, name=name, settings=settings, sources=inputs, unused=unused, without=left)
+
+
+def ways_out(folder: Path, settings: Settings) -> list[permits.Way]:
+    """Return what of an engagement's sources leads out of its folder: hosts, files and folders; none is touched."""
+    ways = []
+    for table, entries in (settings.sources or {}).items():
+        for entry in entries:
+            file, host, user = None, None, ""
+            if entry.uri is not None:
+                from audit_kit.loaders.databases import place_of  # noqa: PLC0415 (only where there is one)
+
+                file, host, user = place_of(entry.uri)
+            places = [host] if host and not file else sources.ways_out(folder, str(file or entry.path))
+            ways += [permits.Way(table=table, place=place, user=user) for place in places]
+    return ways
+
+
+def allow(path: str | Path, places: Sequence[str] = ()) -> list[tuple[permits.Way, bool]]:
+    """Allow places out of an engagement for good, or ask for each on a terminal; return all, and which are allowed.
+
+    Raises:
+        RequestError: a place is none that its `audit.toml` names.
+        EngagementError: see `open_engagement`.
+    """
+    folder = Path(path)
+    folder = (folder.parent if folder.is_file() else folder).resolve()
+    if not folder.is_dir():
+        raise EngagementError(f"{folder}: no such folder; an engagement is a folder with an audit.toml.")
+    ways = list(dict.fromkeys(ways_out(folder, settings_.load(folder))))
+    permits.allow(folder, ways, places)
+    still = permits.asked_for(folder, ways)
+    return [(way, way not in still) for way in ways]
 
 
 def settle_export(stated: Export, operations: pl.DataFrame, platform: pl.DataFrame) -> Export:
@@ -376,6 +450,12 @@ def _stated(
             entry = Input(paths=named, uri=source.uri, query=source.query, tz=source.tz, taken_at=source.taken_at)
             inputs[table] = (*inputs.get(table, ()), entry)
     return inputs, unused
+
+
+def _changed(engagement: Engagement, path: Path) -> EngagementError:
+    return EngagementError(
+        f"{engagement.name}: {engagement.relative(path)} changed while the work was under way; run it again."
+    )
 
 
 def _known(table: str) -> None:

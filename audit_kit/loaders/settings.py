@@ -6,9 +6,11 @@ Times are Beijing time; a TOML datetime with an offset is converted. Ranges incl
 from __future__ import annotations
 
 import difflib
+import hashlib
+import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 from zoneinfo import ZoneInfo
@@ -39,6 +41,13 @@ DERIVED = ("period_stated",)
 LISTS = ("training", "training_log")
 SHARES = ("target_share", "late_threshold", "shrink_share")
 
+HIDDEN = "…"
+# An address, or something so like it that a password may stand in it.
+_ADDRESS = re.compile(
+    r"://|\w:[^\s/\\]*@|^\s*(?:postgres(?:ql)?|mysql|oracle|mssql|sqlite)(?:\+\w+)?:|\bpassword\s*=|\bpwd\s*=",
+    re.IGNORECASE,
+)
+
 Kind = Callable[[str, Any], Any]
 
 
@@ -50,7 +59,7 @@ class Source:
     """
 
     path: str | None = None
-    uri: str | None = None
+    uri: str | None = field(default=None, repr=False)
     query: str | None = None
     tz: str | None = None
     taken_at: datetime | None = None
@@ -58,7 +67,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What `audit.toml` says; null or empty = not said."""
+    """What `audit.toml` says; null or empty = not said. `sha256` is that of the file's bytes as they were read."""
 
     name: str | None = None
     taxpayer_ids: tuple[str, ...] = ()
@@ -72,6 +81,7 @@ class Settings:
     plan: dict[str, Any] = field(default_factory=dict)
     calendar: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    sha256: str | None = None
 
 
 def load(folder: Path) -> Settings:
@@ -84,14 +94,15 @@ def load(folder: Path) -> Settings:
     if not file.exists():
         return Settings()
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+        data = file.read_bytes()
+        content = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise EngagementError(f"{FILE} cannot be read: {error}.") from error
     _known(content, SECTIONS, "")
     for name, value in content.items():
         if not isinstance(value, dict) and not (isinstance(value, list) and name in LISTS):
             _refuse("", name, value, f"must be a section: write [{name}]")
-    return _settings(content)
+    return replace(_settings(content), sha256=hashlib.sha256(data).hexdigest())
 
 
 def _settings(content: dict[str, Any]) -> Settings:
@@ -167,7 +178,7 @@ def _entries(table: str, value: object) -> list[Source]:
     if isinstance(value, list):
         return [entry for part in value for entry in _entries(table, part)]
     if isinstance(value, str) and value.strip():
-        return [Source(path=value)]
+        return [Source(path=_path(table, value))]
     if not isinstance(value, dict):
         _refuse("sources", table, value, "must be a path, a glob, a list of them, {path, tz} or {uri, query}")
     where = f"sources.{table}"
@@ -182,7 +193,13 @@ def _entries(table: str, value: object) -> list[Source]:
     if "uri" in value:
         uri, query = (_text(f"[{where}] {key}", value[key]) for key in ("uri", "query"))
         return [Source(uri=uri, query=query, **shared)]
-    return [Source(path=path, **shared) for path in _texts(f"[{where}] path", paths)]
+    return [Source(path=_path(table, path), **shared) for path in _texts(f"[{where}] path", paths)]
+
+
+def _path(table: str, text: str) -> str:
+    if _ADDRESS.search(text):
+        _refuse("sources", table, text, "is an address, not a path; write {uri = …, query = …}")
+    return text
 
 
 def _headings(section: dict[str, Any]) -> dict[str, str]:
@@ -221,11 +238,17 @@ def _refuse(where: str, key: str, value: object, reason: str) -> NoReturn:
         place = f"[{where}.{key}]" if where else f"[{key}]"
     else:
         place = f"[{where}] {key}" if where else key
-    shown = "" if isinstance(value, dict) else f" = {_shown(value)}"
+    secret = where.startswith("sources.") and key not in ("path", "tz", "taken_at")
+    if _ADDRESS.search(key):
+        place = f"[{where}] {HIDDEN}"
+    shown = "" if isinstance(value, dict) else f" = {HIDDEN if secret else _shown(value)}"
     raise EngagementError(f"{FILE}: {place}{shown} {reason}" + ("" if reason[-1] in ".?" else "."))
 
 
 def _shown(value: object) -> str:
+    """Return a value as an error may quote it; what may hold a password is left out."""
+    if _ADDRESS.search(str(value)):
+        return HIDDEN
     text = str(value) if isinstance(value, (datetime, date)) else repr(value)
     return text if len(text) <= 80 else text[:77] + "…"  # noqa: PLR2004 (a line to read)
 

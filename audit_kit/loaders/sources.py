@@ -1,8 +1,8 @@
 """Where an engagement's sources lie, confined to the engagement; whatever is not used is named, with why.
 
-A relative path never leads out of the engagement, neither by `..` nor through a symbolic link; an absolute one is the
-user's own word and may. A file that looks like a table and cannot be read stops the run, unless it is left out on the
-user's word.
+A relative path never leads out of the engagement, neither by `..` nor through a symbolic link; an absolute one
+may, once the user has allowed it: see `permits`. A file that looks like a table and cannot be read stops the run,
+unless it is left out on the user's word.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from audit_kit.loaders.settings import FILE
 from audit_kit.loaders.unused import LEFT_OUT, Sorting, Unused, relative
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 TABLE_FILES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".et", ".ods", ".csv", ".tsv", ".txt", ".parquet", ".json")
 INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
@@ -156,6 +156,22 @@ def stated(
         elif place.path not in known and not is_known(place.path.parent) and place.path != settings:
             sorting.name(place.path, "unnamed")
     return named, tuple(sorting.unused)
+
+
+def ways_out(folder: Path, pattern: str) -> list[str]:
+    """Return the places out of the engagement that a whole path, or one on another machine, leads to.
+
+    Only what lies within it is looked at. A relative path that leads out is refused by `resolve`.
+    """
+    if pattern.startswith(("\\\\", "//")):
+        return [pattern]
+    written = Path(pattern)
+    if not (written.is_absolute() or written.drive or written.root):
+        return []
+    if ".." in written.parts or not written.is_relative_to(folder):
+        return [pattern]
+    hits = [written] if written.exists() else _glob(folder, str(written.relative_to(folder)))
+    return [str(hit.resolve()) for hit in hits if not is_inside(folder, hit)]
 
 
 def recognised(
@@ -324,26 +340,34 @@ def _named(part: str) -> str | None:
 def digest(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal; within a process an unchanged file is read once."""
     stat = path.stat()
-    return _digest(str(path), stat.st_size, stat.st_mtime_ns)
+    return _digest(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 @lru_cache(maxsize=1 << 18)
-def _digest(path: str, _size: int, _mtime_ns: int) -> str:
+def _digest(path: str, *_state: int) -> str:
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digests(paths: Iterable[Path], without: frozenset[Path] = frozenset()) -> list[tuple[Path, str]]:
+def fresh(path: Path) -> str:
+    """Return a file's SHA-256, read again whatever its size and times say."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digests(
+    paths: Iterable[Path], without: frozenset[Path] = frozenset(), *, afresh: bool = False
+) -> list[tuple[Path, str]]:
     """Return every file below the paths with its SHA-256, in order; of one that cannot be read, why."""
     files = [file for path in paths for file in (walk(path) if path.is_dir() else (path,)) if file not in without]
     with ThreadPoolExecutor() as pool:
-        return list(zip(files, pool.map(_state, files), strict=True))
+        return list(zip(files, pool.map(partial(_state, of=fresh if afresh else digest), files), strict=True))
 
 
-def _state(path: Path) -> str:
+def _state(path: Path, *, of: Callable[[Path], str]) -> str:
     if fault := places.fault_of(path):  # a pipe would be waited for without end
         return fault
     try:
-        return digest(path)
+        return of(path)
     except OSError as error:
         return f"errno {error.errno}"

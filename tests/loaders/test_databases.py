@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from audit_kit.errors import SourceError
+from audit_kit.loaders import databases
 from audit_kit.loaders.databases import read_database
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ insert into invoices values
     ('25112000000123456790', null, '2025-05-04', null, 50, 3, 53.001, null);
 create function sneaky() returns int language sql as $$ delete from invoices returning 1 $$;
 create role reader login password '{READERS_WORD}';
+create role chief superuser login password '{READERS_WORD}';
 grant select, delete on invoices to reader;
 """
 
@@ -64,7 +66,7 @@ class Server:
 
     @property
     def uri(self) -> str:
-        return f"postgresql://${{AUDIT_DB_USER}}:${{AUDIT_DB_PASSWORD}}@127.0.0.1:{self.port}/postgres"
+        return f"postgresql://${{AUDIT_KIT_DB_USER}}:${{AUDIT_KIT_DB_PASSWORD}}@127.0.0.1:{self.port}/postgres"
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +106,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUDIT_DB_USER", "reader")
-    monkeypatch.setenv("AUDIT_DB_PASSWORD", READERS_WORD)
+    monkeypatch.setenv("AUDIT_KIT_DB_USER", "reader")
+    monkeypatch.setenv("AUDIT_KIT_DB_PASSWORD", READERS_WORD)
 
 
 @pytest.mark.usefixtures("credentials")
@@ -128,9 +130,11 @@ def test_a_number_column_of_the_database_stays_exact(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("credentials")
-def test_postgresql_runs_the_query_in_a_read_only_session(server: Server) -> None:
-    with pytest.raises(SourceError, match="read-only"):
-        read_database({"uri": server.uri, "query": "select sneaky()"}, table="ledger")
+def test_postgresql_runs_the_query_in_a_read_only_session(server: Server, monkeypatch) -> None:
+    monkeypatch.setattr(databases, "checked", lambda query, **_: query)
+    for hostile in ("select sneaky()", "select set_config('transaction_read_only', 'off', false), sneaky()"):
+        with pytest.raises(SourceError, match=r"read-only|read-write"):
+            read_database({"uri": server.uri, "query": hostile}, table="ledger")
     assert server.psql("select count(*) from invoices") == "2"
 
 
@@ -152,6 +156,33 @@ def test_anything_but_one_select_is_refused_before_it_is_sent(query: str, server
     assert server.psql("select count(*) from invoices") == "2"
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select pg_read_file('{file}') as remark",
+        "select pg_catalog.pg_read_file('{file}') as remark",
+        "select lo_import('{file}') as remark",
+        "select * from dblink_exec('x', 'drop table invoices')",
+        "select query_to_xml('delete from invoices', true, true, '') as remark",
+        "select rolpassword as remark from pg_authid",
+        "select * from invoices for update",
+        "copy (select 1) to program 'id'",
+        "select public.sneaky()",
+        "select set_config('transaction_read_only', 'off', false)",
+        "explain analyze delete from invoices",
+        "do $$ begin delete from invoices; end $$",
+    ],
+)
+def test_a_superusers_account_changes_and_reads_nothing_else(server: Server, query: str, monkeypatch) -> None:
+    monkeypatch.setenv("AUDIT_KIT_DB_USER", "chief")
+    monkeypatch.setenv("AUDIT_KIT_DB_PASSWORD", READERS_WORD)
+    source = {"uri": server.uri, "query": query.replace("{file}", str(server.socket / "log"))}
+    with pytest.raises(SourceError, match="one SELECT or WITH that changes nothing"):
+        read_database(source, table="ledger")
+    assert server.psql("select count(*) from invoices") == "2"
+    assert server.psql("select count(*) from pg_largeobject_metadata") == "0"
+
+
 @pytest.mark.usefixtures("credentials")
 def test_words_inside_texts_and_comments_are_no_commands(server: Server) -> None:
     query = "select digital_number, issued_at, net as gross, 'drop; delete' as remark from invoices -- update;\n;"
@@ -162,8 +193,8 @@ def test_credentials_are_in_no_error(
     server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     secret = "w" + "rong/secret"
-    monkeypatch.setenv("AUDIT_DB_USER", "reader")
-    monkeypatch.setenv("AUDIT_DB_PASSWORD", secret)
+    monkeypatch.setenv("AUDIT_KIT_DB_USER", "reader")
+    monkeypatch.setenv("AUDIT_KIT_DB_PASSWORD", secret)
     with pytest.raises(SourceError) as raised:
         read_database({"uri": server.uri, "query": "select 1"}, table="ledger")
     shown = "".join(traceback.format_exception(raised.value)) + "".join(capfd.readouterr())
@@ -173,9 +204,9 @@ def test_credentials_are_in_no_error(
 
 
 def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AUDIT_DB_USER", raising=False)
-    with pytest.raises(SourceError, match="AUDIT_DB_USER"):
-        read_database({"uri": "postgresql://${AUDIT_DB_USER}@localhost/x", "query": "select 1"}, table="ledger")
+    monkeypatch.delenv("AUDIT_KIT_DB_USER", raising=False)
+    with pytest.raises(SourceError, match="AUDIT_KIT_DB_USER"):
+        read_database({"uri": "postgresql://${AUDIT_KIT_DB_USER}@localhost/x", "query": "select 1"}, table="ledger")
 
 
 def test_a_server_that_is_not_there_is_said_soon() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
 import sqlite3
+import traceback
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +19,7 @@ import pytest
 
 from audit_kit import policy, schema
 from audit_kit.errors import AuditError, EngagementError, SourceError
-from audit_kit.loaders import sources, tables
+from audit_kit.loaders import engagement, permits, sources, tables
 from audit_kit.loaders.engagement import open_engagement, settle_export
 from audit_kit.training.einvoice_files import Paper, xml
 
@@ -204,7 +207,7 @@ def test_the_sample_is_understood_without_its_audit_toml(tmp_path):
         ("[policy]\nsync = 3", ["sync = 3", "[policy.sync]"]),
         ("[headers]\n'票号' = 'invoice_nummer'", ["票号", "'invoice_nummer'", "invoice_number"]),
         ("[sources]\nledger = 5", ["ledger = 5", "path"]),
-        ("[sources]\nledger = {path = 'a.csv', zone = 'UTC'}", ["zone = 'UTC'", "known are path"]),
+        ("[sources]\nledger = {path = 'a.csv', zone = 'UTC'}", ["zone = …", "known are path"]),
         ("[sources]\nledger = {uri = 'sqlite:///x'}", ["ledger", "query"]),
         ("[sources]\nledger = {path = 'a.csv', tz = 'Mars'}", ["tz = 'Mars'", "time zone"]),
         ("[export]\nperiod_start = 2025-06-01\nperiod_end = 2025-05-01", ["period_end", "later than period_start"]),
@@ -267,11 +270,94 @@ def test_a_relative_path_never_leads_out(tmp_path, path):
         open_engagement(folder)
 
 
-def test_an_absolute_path_is_the_users_own_word(tmp_path):
+def test_an_absolute_path_that_is_allowed_may_lead_out(tmp_path):
     outside = write(tmp_path / "books", {"ledger 2025.csv": book(1)})
     folder = write(tmp_path / "engagement", {"audit.toml": f"[sources]\nledger = '{outside}/*.csv'\n"})
-    ledger = open_engagement(folder).table("ledger")
+    ledger = open_engagement(folder, allow=[f"{outside}/*.csv"]).table("ledger")
     assert ledger["source_file"].to_list() == ["ledger 2025.csv"]
+
+
+PASSWORD = "Geheim-77"  # noqa: S105 (what must not be shown)
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        "[sources.ledger]\nury = 'postgres://u:Geheim-77@h/d'\nquery = 'select 1'",
+        "[sources.ledger]\nuri = 'postgres://u@h/d'\nquery = 'select 1'\npasswort = 'Geheim-77'",
+        "[sources]\nledger = 'postgres://u:Geheim-77@h/d'",
+        "[sources]\nledger = ['a.csv', 'postgres://u:Geheim-77@h/d']",
+        "[sources]\nledger = {path = 'mysql://u:Geheim-77@h/d'}",
+        "[sources]\nledger = {uri = 'nosql://u:Geheim-77@h/d', query = 'select 1'}",
+        "[sources]\nledger = {uri = 'u:Geheim-77@h/d', query = 'select 1'}",
+        "[sources]\nledger = {uri = 'postgres://u:Geheim-77@h:port/d', query = 'select 1'}",
+        "[sources]\nledger = {uri = 'postgres://u:12/Geheim-77@h/d', query = 'select 1'}",
+        "[sources]\nledger = {uri = 'postgres://u:#Geheim-77@h/d', query = 'select 1'}",
+        "[sources]\nledger = {uri = 'postgres://u@h/d?password=Geheim-77', query = 'select 1'}",
+        "[sources]\nledger = {uri = ['postgres://u:Geheim-77@h/d'], query = 'select 1'}",
+        "[sources]\nledger = {uri = 'postgres://u:Geheim-77@h/d', query = 'select 1'}",
+        "[engagement]\nurl = 'postgres://u:Geheim-77@h/d'",
+        "uri = 'postgres://u:Geheim-77@h/d'",
+    ],
+)
+def test_a_password_is_in_no_error(tmp_path, toml):
+    with pytest.raises(AuditError) as caught:
+        settings_of(tmp_path, toml)
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUDIT_KIT_CONFIG", str(tmp_path / "config"))
+    return tmp_path / "config"
+
+
+@pytest.mark.parametrize(
+    ("entry", "place"),
+    [
+        ("'HERE/out.csv'", "HERE/out.csv"),
+        ("'HERE/engagement/link.csv'", "HERE/out.csv"),
+        ("'\\\\host\\share\\a.csv'", "\\\\host\\share\\a.csv"),
+        ("{uri = 'sqlite://HERE/out.db', query = 'select 1'}", "HERE/out.db"),
+        ("{uri = 'postgres://me:pw@db.example/x', query = 'select 1'}", "postgres://me@db.example:5432/x"),
+    ],
+)
+def test_what_leads_out_is_used_once_it_is_allowed_and_asked_again_when_it_changes(tmp_path, config, entry, place):
+    folder = write(
+        tmp_path / "engagement", {"audit.toml": f"[sources]\nledger = {entry}\n".replace("HERE", str(tmp_path))}
+    )
+    write(tmp_path, {"out.csv": book(1), "out.db": ""})
+    (folder / "link.csv").symlink_to(tmp_path / "out.csv")
+    place = place.replace("HERE", str(tmp_path))
+    with pytest.raises(EngagementError, match="audit-kit allow") as caught:
+        open_engagement(folder)
+    assert place in str(caught.value)
+    ((way, allowed),) = engagement.allow(folder, [place])
+    assert (way.place, allowed) == (place, True)
+    assert (config / "allowed.toml").stat().st_mode & 0o077 == 0
+    assert permits.asked_for(folder, [way]) == []
+    assert permits.asked_for(tmp_path, [way]) == [way]
+    assert permits.asked_for(folder, [replace(way, place=f"{place}2")]) != []
+    assert [path.name for path in folder.iterdir() if path.name not in ("audit.toml", "link.csv")] == []
+    with pytest.raises(AuditError, match="no such place"):
+        engagement.allow(folder, ["elsewhere"])
+
+
+def test_the_question_names_everything_and_only_yes_is_yes(tmp_path):
+    way = permits.Way(table="ledger", place="mysql://me@h:3306/\x1b[2J", user="me")
+    for answer, meant in (("y\n", True), ("", False), ("n\n", False)):
+        out = io.StringIO()
+        assert permits.ask(tmp_path, way, source=io.StringIO(answer), out=out) is meant
+        assert all(word in out.getvalue() for word in (str(tmp_path), "ledger", "mysql://me@h:3306", "as me", "[y/N]"))
+        assert "\x1b" not in out.getvalue()
+
+
+def test_only_our_own_variables_are_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("ANY_SECRET", PASSWORD)
+    toml = "[sources]\nledger = {uri = 'postgres://u:${ANY_SECRET}@h/d', query = 'select 1'}"
+    with pytest.raises(AuditError, match="name it AUDIT_KIT_ANY_SECRET") as caught:
+        settings_of(tmp_path, toml)
+    assert PASSWORD not in str(caught.value)
 
 
 def test_links_that_lead_out_stop_the_run_where_they_are_named_as_a_source(tmp_path):
