@@ -10,34 +10,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audit_kit.analysis import analyse as analyse
-    from audit_kit.analysis import audit_backups as audit_backups
-    from audit_kit.analysis import diagnose as diagnose
-    from audit_kit.analysis import month as month
-    from audit_kit.analysis import read as read
-    from audit_kit.loaders.engagement import open_engagement as open_engagement
-    from audit_kit.loaders.hashing import hash_files as hash_files
-    from audit_kit.report import run_report as run_report
-    from audit_kit.rules.delays import probability_late as probability_late
-    from audit_kit.rules.delays import survival as survival
-    from audit_kit.rules.matching import reconcile as reconcile
-    from audit_kit.views import charts as charts
+    from audit_kit.analysis.work import analyse as analyse
+    from audit_kit.analysis.work import audit_backups as audit_backups
+    from audit_kit.analysis.work import diagnose as diagnose
+    from audit_kit.analysis.work import month as month
+    from audit_kit.analysis.work import read as read
+    from audit_kit.core.hashing import hash_files as hash_files
+    from audit_kit.loaders.engagement.engagement import open_engagement as open_engagement
+    from audit_kit.report.run import run_report as run_report
+    from audit_kit.rules.matching.reconcile import reconcile as reconcile
+    from audit_kit.rules.sync.observations import probability_late as probability_late
+    from audit_kit.rules.sync.observations import survival as survival
+    from audit_kit.views.overview import charts
     from audit_kit.views.trace import trace as trace
 
 # Each name of the library and the room it comes from; an empty name is the room itself.
 _DOOR = {
-    "analyse": ("audit_kit.analysis", "analyse"),
-    "audit_backups": ("audit_kit.analysis", "audit_backups"),
-    "charts": ("audit_kit.views.charts", ""),
-    "diagnose": ("audit_kit.analysis", "diagnose"),
-    "hash_files": ("audit_kit.loaders.hashing", "hash_files"),
-    "month": ("audit_kit.analysis", "month"),
-    "open_engagement": ("audit_kit.loaders.engagement", "open_engagement"),
-    "probability_late": ("audit_kit.rules.delays", "probability_late"),
-    "read": ("audit_kit.analysis", "read"),
-    "reconcile": ("audit_kit.rules.matching", "reconcile"),
-    "run_report": ("audit_kit.report", "run_report"),
-    "survival": ("audit_kit.rules.delays", "survival"),
+    "analyse": ("audit_kit.analysis.work", "analyse"),
+    "audit_backups": ("audit_kit.analysis.work", "audit_backups"),
+    "charts": ("audit_kit.views.overview.charts", ""),
+    "diagnose": ("audit_kit.analysis.work", "diagnose"),
+    "hash_files": ("audit_kit.core.hashing", "hash_files"),
+    "month": ("audit_kit.analysis.work", "month"),
+    "open_engagement": ("audit_kit.loaders.engagement.engagement", "open_engagement"),
+    "probability_late": ("audit_kit.rules.sync.observations", "probability_late"),
+    "read": ("audit_kit.analysis.work", "read"),
+    "reconcile": ("audit_kit.rules.matching.reconcile", "reconcile"),
+    "run_report": ("audit_kit.report.run", "run_report"),
+    "survival": ("audit_kit.rules.sync.observations", "survival"),
     "trace": ("audit_kit.views.trace", "trace"),
 }
 __all__ = sorted(_DOOR)  # noqa: PLE0605 (the door's own names)

@@ -18,7 +18,7 @@ KEY = "digital_number"
 
 def ours(folder: Path) -> str:
     """audit-kit reconcile, from parquet to parquet; judged by the truth afterwards, outside the figures."""
-    from audit_kit.volumes import reconcile_files  # noqa: PLC0415 - each run pays for its own imports only
+    from audit_kit.engines.disk import reconcile_files  # noqa: PLC0415 - each run pays for its own imports only
 
     reconcile_files(folder / "ledger.parquet", folder / "platform.parquet", folder / "ours.parquet")
     return ""
@@ -28,14 +28,14 @@ def loaded(folder: Path) -> list[Any]:
     """Read both files whole, and import what the tools in memory use: neither counts."""
     import polars as pl  # noqa: PLC0415
 
-    import audit_kit.rules.matching  # noqa: F401, PLC0415
+    import audit_kit.rules.matching.reconcile  # noqa: F401, PLC0415
 
     return [pl.read_parquet(folder / f"{side}.parquet") for side in ("ledger", "platform")]
 
 
 def ours_in_memory(frames: list[Any]) -> Any:  # noqa: ANN401 - a frame; not every environment has polars
     """Frames in, matches out; judged like `ours`."""
-    from audit_kit.rules.matching import reconcile  # noqa: PLC0415
+    from audit_kit.rules.matching.reconcile import reconcile  # noqa: PLC0415
 
     return reconcile(*frames)
 

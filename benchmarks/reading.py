@@ -24,7 +24,7 @@ HEADERS = [
 MONEY = ("金额", "税额", "价税合计")
 OURS = """
 import time
-from audit_kit.loaders.tables import read
+from audit_kit.loaders.tables.pipeline import read
 start = time.perf_counter()
 rows = read({path!r}, table="platform").rows.height
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))

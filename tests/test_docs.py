@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audit_kit import cli
+from audit_kit.cli import main as cli
 
 HOUSE = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from audit_kit import errors
+from audit_kit.core import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

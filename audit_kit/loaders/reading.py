@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from audit_kit import schema
+from audit_kit.core import schema
 
 SET_ASIDE = {"source_file": pl.String(), "source_row": pl.UInt32(), "reason": pl.String(), "value": pl.String()}
 CONTROL = {

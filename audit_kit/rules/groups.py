@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from audit_kit.policy import MatchingPolicy
-from audit_kit.rules import comparison
+from audit_kit.core.policy import MatchingPolicy
+from audit_kit.rules.matching import comparison
 
 LONGEST_RUN = 20
 """Rows that one sum may run over; longer runs fit by chance."""

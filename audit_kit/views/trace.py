@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import resources
-from audit_kit.analysis import Analysis, analyse
-from audit_kit.errors import RequestError
-from audit_kit.identity import with_key
-from audit_kit.rules.delays import ALL_CHANNELS
-from audit_kit.views import masking
-from audit_kit.views.words import LANGUAGES, Words
+from audit_kit.analysis.work import Analysis, analyse
+from audit_kit.core.errors import RequestError
+from audit_kit.core.identity import with_key
+from audit_kit.core.words import LANGUAGES, Words
+from audit_kit.rules.sync.observations import ALL_CHANNELS
+from audit_kit.views.show import masking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from audit_kit.loaders.engagement import Engagement
+    from audit_kit.loaders.engagement.engagement import Engagement
 
 STORY = {
     "at": pl.Datetime("us"),

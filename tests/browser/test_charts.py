@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from audit_kit.printing import browser_path
-from audit_kit.publish import _scripts
-from audit_kit.training.simulate import simulate
-from audit_kit.views import backup_charts, charts, missing_charts, sync_charts
-from audit_kit.views.page import open_page
+from audit_kit.report.pages import _scripts
+from audit_kit.report.printing import browser_path
+from audit_kit.training.world.simulate import simulate
+from audit_kit.views.backups import charts as backup_charts
+from audit_kit.views.missing import charts as missing_charts
+from audit_kit.views.overview import charts
+from audit_kit.views.show.page import open_page
+from audit_kit.views.sync import charts as sync_charts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

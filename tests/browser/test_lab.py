@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Error, Locator, Page, Route, expect, sync_playwright
 
-from audit_kit import lab
-from audit_kit.training.simulate import simulate
+from audit_kit.report import lab
+from audit_kit.training.world.simulate import simulate
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 

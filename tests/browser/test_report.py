@@ -9,9 +9,9 @@ import openpyxl
 import pytest
 from playwright.sync_api import sync_playwright
 
-from audit_kit import execution, report
-from audit_kit.printing import browser_path
-from audit_kit.training.simulate import simulate
+from audit_kit.report import notebooks, run
+from audit_kit.report.printing import browser_path
+from audit_kit.training.world.simulate import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     patch.setenv("AUDIT_KIT_CACHE", str(place / "cache"))
     simulate(place / "engagement", invoices=INVOICES, seed=5, hostile=True, format="parquet")
     try:
-        return report.run_report(place / "engagement", out=place / "reports", lang=request.param).folder
+        return run.run_report(place / "engagement", out=place / "reports", lang=request.param).folder
     finally:
         patch.undo()
 
@@ -64,7 +64,7 @@ def opened(context: BrowserContext, path: Path) -> tuple[Page, list[str]]:
 
 
 def names() -> list[str]:
-    return ["index.html", *(f"{path.stem}.html" for path in execution.notebooks() if not path.name.startswith("04_"))]
+    return ["index.html", *(f"{path.stem}.html" for path in notebooks.notebooks() if not path.name.startswith("04_"))]
 
 
 @pytest.mark.parametrize("name", names())

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from audit_kit import schema
-from audit_kit.cli import main
-from audit_kit.errors import EngagementError, SourceError
-from audit_kit.loaders import archives
-from audit_kit.loaders.backups import read_backups, read_checks
+from audit_kit.cli.main import main
+from audit_kit.core import schema
+from audit_kit.core.errors import EngagementError, SourceError
 from audit_kit.loaders.catalogues import tars
 from audit_kit.loaders.catalogues.checks import outcome, understood
+from audit_kit.loaders.catalogues.reader import read_backups, read_checks
+from audit_kit.loaders.formats import archives
 
 if TYPE_CHECKING:
     from collections.abc import Callable

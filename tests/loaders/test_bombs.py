@@ -28,8 +28,8 @@ LARGEST_BYTES = 10_000_000
 CHILD = """
 import json, resource, sys
 from pathlib import Path
-from audit_kit.errors import SourceError
-from audit_kit.loaders.tables import read
+from audit_kit.core.errors import SourceError
+from audit_kit.loaders.tables.pipeline import read
 def said_of(path):
     try:
         reading = read(path, table="ledger")

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from audit_kit.errors import SourceError
-from audit_kit.loaders import databases
-from audit_kit.loaders.databases import read_database
+from audit_kit.core.errors import SourceError
+from audit_kit.loaders.tables import databases
+from audit_kit.loaders.tables.databases import read_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,11 +17,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from audit_kit import policy, schema
-from audit_kit.errors import AuditError, EngagementError, SourceError
-from audit_kit.loaders import engagement, permits, sources, tables
-from audit_kit.loaders.engagement import open_engagement, settle_export
-from audit_kit.training.einvoice_files import Paper, xml
+from audit_kit.core import policy, schema
+from audit_kit.core.errors import AuditError, EngagementError, SourceError
+from audit_kit.loaders.engagement import engagement, permits, sources
+from audit_kit.loaders.engagement.engagement import open_engagement, settle_export
+from audit_kit.loaders.tables import pipeline
+from audit_kit.training.world.einvoice_files import Paper, xml
 
 HEAD = "数电发票号码,开票日期,销方识别号,购方识别号,金额,税额,价税合计,发票状态\n"
 FULL = """
@@ -455,8 +456,8 @@ def test_an_undated_export_is_the_newest(tmp_path):
 
 def test_sources_are_read_when_asked_for_and_once(tmp_path, monkeypatch):
     asked = []
-    real = tables.read
-    monkeypatch.setattr(tables, "read", lambda path, **kwargs: asked.append(path.name) or real(path, **kwargs))
+    real = pipeline.read
+    monkeypatch.setattr(pipeline, "read", lambda path, **kwargs: asked.append(path.name) or real(path, **kwargs))
     toml = "[sources]\nledger = 'ledger.csv'\nplatform = 'platform.csv'\n"
     engagement = open_engagement(write(tmp_path, {"audit.toml": toml, "ledger.csv": book(1), "platform.csv": book(1)}))
     assert asked == []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from audit_kit.errors import SourceError
-from audit_kit.loaders.queries import checked
+from audit_kit.core.errors import SourceError
+from audit_kit.loaders.tables.queries import checked
 
 USUAL = [
     (

@@ -16,12 +16,14 @@ import xlsxwriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit_kit import resources, schema
-from audit_kit.errors import RequestError, SourceError
-from audit_kit.loaders import cells, headers, texts, workbooks
-from audit_kit.loaders.redlinks import red_of
-from audit_kit.loaders.tables import inspect, read, recognise
-from audit_kit.rules.matching import reconcile
+from audit_kit import resources
+from audit_kit.core import schema
+from audit_kit.core.errors import RequestError, SourceError
+from audit_kit.loaders.formats import texts, workbooks
+from audit_kit.loaders.red_links import red_of
+from audit_kit.loaders.tables import cells, headers
+from audit_kit.loaders.tables.pipeline import inspect, read, recognise
+from audit_kit.rules.matching.reconcile import reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from openpyxl.utils import get_column_letter
 
-from audit_kit import schema
-from audit_kit.errors import RequestError
-from audit_kit.loaders.cells import label, vocabulary_of
-from audit_kit.loaders.tables import inspect, read, recognise
-from audit_kit.loaders.templates import OURS, write_templates
+from audit_kit.core import schema
+from audit_kit.core.errors import RequestError
+from audit_kit.loaders.tables.cells import label, vocabulary_of
+from audit_kit.loaders.tables.pipeline import inspect, read, recognise
+from audit_kit.loaders.tables.templates import OURS, write_templates
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
-from audit_kit.errors import SourceError
-from audit_kit.loaders import records, texts
-from audit_kit.loaders.tables import read
-from audit_kit.loaders.texts import read_text
+from audit_kit.core.errors import SourceError
+from audit_kit.loaders.formats import texts
+from audit_kit.loaders.formats.texts import read_text
+from audit_kit.loaders.tables import canonical
+from audit_kit.loaders.tables.pipeline import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,12 +126,12 @@ def test_a_file_whose_count_is_not_what_was_read_is_refused(tmp_path: Path, monk
 
 def test_a_row_that_is_lost_after_the_reader_is_missed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _ledger(tmp_path / "ledger.csv", remark="甲")
-    build = records.build
+    build = canonical.build
 
-    def lossy(*arguments: Any, **more: Any) -> records.Records:
+    def lossy(*arguments: Any, **more: Any) -> canonical.Records:
         built = build(*arguments, **more)
         return replace(built, kept=built.kept.head(150))
 
-    monkeypatch.setattr(records, "build", lossy)
+    monkeypatch.setattr(canonical, "build", lossy)
     with pytest.raises(SourceError, match=r"^ledger.csv: 200 rows stand below its header but 150 were kept"):
         read(path, table="ledger")

@@ -22,9 +22,9 @@ import polars as pl
 import pytest
 import xlsxwriter
 
-from audit_kit.errors import SourceError
-from audit_kit.loaders import heads
-from audit_kit.loaders.tables import inspect, read, recognise
+from audit_kit.core.errors import SourceError
+from audit_kit.loaders.formats import preview
+from audit_kit.loaders.tables.pipeline import inspect, read, recognise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -1041,8 +1041,8 @@ def test_the_beginning_of_a_file_tells_what_it_is(trap: Trap, tmp_path: Path, mo
     path = tmp_path / trap.name
     trap.make(path)
     whole = recognise(path, headings=trap.headings)
-    monkeypatch.setattr(heads, "SMALL", 0)
-    monkeypatch.setattr(heads, "HEAD", 2_000)
+    monkeypatch.setattr(preview, "SMALL", 0)
+    monkeypatch.setattr(preview, "HEAD", 2_000)
     assert recognise(path, headings=trap.headings) == whole
 
 

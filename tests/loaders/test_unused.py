@@ -17,14 +17,15 @@ import polars as pl
 import pytest
 import xlsxwriter
 
-from audit_kit import cli, resources
-from audit_kit.errors import AuditError, EngagementError, RequestError, SourceError
-from audit_kit.loaders import places
-from audit_kit.loaders.engagement import Engagement, open_engagement
-from audit_kit.loaders.hashing import hash_files
-from audit_kit.loaders.reasons import reason_in
-from audit_kit.loaders.unused import Unused, rows, why
-from audit_kit.progress import unused_lines
+from audit_kit import resources
+from audit_kit.cli import main as cli
+from audit_kit.core import files as places
+from audit_kit.core.errors import AuditError, EngagementError, RequestError, SourceError
+from audit_kit.core.hashing import hash_files
+from audit_kit.core.reasons import reason_in
+from audit_kit.loaders.engagement.engagement import Engagement, open_engagement
+from audit_kit.loaders.engagement.unused import Unused, rows, why
+from audit_kit.report.progress import unused_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,8 +12,8 @@ import nbformat
 import polars as pl
 import pytest
 
-from audit_kit import execution
-from audit_kit.training.simulate import simulate
+from audit_kit.report import notebooks as execution
+from audit_kit.training.world.simulate import simulate
 
 PATHS = sorted(Path(__file__).parents[2].joinpath("notebooks").glob("0[0-3]_*.ipynb"))
 PARAMETERS = {"engagement", "month", "lang", "redact", "previous", "history", "without"}

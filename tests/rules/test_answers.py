@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from audit_kit import schema
-from audit_kit.policy import Export, Policy, SyncPolicy
-from audit_kit.rules import delays
-from audit_kit.rules.answers import delay_answers, missing_answers
-from audit_kit.rules.diagnosis import Evidence, diagnose
-from audit_kit.rules.matching import reconcile
-from audit_kit.training.simulate import world
+from audit_kit.core import schema
+from audit_kit.core.policy import Export, Policy, SyncPolicy
+from audit_kit.rules.causes.diagnosis import Evidence, diagnose
+from audit_kit.rules.matching.reconcile import reconcile
+from audit_kit.rules.sync import observations as delays
+from audit_kit.training.world.simulate import world
+from audit_kit.views.missing.answers import delay_answers, missing_answers
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -19,8 +19,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from audit_kit.analysis import analyse
-from audit_kit.loaders.engagement import open_engagement
+from audit_kit.analysis.work import analyse
+from audit_kit.loaders.engagement.engagement import open_engagement
 
 DAYS = range(25, 31)
 ROLES = ("xml", "ofd", "pdf")

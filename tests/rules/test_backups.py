@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit_kit import resources, schema
-from audit_kit.errors import EngagementError
-from audit_kit.policy import BackupPolicy
-from audit_kit.rules import recovery, schedules
-from audit_kit.rules.backup_world import BackupWorld, empty_world
-from audit_kit.rules.backups import BackupAudit, audit_backups, backup_keys
+from audit_kit import resources
+from audit_kit.core import schema
+from audit_kit.core.errors import EngagementError
+from audit_kit.core.policy import BackupPolicy
+from audit_kit.rules.backups import recovery, schedule
+from audit_kit.rules.backups.audit import BackupAudit, audit_backups, backup_keys
+from audit_kit.rules.backups.state import BackupWorld, empty_world
 
 NOW = datetime(2025, 5, 31, 9)
 HASH = "ab" * 32
@@ -710,5 +711,5 @@ def test_ids_stay_the_same_whatever_the_order_and_the_language() -> None:
 
 
 def test_periods_of_cron_expressions() -> None:
-    assert schedules.period("0 2 * * *", "Asia/Shanghai") == timedelta(days=1)
-    assert schedules.period("*/15 * * * *", "UTC") == timedelta(minutes=15)
+    assert schedule.period("0 2 * * *", "Asia/Shanghai") == timedelta(days=1)
+    assert schedule.period("*/15 * * * *", "UTC") == timedelta(minutes=15)

@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from audit_kit import schema
-from audit_kit.policy import SyncPolicy
-from audit_kit.rules import delays
-from audit_kit.rules.lateness import probability_late
-from audit_kit.rules.matching import reconcile
-from audit_kit.rules.service import budget_by_incident, service_level
-from audit_kit.rules.settling import settle
+from audit_kit.core import schema
+from audit_kit.core.policy import SyncPolicy
+from audit_kit.rules.matching.reconcile import reconcile
+from audit_kit.rules.sync import observations as delays
+from audit_kit.rules.sync.lateness import probability_late
+from audit_kit.rules.sync.service_level import budget_by_incident, service_level
+from audit_kit.rules.sync.settling import settle
 
 START = datetime(2025, 5, 1)
 # Channel: share, two lognormal delays (share, median minutes, sigma), lost share.

@@ -11,13 +11,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from audit_kit import resources, schema
-from audit_kit.identity import with_key
-from audit_kit.policy import Export, Policy
-from audit_kit.rules import batches, delays
-from audit_kit.rules.diagnosis import CAUSES, Evidence, diagnose
-from audit_kit.rules.matching import reconcile
-from audit_kit.training.simulate import world
+from audit_kit import resources
+from audit_kit.core import schema
+from audit_kit.core.identity import with_key
+from audit_kit.core.policy import Export, Policy
+from audit_kit.rules.causes import batches
+from audit_kit.rules.causes.diagnosis import CAUSES, Evidence, diagnose
+from audit_kit.rules.matching.reconcile import reconcile
+from audit_kit.rules.sync import observations as delays
+from audit_kit.training.world.simulate import world
 
 TAKEN = datetime(2025, 6, 2, 9)
 OURS = "91110108MA01ABCD1X"

@@ -8,7 +8,7 @@ from decimal import Decimal
 import polars as pl
 
 from audit_kit.rules.groups import GROUPS, groups
-from audit_kit.rules.matching import reconcile
+from audit_kit.rules.matching.reconcile import reconcile
 
 BUYER, OTHER = "91110105MA00000001", "91110105MA00000002"
 COLUMNS = {

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit_kit import identity, schema
-from audit_kit.errors import RequestError
-from audit_kit.policy import MatchingPolicy
-from audit_kit.rules import bulk, comparison, neighbours, rivals
-from audit_kit.rules.matching import PASSES, open_case, reconcile
+from audit_kit.core import identity, schema
+from audit_kit.core.errors import RequestError
+from audit_kit.core.policy import MatchingPolicy
+from audit_kit.rules.matching import comparison, first_pass, near_numbers, rivals
+from audit_kit.rules.matching.reconcile import PASSES, open_case, reconcile
 
 MAY = datetime(2025, 5, 6, 9, 30)
 COLUMNS = {
@@ -483,7 +483,7 @@ def test_of_too_many_candidates_the_first_are_listed_and_all_are_counted():
     matches = reconcile(crowd([damaged(number(0)), number(98_765)]), crowd(theirs))
     first = matches.row(0, named=True)
     assert (first["outcome"], first["candidate_count"]) == ("ambiguous", 450)
-    assert first["candidates"] == list(range(neighbours.MOST_CANDIDATES_ROWS))
+    assert first["candidates"] == list(range(near_numbers.MOST_CANDIDATES_ROWS))
     assert matches.row(1, named=True)["candidate_count"] == 0
 
 
@@ -508,8 +508,8 @@ def test_the_size_of_the_blocks_changes_nothing(ours: list, theirs: list, at_onc
     ]
     usual = reconcile(*sides)
     with pytest.MonkeyPatch.context() as patch:
-        for function in (rivals.best, neighbours.links):
+        for function in (rivals.best, near_numbers.links):
             patch.setitem(function.__kwdefaults__, "pairs_at_once", at_once)
         patch.setitem(rivals.best.__kwdefaults__, "many_pairs", at_once % 3)
-        patch.setattr(bulk, "_SWELLS", -1)
+        patch.setattr(first_pass, "_SWELLS", -1)
         assert reconcile(*sides).equals(usual)

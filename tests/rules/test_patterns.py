@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
-from audit_kit.rules import patterns
-from audit_kit.rules.patterns import false_discovery, fisher, in_issue_order, levels, runs, windows
+from audit_kit.rules.causes import patterns
+from audit_kit.rules.causes.patterns import false_discovery, fisher, in_issue_order, levels, runs, windows
 
 START = datetime(2025, 5, 1)
 

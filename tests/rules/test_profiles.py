@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from audit_kit import schema
-from audit_kit.rules.profiles import amount_bands, counterparties, digit_profile, forecast, gaps
+from audit_kit.core import schema
+from audit_kit.rules.causes.leads import amount_bands, counterparties, digit_profile, forecast, gaps
 
 
 def test_digits_that_follow_benford() -> None:

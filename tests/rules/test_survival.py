@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 
-from audit_kit.rules.survival import mixture, quantiles, reverse_time, survival, wilson
+from audit_kit.rules.sync.curves import mixture, quantiles, reverse_time, survival, wilson
 
 
 def observed(*rows: tuple[float, bool], channel: str = "网页") -> pl.DataFrame:

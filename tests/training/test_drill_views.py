@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 
-from audit_kit import execution
-from audit_kit.training import drills
-from audit_kit.training.answers import Answers
-from audit_kit.views import drill_charts
-from audit_kit.views.drill_panel import DrillPanel, open_drill, scored
+from audit_kit.report import notebooks
+from audit_kit.training.drill import drill as drills
+from audit_kit.training.drill.answer_sheet import Answers
+from audit_kit.views.drill import charts
+from audit_kit.views.drill.panel import DrillPanel, open_drill, scored
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,12 +88,12 @@ def test_a_hint_in_the_panel_counts(tmp_path):
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_the_charts_show_the_diagonal_and_the_worst_cause_first(drill, lang):
     made = drills.score(drill.folder, Answers(), lang=lang)
-    spec = drill_charts.confusion_chart(drill_charts.confusion(made), lang=lang).to_dict()
+    spec = charts.confusion_chart(charts.confusion(made), lang=lang).to_dict()
     rows = next(iter(spec["datasets"].values()))
     assert {(row["true"], row["right"]) for row in rows if row["right"]} == {
         ("可能只是迟到" if lang == "zh" else "Probably just late", True)
     }
-    quality = drill_charts.quality_chart(drill_charts.qualities(made), lang=lang).to_dict()
+    quality = charts.quality_chart(charts.qualities(made), lang=lang).to_dict()
     assert quality["encoding"]["y"]["sort"][0] == ("号码录错" if lang == "zh" else "Number mistyped")
 
 
@@ -108,7 +108,7 @@ def test_a_drill_is_opened_again_as_it_was_made(drill):
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_the_notebook_runs_without_a_person(tmp_path, lang):
-    out = execution.run(NOTEBOOK, {"lang": lang, "seed": 1, "level": 1}, lang=lang, folder=tmp_path)
+    out = notebooks.run(NOTEBOOK, {"lang": lang, "seed": 1, "level": 1}, lang=lang, folder=tmp_path)
     cells = nbformat.read(out, as_version=4).cells
     shown = [
         output["data"] for cell in cells if cell.cell_type == "code" for output in cell.outputs if "data" in output

@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from audit_kit.analysis import analyse
-from audit_kit.cli import main
-from audit_kit.errors import RequestError
-from audit_kit.loaders.engagement import open_engagement
-from audit_kit.training import drills, scoring
-from audit_kit.training.answers import Answers, Named, from_labels, read_answers
-from audit_kit.training.simulate import DEFAULT
+from audit_kit.analysis.work import analyse
+from audit_kit.cli.main import main
+from audit_kit.core.errors import RequestError
+from audit_kit.loaders.engagement.engagement import open_engagement
+from audit_kit.training.drill import drill, scoring
+from audit_kit.training.drill.answer_sheet import Answers, Named, from_labels, read_answers
+from audit_kit.training.world.simulate import DEFAULT
 
 # Ten invoices: four lost in an outage, two mistyped, one late, three matched.
 TRUTH = pl.DataFrame(
@@ -107,10 +107,10 @@ def test_the_debrief_shows_the_missed_signal_the_innocent_notice_and_the_confusi
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory) -> drills.Drill:
+def mixed(tmp_path_factory) -> drill.Drill:
     """A drill with three causes."""
     folder = tmp_path_factory.mktemp("drill") / "mixed"
-    made = next(made for seed in range(20) if (made := drills.new(f"{folder}-{seed}", seed=seed, level=4)).causes)
+    made = next(made for seed in range(20) if (made := drill.new(f"{folder}-{seed}", seed=seed, level=4)).causes)
     assert len(made.causes) == 3
     return made
 
@@ -124,24 +124,24 @@ def findings(mixed, tmp_path_factory) -> pl.DataFrame:
 
 
 def test_the_toolkit_itself_passes(mixed, findings):
-    made = drills.score(mixed.folder, from_labels(findings))
+    made = drill.score(mixed.folder, from_labels(findings))
     assert made.total > 85
     assert made.macro_f1 > 0.9
     assert not made.false
 
 
 def test_no_gamed_answer_comes_near_it(mixed, findings):
-    rows = drills._truth(drills._opened(mixed.folder)).drop_nulls("cause")["ledger_row"]
+    rows = drill._truth(drill._opened(mixed.folder)).drop_nulls("cause")["ledger_row"]
     biggest = findings["cause"].value_counts(sort=True)["cause"][0]
-    every = [cause for cause in drills.menu() if cause not in scoring.NOT_CAUSES]
+    every = [cause for cause in drill.menu() if cause not in scoring.NOT_CAUSES]
     gamed = {
         "everything is the biggest cause": from_labels(labels_of(rows, [biggest])),
         "everything is an outage": from_labels(labels_of(rows, ["outage"])),
-        "the causes take turns": from_labels(labels_of(rows, drills.menu())),
+        "the causes take turns": from_labels(labels_of(rows, drill.menu())),
         "every cause is named": Answers(named=tuple(Named(cause=cause, confidence=1.0) for cause in every)),
         "nothing is answered": Answers(),
     }
-    totals = {name: drills.score(mixed.folder, answers).total for name, answers in gamed.items()}
+    totals = {name: drill.score(mixed.folder, answers).total for name, answers in gamed.items()}
     assert max(totals.values()) < 35, totals
 
 
@@ -154,59 +154,59 @@ def test_the_trainee_gets_no_truth(mixed):
     assert {"brief.zh.md", "brief.en.md", "answers.toml", "labels.csv", "seal.txt"} <= set(names)
     assert not [name for name in names if "truth" in name or "later" in name]
     briefs = "".join((mixed.folder / f"brief.{lang}.md").read_text(encoding="utf-8") for lang in ("zh", "en"))
-    assert set(drills.menu()) == set(re.findall(r"^- `(\w+)`", briefs, re.MULTILINE))
+    assert set(drill.menu()) == set(re.findall(r"^- `(\w+)`", briefs, re.MULTILINE))
 
 
 def test_the_same_seed_gives_the_same_drill_and_seal(mixed, tmp_path):
-    again = drills.new(tmp_path / "again", seed=mixed.seed, level=mixed.level)
+    again = drill.new(tmp_path / "again", seed=mixed.seed, level=mixed.level)
     assert (again.folder / "seal.txt").read_bytes() == (mixed.folder / "seal.txt").read_bytes()
     assert (again.folder / "brief.zh.md").read_bytes() == (mixed.folder / "brief.zh.md").read_bytes()
-    other = drills.new(tmp_path / "other", seed=mixed.seed + 1, level=mixed.level)
+    other = drill.new(tmp_path / "other", seed=mixed.seed + 1, level=mixed.level)
     assert (other.folder / "seal.txt").read_bytes() != (mixed.folder / "seal.txt").read_bytes()
 
 
 def test_a_truth_that_was_changed_is_refused(tmp_path):
-    made = drills.new(tmp_path / "d", seed=1, level=1)
+    made = drill.new(tmp_path / "d", seed=1, level=1)
     path = tmp_path / "d.sealed"
     sealed = json.loads(path.read_text())
     other = json.loads(sealed_of(tmp_path, seed=2).read_text())
     path.write_text(json.dumps(sealed | {"truth": other["truth"]}))
     with pytest.raises(RequestError, match="seal of d is broken"):
-        drills.score(made.folder, Answers())
+        drill.score(made.folder, Answers())
 
 
 def sealed_of(folder: Path, *, seed: int) -> Path:
-    drills.new(folder / f"other{seed}", seed=seed, level=1)
+    drill.new(folder / f"other{seed}", seed=seed, level=1)
     return folder / f"other{seed}.sealed"
 
 
 def test_hints_go_from_vague_to_plain_and_end(tmp_path):
-    made = drills.new(tmp_path / "d", seed=3, level=1)
-    told = [drills.hint(made.folder, lang="zh") for _ in range(4)]
+    made = drill.new(tmp_path / "d", seed=3, level=1)
+    told = [drill.hint(made.folder, lang="zh") for _ in range(4)]
     assert told[0] == "先看这一类：录入。（扣 3 分）"
     assert told[1].endswith("共有 1 种原因。（扣 6 分）")
     assert scoring.cause_title(made.causes[0], "zh") in told[2]
     assert told[3] == "提示已用完。"
-    assert drills.score(made.folder, Answers()).hint_cost == 3 + 6 + 12
+    assert drill.score(made.folder, Answers()).hint_cost == 3 + 6 + 12
 
 
 def test_a_null_drill_is_passed_by_claiming_nothing(tmp_path):
-    made = next(made for seed in range(40) if not (made := drills.new(tmp_path / str(seed), seed=seed, level=2)).causes)
-    assert drills.score(made.folder, Answers()).total == 100.0
-    assert "空演练" in drills.score(made.folder, Answers()).debrief
+    made = next(made for seed in range(40) if not (made := drill.new(tmp_path / str(seed), seed=seed, level=2)).causes)
+    assert drill.score(made.folder, Answers()).total == 100.0
+    assert "空演练" in drill.score(made.folder, Answers()).debrief
     panicked = Answers(named=(Named(cause="outage", confidence=0.8),))
-    assert drills.score(made.folder, panicked).total < 70
-    assert drills.hint(made.folder, lang="en").startswith("There is no cause to find")
+    assert drill.score(made.folder, panicked).total < 70
+    assert drill.hint(made.folder, lang="en").startswith("There is no cause to find")
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
 def test_every_level_draws_known_causes_and_no_two_the_same(level):
-    plan = drills._plan(level)
+    plan = drill._plan(level)
     for seed in range(30):
-        causes = drills._drawn(plan, drills.Dice(seed, f"drill {level}"))
+        causes = drill._drawn(plan, drill.Dice(seed, f"drill {level}"))
         assert len(causes) in (0, len(plan["groups"]))
         assert len(set(causes)) == len(causes)
-        assert set(drills._shares(plan, causes)) <= set(DEFAULT)
+        assert set(drill._shares(plan, causes)) <= set(DEFAULT)
 
 
 def test_answers_are_read_as_people_write_them(tmp_path):
@@ -262,10 +262,10 @@ def test_labels_need_their_columns(tmp_path):
 @pytest.mark.parametrize(
     ("made", "sentence"),
     [
-        (lambda here: drills.new(here, seed=1, level=9), "no level 9"),
-        (lambda here: drills.new(here.parent, seed=1, level=1), "is not empty"),
-        (drills.hint, "is no drill"),
-        (lambda here: drills.score(here, Answers()), "is no drill"),
+        (lambda here: drill.new(here, seed=1, level=9), "no level 9"),
+        (lambda here: drill.new(here.parent, seed=1, level=1), "is not empty"),
+        (drill.hint, "is no drill"),
+        (lambda here: drill.score(here, Answers()), "is no drill"),
         (lambda here: read_answers(here / "x.toml", TRUTH), "is not there"),
     ],
 )

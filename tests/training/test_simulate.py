@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
 from stdnum.cn import uscc
 
-from audit_kit import schema
-from audit_kit.errors import RequestError
-from audit_kit.identity import with_key
-from audit_kit.loaders.engagement import open_engagement
-from audit_kit.rules.matching import reconcile
-from audit_kit.training.simulate import DEFAULT, World, simulate, world, write_sample
+from audit_kit.core import schema
+from audit_kit.core.errors import RequestError
+from audit_kit.core.identity import with_key
+from audit_kit.loaders.engagement.engagement import open_engagement
+from audit_kit.rules.matching.reconcile import reconcile
+from audit_kit.training.world.simulate import DEFAULT, World, simulate, world, write_sample
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 MISSING = (

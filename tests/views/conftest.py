@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from audit_kit.training.simulate import simulate
-from audit_kit.views.page import open_page
+from audit_kit.training.world.simulate import simulate
+from audit_kit.views.show.page import open_page
 
 INVOICES = 900
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from audit_kit.views import backup_charts, backup_tables, parts, theme
+from audit_kit.views.backups import charts, tables
+from audit_kit.views.show import parts, theme
 
 MAY = datetime(2025, 5, 1)
 
@@ -51,15 +52,15 @@ def hourly(states: str, job: str = "db", start: datetime = MAY) -> pl.DataFrame:
 
 
 def test_consecutive_slots_in_one_state_are_one_stretch_and_none_is_lost():
-    frame = backup_charts.segments(audit(slots=hourly("ooommuo")))
+    frame = charts.segments(audit(slots=hourly("ooommuo")))
     assert frame.select("state", "slots").rows() == [("ok", 3), ("missing", 2), ("unknown", 1), ("ok", 1)]
     assert frame["starts"].to_list() == [MAY + timedelta(hours=place) for place in (0, 3, 5, 6)]
     assert frame["ends"].to_list() == [*frame["starts"].to_list()[1:], MAY + timedelta(hours=7)]
 
 
 def test_a_gap_is_never_bridged_when_only_good_slots_are_looked_at():
-    slots = backup_charts.with_next(hourly("oommoo"))
-    frame = backup_charts.stretches(slots.filter(pl.col("state") == "ok"))
+    slots = charts.with_next(hourly("oommoo"))
+    frame = charts.stretches(slots.filter(pl.col("state") == "ok"))
     assert frame.select("starts", "ends").rows() == [
         (MAY, MAY + timedelta(hours=2)),
         (MAY + timedelta(hours=4), MAY + timedelta(hours=6)),
@@ -67,15 +68,13 @@ def test_a_gap_is_never_bridged_when_only_good_slots_are_looked_at():
 
 
 def test_the_period_bounds_what_is_drawn():
-    frame = backup_charts.segments(
-        audit(slots=hourly("oooooo")), start=MAY + timedelta(hours=2), end=MAY + timedelta(hours=5)
-    )
+    frame = charts.segments(audit(slots=hourly("oooooo")), start=MAY + timedelta(hours=2), end=MAY + timedelta(hours=5))
     assert frame["slots"].to_list() == [3]
 
 
 def test_a_year_of_hourly_slots_that_alternate_keeps_the_gaps():
-    frame = backup_charts.segments(audit(slots=hourly("om" * 4380)))
-    assert frame.height == backup_charts.MOST_SEGMENTS
+    frame = charts.segments(audit(slots=hourly("om" * 4380)))
+    assert frame.height == charts.MOST_SEGMENTS
     assert set(frame["state"]) == {"missing"}
 
 
@@ -88,17 +87,15 @@ def test_thinning_keeps_the_worst_hour():
             "minutes": [6000.0 if place == 4321 else 30.0 for place in range(hours)],
         }
     )
-    frame = backup_charts.recovery(audit(recovery_points=points))
-    assert frame.height <= backup_charts.MOST_POINTS
+    frame = charts.recovery(audit(recovery_points=points))
+    assert frame.height <= charts.MOST_POINTS
     assert frame["hours"].max() == 100
 
 
 def test_the_timeline_zooms_the_slots_by_a_brush_on_the_recovery_point():
     points = pl.DataFrame({"at": [MAY, MAY + timedelta(hours=5)], "series": ["listed"] * 2, "minutes": [10.0, 20.0]})
     world = audit(slots=hourly("oomo"), recovery_points=points)
-    spec = backup_charts.timeline(
-        backup_charts.segments(world), backup_charts.recovery(world), target_minutes=60
-    ).to_dict()
+    spec = charts.timeline(charts.segments(world), charts.recovery(world), target_minutes=60).to_dict()
     assert {param["name"] for param in spec["params"]} == {"backup_time", "slot_state", "recovery_series"}
     upper, lower = spec["vconcat"]
     assert upper["encoding"]["x"]["scale"]["domain"]["param"] == "backup_time"
@@ -109,15 +106,13 @@ def test_the_timeline_zooms_the_slots_by_a_brush_on_the_recovery_point():
 @pytest.mark.parametrize(("lang", "word"), [("zh", "未知"), ("en", "unknown")])
 def test_without_any_backups_everything_is_said_to_be_unknown(lang, word):
     world = audit()
-    chart = backup_charts.timeline(
-        backup_charts.segments(world), backup_charts.recovery(world), target_minutes=60, lang=lang
-    )
-    cover = backup_charts.coverage_bars(backup_charts.coverage(world), lang=lang)
+    chart = charts.timeline(charts.segments(world), charts.recovery(world), target_minutes=60, lang=lang)
+    cover = charts.coverage_bars(charts.coverage(world), lang=lang)
     for drawn in (chart, cover):
         (data,) = drawn.to_dict()["datasets"].values()
         assert word in data[0]["sentence"]
-    assert backup_tables.rules(world, lang=lang).data
-    assert backup_tables.gaps(world, lang=lang).data
+    assert tables.rules(world, lang=lang).data
+    assert tables.gaps(world, lang=lang).data
 
 
 def test_coverage_counts_every_file_of_every_month_and_role():
@@ -130,7 +125,7 @@ def test_coverage_counts_every_file_of_every_month_and_role():
             "uncovered": [0, 3],
         }
     )
-    frame = backup_charts.coverage(audit(coverage=wide))
+    frame = charts.coverage(audit(coverage=wide))
     assert frame["rows"].sum() == 11
     assert frame.filter(month="2025-05", state="uncovered")["rows"].item() == 3
 
@@ -147,7 +142,7 @@ def test_broken_rules_come_first_and_unknown_is_no_pass():
             "findings": [0, 0, 4],
         }
     )
-    text = backup_tables.rules(audit(rules=rules)).as_raw_html()
+    text = tables.rules(audit(rules=rules)).as_raw_html()
     assert text.index("R3") < text.index("R2") < text.index("R1")
     assert "&lt;b&gt;加密" in text
     assert "不算通过" in text
@@ -164,15 +159,15 @@ def test_gaps_of_the_period_are_listed_longest_first():
             "next_good": [MAY + timedelta(days=1), None, None],
         }
     )
-    text = backup_tables.gaps(audit(incidents=found), start=MAY, end=MAY + timedelta(days=31)).as_raw_html()
+    text = tables.gaps(audit(incidents=found), start=MAY, end=MAY + timedelta(days=31)).as_raw_html()
     assert text.index(">b<") < text.index(">a<")
     assert ">c<" not in text
     assert "全量" in text
 
 
 def test_the_levels_of_evidence_are_named():
-    assert "已打开查看" in backup_tables.level_scale("zh").data
-    assert "opened" in backup_tables.level_scale("en").data
+    assert "已打开查看" in tables.level_scale("zh").data
+    assert "opened" in tables.level_scale("en").data
 
 
 def runs(**columns: list[object]) -> pl.DataFrame:
@@ -183,21 +178,21 @@ def runs(**columns: list[object]) -> pl.DataFrame:
 
 
 def test_the_smallest_and_worst_run_of_a_day_is_what_counts():
-    frame = backup_charts.sizes(runs(files=[100, 40, 90, 100], status=["ok", "ok", "warning", "ok"]))
+    frame = charts.sizes(runs(files=[100, 40, 90, 100], status=["ok", "ok", "warning", "ok"]))
     assert frame.select("files", "status", "runs").rows() == [(40, "warning", 3), (100, "ok", 1)]
-    spec = backup_charts.size_lines(frame).to_dict()
+    spec = charts.size_lines(frame).to_dict()
     assert {param["name"] for param in spec["params"]} == {"size_job"}
     assert len(spec["hconcat"]) == 2
 
 
 def test_sizes_that_no_catalogue_gives_are_unknown():
-    nothing = backup_charts.size_lines(backup_charts.sizes(runs(files=[None, None])))
+    nothing = charts.size_lines(charts.sizes(runs(files=[None, None])))
     (data,) = nothing.to_dict()["datasets"].values()
     assert "未知" in data[0]["sentence"]
 
 
 def test_a_decade_of_runs_of_many_jobs_stays_within_what_a_chart_takes():
     many = pl.concat([runs(files=[1] * 4000).with_columns(job=pl.lit(f"job{place}")) for place in range(12)])
-    frame = backup_charts.sizes(many)
+    frame = charts.sizes(many)
     assert frame.height <= parts.MOST_ROWS
     assert frame["job"].n_unique() == 8

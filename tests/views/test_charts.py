@@ -12,9 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit_kit import schema
-from audit_kit.errors import RequestError
-from audit_kit.views import charts, missing_charts, parts, pattern_charts, sync_charts, theme
+from audit_kit.core import schema
+from audit_kit.core.errors import RequestError
+from audit_kit.views.missing import charts as missing_charts
+from audit_kit.views.missing import pattern_charts
+from audit_kit.views.overview import charts
+from audit_kit.views.show import parts, theme
+from audit_kit.views.sync import charts as sync_charts
 
 if TYPE_CHECKING:
     import altair as alt

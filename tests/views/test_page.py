@@ -8,9 +8,9 @@ from datetime import datetime
 import polars as pl
 import pytest
 
-from audit_kit.errors import RequestError
-from audit_kit.views import answers
-from audit_kit.views import page as pages
+from audit_kit.core.errors import RequestError
+from audit_kit.views.overview import answers
+from audit_kit.views.show import page as pages
 
 ABSENT = ("同步日志", "账号权限", "系统公告", "操作日志", "备用查询", "备份目录")
 

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from audit_kit.rules.survival import quantiles, survival
-from audit_kit.views import parts, provenance, sync_charts, sync_tables, theme
+from audit_kit.rules.sync.curves import quantiles, survival
+from audit_kit.views.show import parts, provenance, theme
+from audit_kit.views.sync import charts, tables
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ def observed(*rows: tuple[str, float, bool]) -> pl.DataFrame:
 def test_a_thinned_curve_passes_through_the_full_one_and_ends_where_it_ends():
     rows = observed(*[("网页", 1.0 + place * 3.7, place % 9 > 0) for place in range(600)])
     curve = survival(rows)
-    steps = sync_charts.thinned(curve, rows)
+    steps = charts.thinned(curve, rows)
     assert steps.height < 200
     exact = curve.select(minutes=pl.col("minutes").clip(0.5), visible=1 - pl.col("survival"))
     drawn = steps.filter(pl.col("waiting") == 0).join(exact, on="minutes", suffix="_full")
@@ -34,7 +35,7 @@ def test_a_thinned_curve_passes_through_the_full_one_and_ends_where_it_ends():
 
 def test_every_invoice_that_still_waits_is_a_tick_on_its_curve():
     rows = observed(*[("网页", 10.0 * place, place < 50) for place in range(1, 61)], ("税控", 5000.0, False))
-    steps = sync_charts.thinned(survival(rows), rows)
+    steps = charts.thinned(survival(rows), rows)
     waiting = dict(steps.group_by("channel").agg(pl.col("waiting").sum()).iter_rows())
     assert waiting == {"网页": 11, "税控": 1}
     ticks = steps.filter(pl.col("waiting") > 0, pl.col("channel") == "网页")
@@ -43,13 +44,13 @@ def test_every_invoice_that_still_waits_is_a_tick_on_its_curve():
 
 def test_only_the_largest_channels_are_drawn():
     rows = observed(*[(f"渠道{place % 12}", 5.0 + place, True) for place in range(240)])
-    steps = sync_charts.thinned(survival(rows), rows)
-    assert steps["channel"].n_unique() == sync_charts.MOST_CHANNELS
+    steps = charts.thinned(survival(rows), rows)
+    assert steps["channel"].n_unique() == charts.MOST_CHANNELS
 
 
 def test_the_delay_chart_shows_target_interval_and_a_close_up(page):
-    steps = sync_charts.curve_steps(page.whole)
-    spec = sync_charts.delay_curves(steps, page.whole.quantiles, target_hours=24, target_share=0.99).to_dict()
+    steps = charts.curve_steps(page.whole)
+    spec = charts.delay_curves(steps, page.whole.quantiles, target_hours=24, target_share=0.99).to_dict()
     names = {param["name"] for param in spec["params"]}
     assert names == {"chosen_channel", "curve_floor"}
     assert any(rows == [{"target": 1440, "share": 0.99, "text": "目标"}] for rows in spec["datasets"].values())
@@ -59,9 +60,7 @@ def test_the_delay_chart_shows_target_interval_and_a_close_up(page):
 def test_a_curve_that_nobody_knows_is_said_to_be_unknown():
     rows = observed().cast({"channel": pl.String, "visible": pl.Boolean})
     curve = survival(rows)
-    chart = sync_charts.delay_curves(
-        sync_charts.thinned(curve, rows), quantiles(curve), target_hours=24, target_share=0.99
-    )
+    chart = charts.delay_curves(charts.thinned(curve, rows), quantiles(curve), target_hours=24, target_share=0.99)
     (data,) = chart.to_dict()["datasets"].values()
     assert "未知" in data[0]["sentence"]
 
@@ -80,12 +79,12 @@ def test_hours_count_late_and_issued_within_the_period_only():
     policy = SimpleNamespace(sync=SimpleNamespace(target_hours=24))
     findings = pl.DataFrame(schema={"cause": pl.String, "ledger_row": pl.UInt32})
     analysis = SimpleNamespace(observations=rows, findings=findings, engagement=SimpleNamespace(policy=policy))
-    frame = sync_charts.hours(analysis, start=start, end=datetime(2025, 6, 1))
+    frame = charts.hours(analysis, start=start, end=datetime(2025, 6, 1))
     assert frame.select("hour", "issued", "late").rows() == [(0, 2, 1), (2, 1, 0)]
 
 
 def test_chances_are_counted_once_each_in_bins_that_end_below_one(page):
-    frame = sync_charts.late_bins(page.analysis)
+    frame = charts.late_bins(page.analysis)
     estimated = page.analysis.findings["probability_late"].drop_nulls()
     assert frame["rows"].sum() == len(estimated)
     assert frame["bin"].min() >= 0
@@ -93,11 +92,11 @@ def test_chances_are_counted_once_each_in_bins_that_end_below_one(page):
 
 
 def test_the_waiting_are_listed_longest_first_with_their_chance(page):
-    frame = sync_tables.waiting(page.analysis)
+    frame = tables.waiting(page.analysis)
     assert frame.height == page.analysis.observations.filter(~pl.col("visible")).height
     assert frame["age"].drop_nulls().is_sorted(descending=True)
     assert frame["late"].drop_nulls().is_between(0, 100).all()
-    assert set(sync_tables.waiting_labels(frame)) <= set(frame.columns)
+    assert set(tables.waiting_labels(frame)) <= set(frame.columns)
 
 
 def test_last_months_chances_are_scored_on_what_the_ledger_still_lists(page, tmp_path):
@@ -109,23 +108,23 @@ def test_last_months_chances_are_scored_on_what_the_ledger_still_lists(page, tmp
     manifest = tmp_path / "manifest.json"
     last = SimpleNamespace(previous=str(manifest), whole=page.whole)
     manifest.write_text(json.dumps({"taken_at": str(page.whole.taken_at)}))
-    assert sync_tables.reliability(last).is_empty()  # the same export cannot judge its own predictions
+    assert tables.reliability(last).is_empty()  # the same export cannot judge its own predictions
     manifest.write_text(json.dumps({"taken_at": str(page.whole.taken_at - timedelta(days=7))}))
-    scored = sync_tables.reliability(last)
+    scored = tables.reliability(last)
     assert scored["rows"].to_list() == [50]
     assert scored["observed"][0] == pytest.approx(0.6)
-    assert sync_charts.reliability(scored).to_dict()["layer"]
+    assert charts.reliability(scored).to_dict()["layer"]
 
 
 def test_without_an_earlier_report_reliability_is_unknown(page):
-    (data,) = sync_charts.reliability(sync_tables.reliability(page)).to_dict()["datasets"].values()
+    (data,) = charts.reliability(tables.reliability(page)).to_dict()["datasets"].values()
     assert "settle" in data[0]["sentence"]
 
 
 def test_the_service_level_and_its_budget_are_tables_of_every_month(page):
-    level = sync_tables.service_level(page.whole)
-    text = sync_tables.service_table(level).as_raw_html()
+    level = tables.service_level(page.whole)
+    text = tables.service_table(level).as_raw_html()
     assert "2025-05" in text
     assert "不通过" in text or "通过" in text
-    used = sync_tables.budget(page.whole, start=page.start, end=page.end)
+    used = tables.budget(page.whole, start=page.start, end=page.end)
     assert used["share"].sum() <= 1 + 1e-9

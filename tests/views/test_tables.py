@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit_kit import spreadsheets
-from audit_kit.errors import RequestError
-from audit_kit.views import charts, differences, downloads, profiles, provenance, tables
+from audit_kit.core import spreadsheet_csv
+from audit_kit.core.errors import RequestError
+from audit_kit.views.missing import lead_tables
+from audit_kit.views.overview import charts, differences
+from audit_kit.views.show import downloads, provenance, tables
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}"
 
@@ -95,13 +97,13 @@ def test_findings_are_listed_most_severe_and_dearest_first(page):
     ],
 )
 def test_a_saved_cell_keeps_its_digits_and_does_nothing_in_a_spreadsheet(cell, saved):
-    text = spreadsheets.safe_csv(pl.DataFrame({"a": [cell]})).decode("utf-8-sig")
+    text = spreadsheet_csv.safe_csv(pl.DataFrame({"a": [cell]})).decode("utf-8-sig")
     assert list(csv.reader(io.StringIO(text, newline="")))[1:] == [[saved]]
 
 
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=8))
 def test_no_saved_cell_begins_a_formula_and_no_row_is_lost(cells):
-    raw = spreadsheets.safe_csv(pl.DataFrame({"a": cells, "b": ["x"] * len(cells)}))
+    raw = spreadsheet_csv.safe_csv(pl.DataFrame({"a": cells, "b": ["x"] * len(cells)}))
     assert raw.startswith(b"\xef\xbb\xbf")
     rows = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline="")))[1:]
     assert len(rows) == len(cells)
@@ -217,9 +219,9 @@ def test_sources_and_foot_say_what_was_read_and_how_to_make_it_again(page):
 
 
 def test_counterparties_digits_gaps_and_tomorrow_are_drawn_or_said(page):
-    masked = page.safe(profiles.counterparties(page.analysis))
-    assert "交易对方" in profiles.counterparty_table(masked).as_raw_html()
-    assert profiles.counterparty_table(masked.clear()).data
-    assert profiles.digit_bars(profiles.digits(page.analysis)).to_dict()["layer"]
-    assert profiles.gaps(page.analysis)
-    assert profiles.tomorrow(page.analysis)
+    masked = page.safe(lead_tables.counterparties(page.analysis))
+    assert "交易对方" in lead_tables.counterparty_table(masked).as_raw_html()
+    assert lead_tables.counterparty_table(masked.clear()).data
+    assert lead_tables.digit_bars(lead_tables.digits(page.analysis)).to_dict()["layer"]
+    assert lead_tables.gaps(page.analysis)
+    assert lead_tables.tomorrow(page.analysis)

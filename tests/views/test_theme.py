@@ -6,8 +6,8 @@ import altair as alt
 import polars as pl
 import pytest
 
-from audit_kit import schema
-from audit_kit.views import theme
+from audit_kit.core import schema
+from audit_kit.views.show import theme
 
 HOSTILE = "</script><script>alert(1)</script>{{7*7}}"
 

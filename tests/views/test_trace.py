@@ -8,10 +8,10 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from audit_kit.analysis import analyse
-from audit_kit.errors import RequestError
-from audit_kit.loaders.engagement import open_engagement
-from audit_kit.training.einvoice_files import Paper, xml
+from audit_kit.analysis.work import analyse
+from audit_kit.core.errors import RequestError
+from audit_kit.loaders.engagement.engagement import open_engagement
+from audit_kit.training.world.einvoice_files import Paper, xml
 from audit_kit.views.trace import tell, trace
 
 NUMBER = "25112000000012345678"

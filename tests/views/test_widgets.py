@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit_kit.views import widgets
+from audit_kit.views.show import panel as widgets
 
 COLUMNS = widgets.Columns(
     choices={"channel": "渠道"},

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.loaders.catalogues.shape import (
+from audit_kit.loaders.catalogues.found import (
     Content,
     Found,
     Origin,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import resources
-from audit_kit.loaders.places import actual, is_inside
+from audit_kit.core.files import actual, is_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

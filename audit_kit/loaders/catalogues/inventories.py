@@ -15,10 +15,10 @@ from urllib.parse import unquote_plus
 
 import polars as pl
 
-from audit_kit.errors import SourceError
-from audit_kit.loaders import archives
-from audit_kit.loaders.catalogues.shape import Content, Found, Origin, backup, listed, moment, moments
-from audit_kit.loaders.grids import Places
+from audit_kit.core.errors import SourceError
+from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, listed, moment, moments
+from audit_kit.loaders.formats import archives
+from audit_kit.loaders.formats.grid import Places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from audit_kit import resources
-from audit_kit.loaders.catalogues.shape import Found, Origin, backup, moment
+from audit_kit.loaders.catalogues.found import Found, Origin, backup, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,9 +17,9 @@ from urllib.parse import unquote
 
 import polars as pl
 
+from audit_kit.core.hashing import hash_file
 from audit_kit.loaders.catalogues import tars
-from audit_kit.loaders.catalogues.shape import Content, Found, Origin, backup, listed, moment, moments, named_time
-from audit_kit.loaders.hashing import hash_file
+from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, listed, moment, moments, named_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

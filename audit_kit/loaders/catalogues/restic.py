@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.loaders.catalogues.shape import Content, Found, Origin, backup, line_numbers, listed, moment, moments
+from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, line_numbers, listed, moment, moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,0 +1,1 @@
+"""An engagement worked up once, and kept."""

@@ -1,0 +1,66 @@
+"""Last time's chances against a later export: see rules.settling for the score."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from audit_kit.analysis.work import analyse
+from audit_kit.core.errors import RequestError
+from audit_kit.loaders.tables import pipeline
+from audit_kit.rules.matching.reconcile import reconcile
+from audit_kit.rules.sync.settling import settle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from audit_kit.loaders.engagement.engagement import Engagement
+    from audit_kit.rules.sync.settling import Settlement
+
+LATER = timedelta(days=7)
+PLACE = ("source_file", "source_row")
+
+
+def settle_engagement(
+    engagement: Engagement, later: Path, *, predictions: Path | None = None, taken_at: datetime | None = None
+) -> Settlement:
+    """Score an engagement's P(late) against a later platform export.
+
+    Args:
+        engagement: the engagement as it was; the chances are made again from it.
+        later: the later export.
+        predictions: findings.parquet of the report whose chances are scored instead.
+        taken_at: when the later export was taken; null = `[export] later_taken_at`, else a week later, with a warning.
+
+    Raises:
+        RequestError: predictions that are no findings of this engagement, or an export no later than the first.
+        SourceError: an export that cannot be read.
+    """
+    moment = taken_at or engagement.export.later_taken_at
+    if moment is None:
+        moment = engagement.taken_at + LATER
+        print(f"audit-kit: no time of the later export is stated; taken as {moment:%Y-%m-%d %H:%M}.", file=sys.stderr)  # noqa: T201
+    if moment <= engagement.taken_at:
+        raise RequestError(
+            f"The later export is of {moment:%Y-%m-%d %H:%M}, no later than {engagement.taken_at:%Y-%m-%d %H:%M}."
+        )
+    ledger = engagement.table("ledger")
+    export = pipeline.read(later, table="platform", headings=engagement.headings)
+    chances = analyse(engagement).findings if predictions is None else _of_file(predictions, ledger)
+    return settle(chances, reconcile(ledger, export.rows, policy=engagement.policy.matching))
+
+
+def _of_file(path: Path, ledger: pl.DataFrame) -> pl.DataFrame:
+    """Return chances from a report's findings, at the ledger's own rows: a report counts the rows of its month only."""
+    try:
+        found = pl.read_parquet(path, glob=False, columns=[*PLACE, "probability_late"])
+    except (OSError, pl.exceptions.PolarsError):
+        raise RequestError(f"{path} is no findings.parquet of a report.") from None
+    rows = ledger.select(*PLACE).with_row_index("ledger_row")
+    placed = found.drop_nulls("probability_late").join(rows, on=PLACE, how="inner", maintain_order="left")
+    if placed.is_empty() and found["probability_late"].is_not_null().any():
+        raise RequestError(f"{path} is of another engagement: none of its rows is in this ledger.")
+    return placed.select("ledger_row", "probability_late")

@@ -1,0 +1,40 @@
+"""The command that lets an engagement use hosts and paths outside of its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit_kit.core.errors import EXIT_DONE, EXIT_UNUSABLE
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add `allow` to the command line."""
+    sub = command(
+        "allow",
+        _allow,
+        "Let an engagement's audit.toml use hosts and paths outside of its folder; kept in your own settings.",
+        "allow engagements/acme postgresql://auditor@db.example:5432/books",
+    )
+    sub.add_argument("engagement", type=Path)
+    sub.add_argument("place", nargs="*", metavar="HOST_OR_PATH", help="default: list them, and ask on a terminal")
+
+
+def _allow(options: argparse.Namespace) -> int:
+    from audit_kit.loaders.engagement.engagement import allow
+    from audit_kit.loaders.engagement.permits import shown
+
+    ways = allow(options.engagement, options.place)
+    if options.json:
+        listed = [{"table": way.table, "place": way.place, "allowed": allowed} for way, allowed in ways]
+        print(json.dumps(listed, ensure_ascii=False, indent=2))
+    else:
+        print(
+            "\n".join(f"{'allowed' if allowed else 'no':<8} {way.table}: {shown(way.place)}" for way, allowed in ways)
+        )
+    return EXIT_DONE if all(allowed for _, allowed in ways) else EXIT_UNUSABLE

@@ -1,0 +1,116 @@
+"""Commands around backups that need no engagement: a manifest of a folder, and a restore held against the archive."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit_kit.cli.engagement_option import add_without
+from audit_kit.core.errors import EXIT_DONE, EXIT_FINDINGS, RequestError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    import polars as pl
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add `verify-restore` and `manifest` to the command line."""
+    sub = command(
+        "verify-restore",
+        _verify_restore,
+        "Compare a restored folder with the archive by hash, and open its e-invoices; writes the evidence.",
+        "verify-restore /tmp/restored --archive engagements/acme --repo main --backup 4f0c1d2e --out restore_tests.csv",
+    )
+    sub.add_argument("folder", type=Path, metavar="DIR", help="where the backup was restored to")
+    sub.add_argument("--archive", type=Path, required=True, help="the archive's folder, or an engagement")
+    sub.add_argument("--repo", required=True, help="the repository, as its catalogue's file is called")
+    sub.add_argument("--backup", help="the backup's id or name")
+    sub.add_argument("--performed-at", type=_moment, metavar="TIME", help="Beijing time (default: now)")
+    sub.add_argument("--by", help="who did it")
+    add_without(sub)
+    sub.add_argument("--out", type=Path, required=True, help="evidence to write, .csv or .json, for restore_tests")
+
+    sub = command(
+        "manifest",
+        _manifest,
+        "Hash every file of a folder, as sha256sum would, on all processors.",
+        "manifest invoices --out invoices.2025-05-31.sha256",
+    )
+    sub.add_argument("folder", type=Path, metavar="DIR")
+    sub.add_argument("--out", type=Path, help="write it there: .sha256 (checked by sha256sum -c), .csv or .parquet")
+    sub.add_argument("--cache", type=Path, help="parquet that remembers unchanged files; a sample is read all the same")
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=None)
+
+
+def _verify_restore(options: argparse.Namespace) -> int:
+    from audit_kit.core import outputs
+    from audit_kit.loaders.catalogues.restores import verify_restore, write_evidence
+
+    outputs.check(options.out)
+    if options.out.exists():
+        raise RequestError(
+            f"{options.out.name} is there already, and evidence is not overwritten; choose another name."
+        )
+    found = verify_restore(
+        options.folder,
+        _archive(options.archive, options.without),
+        repo_id=options.repo,
+        backup_id=options.backup,
+        performed_at=options.performed_at,
+        by=options.by,
+        progress=sys.stderr.isatty(),
+    )
+    write_evidence(found.row, options.out)
+    states = dict(found.files["state"].value_counts(sort=True).iter_rows())
+    if options.json:
+        print(json.dumps({**found.row, "files": states}, ensure_ascii=False, indent=2, default=str))
+    else:
+        print(f"{options.out}: {found.row['result']}, level {found.row['level']}, {found.row['scope_pct']} %")
+        print("\n".join(f"{count:>12,}  {state}" for state, count in states.items()))
+    return EXIT_DONE if found.is_good else EXIT_FINDINGS
+
+
+def _archive(path: Path, without: list[str]) -> Path | pl.DataFrame:
+    """Return the archive's folder, or the invoice files of an engagement with their hashes."""
+    if not (path / "audit.toml").is_file():
+        if without:
+            raise RequestError(f"--without is for an engagement, and {path} has no audit.toml.")
+        return path
+    from audit_kit.loaders.catalogues.reader import every_file
+    from audit_kit.loaders.engagement.engagement import open_engagement
+
+    engagement = open_engagement(path, without=without)
+    return every_file(engagement.reading("invoice_files"), engagement.folder).select("path", "sha256")
+
+
+def _manifest(options: argparse.Namespace) -> int:
+    from audit_kit.core import outputs, spreadsheet_csv
+    from audit_kit.core.hashing import hash_files, sums
+
+    writers: dict[str, Callable[[pl.DataFrame, Path], object]] = {
+        ".sha256": lambda frame, made: made.write_text(sums(frame), encoding="utf-8", newline="\n"),
+        ".csv": spreadsheet_csv.write_csv,
+        ".parquet": lambda frame, made: frame.write_parquet(made),
+    }
+    inputs = [options.folder, *([options.cache] if options.cache else [])]
+    if options.out is not None:
+        if options.out.suffix.lower() not in writers:
+            raise RequestError(f"{options.out.name} must end in one of {', '.join(writers)}.")
+        outputs.check(options.out, inputs=inputs)
+    frame = hash_files(options.folder, cache=options.cache, progress=sys.stderr.isatty())
+    if options.out is None:
+        print(frame.write_json() if options.json else sums(frame), end="")
+        return EXIT_DONE
+    with outputs.writing(options.out, inputs=inputs) as made:
+        writers[options.out.suffix.lower()](frame, made)
+    told = {"out": str(options.out), "files": frame.height, "bytes": int(frame["size"].sum())}
+    print(json.dumps(told) if options.json else f"{told['out']}: {frame.height:,}")
+    return EXIT_DONE

@@ -1,0 +1,1 @@
+"""The same matching on disk and on Spark."""

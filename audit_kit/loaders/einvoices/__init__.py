@@ -1,0 +1,1 @@
+"""Electronic invoices: XML, OFD, PDF, XBRL."""

@@ -1,0 +1,1 @@
+"""One engagement: its audit.toml, its settings, its sources."""

@@ -1,0 +1,479 @@
+"""One engagement: a folder, its `audit.toml`, and its sources, read when first asked for.
+
+Nothing is ever written into the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit.core import files as places
+from audit_kit.core import schema
+from audit_kit.core.errors import EngagementError, SourceError
+from audit_kit.loaders.engagement import permits, shared_inputs, sources
+from audit_kit.loaders.engagement import settings as settings_
+from audit_kit.loaders.engagement.unused import LEFT_OUT, relative, way_out, why
+from audit_kit.loaders.reading import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from audit_kit.core.policy import Export, Policy
+    from audit_kit.loaders.engagement.settings import Settings
+    from audit_kit.loaders.engagement.unused import Unused
+
+FROM_BACKUPS = ("backups", "backup_checks", "backup_listing")
+TOGETHER = (FROM_BACKUPS, ("platform", "exports"))  # tables that are read in one go
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One entry of a table's sources: the files it names, or a database; see `settings.Source`."""
+
+    paths: tuple[Path, ...] = ()
+    uri: str | None = field(default=None, repr=False)
+    query: str | None = None
+    tz: str | None = None
+    taken_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Engagement:
+    """What is audited, on what terms, and from which sources.
+
+    `sources` maps a table to its inputs; `unused` are files in the folder that no table took, `without` the places that
+    were left out on the user's word.
+    """
+
+    folder: Path
+    name: str
+    settings: Settings
+    sources: Mapping[str, tuple[Input, ...]]
+    unused: tuple[Unused, ...] = ()
+    without: frozenset[Path] = frozenset()
+    _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
+    _contents: dict[str, dict[Path, str]] = field(default_factory=dict, repr=False)
+    _lock: RLock = field(default_factory=RLock, repr=False)
+
+    @property
+    def taxpayer_ids(self) -> tuple[str, ...]:
+        """The audited company's taxpayer ids, as stated."""
+        return self.settings.taxpayer_ids
+
+    @property
+    def taxpayer_name(self) -> str | None:
+        """The audited company's name, as stated."""
+        return self.settings.taxpayer_name
+
+    @property
+    def direction(self) -> str:
+        """`issued` or `received`."""
+        return self.settings.direction
+
+    @property
+    def policy(self) -> Policy:
+        """The thresholds that findings are judged by."""
+        return self.settings.policy
+
+    @property
+    def headings(self) -> Mapping[str, str]:
+        """The user's own headers and the columns they stand for."""
+        return self.settings.headings
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """The emergency plan."""
+        return self.settings.plan
+
+    @property
+    def calendar(self) -> Mapping[str, Any]:
+        """Filing deadlines, month-end and year-end windows."""
+        return self.settings.calendar
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The training plan and its log."""
+        return self.settings.training
+
+    @property
+    def taken_at(self) -> datetime:
+        """When the platform export was taken, Beijing time.
+
+        Where it is not stated: the newest export's time, else the last 导出 operation, else the end of what the
+        platform, or the ledger, or the backups show.
+        """
+        stated = [entry.taken_at for entry in self.sources.get("platform", ()) if entry.taken_at]
+        stated += [entry.taken_at for entry in self.sources.get("exports", ()) if entry.taken_at]
+        if self.settings.taken_at or stated:
+            return self.settings.taken_at or max(stated)
+        if exported := last_export(self.table("operations")):
+            moment: datetime = exported["at"]
+            return moment
+        for table, column in (("platform", "issued_at"), ("ledger", "issued_at"), ("backups", "started_at")):
+            if isinstance(latest := self.table(table)[column].max(), datetime):
+                return _end_of(latest)
+        raise EngagementError(
+            f"{self.name}: no time is known; add taken_at = 2025-06-01T09:00:00 under [engagement] in audit.toml."
+        )
+
+    @property
+    def export(self) -> Export:
+        """How the export was asked for, what is not stated filled in by `settle_export`."""
+        return settle_export(self.settings.export, self.table("operations"), self.table("platform"))
+
+    def has(self, table: str) -> bool:
+        """Tell whether the engagement has a source of this table."""
+        _known(table)
+        if table == "platform":
+            return "platform" in self.sources or "exports" in self.sources
+        return table in self.sources
+
+    def table(self, table: str) -> pl.DataFrame:
+        """Return a table's kept rows; without a source, none."""
+        return self.reading(table).rows
+
+    def reading(self, table: str) -> Reading:
+        """Return a table as it was read, `Reading.nothing` where there is no source; each source is read once."""
+        _known(table)
+        with self._lock:
+            if table not in self._readings:
+                for together in next((group for group in TOGETHER if table in group), (table,)):
+                    self._content(together)
+                self._readings.update(self._read(table))
+            return self._readings[table]
+
+    def _read(self, table: str) -> dict[str, Reading]:
+        if table in FROM_BACKUPS:
+            return self._read_backups()
+        if table in ("platform", "exports"):
+            return self._read_exports()
+        readings = [self._read_input(table, entry) for entry in self.sources.get(table, ())]
+        return {table: _evaluated(joined(table, readings), self.folder)}
+
+    def _read_input(self, table: str, entry: Input) -> Reading:
+        """Read one input by the reader of its kind."""
+        if entry.uri is not None and entry.query is not None:
+            from audit_kit.loaders.tables.databases import read_database  # noqa: PLC0415 (drivers are an extra)
+
+            place = {"uri": entry.uri, "query": entry.query}
+            return shared_inputs.once(
+                f"{self.folder}\n{table}\n{entry.uri}\n{entry.query}\n{entry.tz}",
+                table,
+                lambda: read_database(place, table=table, headings=self.headings, tz=entry.tz),
+            )
+        readings: list[Reading] = []
+        inside = [path for path in entry.paths if table == "invoice_files" and _is_einvoice(path)]
+        if inside:
+            from audit_kit.loaders.einvoices import folder as einvoices  # noqa: PLC0415 (lxml and ofdkit only where needed)
+
+            readings.append(einvoices.read_paths(inside, root=self.folder, without=self.without))
+        files = [path for path in entry.paths if table != "invoice_files" or not _is_einvoice(path)]
+        from audit_kit.loaders.tables import pipeline  # noqa: PLC0415 (heavy, and only where a table is read)
+
+        for path in files:
+            with self._way_out(self.relative(path) if path.is_relative_to(self.folder) else None):
+                readings.append(pipeline.read(path, table=table, headings=self.headings, root=self.folder, tz=entry.tz))
+        return joined(table, readings)
+
+    @contextmanager
+    def _way_out(self, file: str | None) -> Iterator[None]:
+        """Say of a source that cannot be read how to go on without it; null = it cannot be left out."""
+        try:
+            yield
+        except SourceError as error:
+            raise SourceError(_with_way_out(error, file)) from error
+
+    def _read_backups(self) -> dict[str, Reading]:
+        """Read the tools' own output, and beside it the canonical tables of checks and listings."""
+        parts: dict[str, list[Reading]] = {table: [] for table in FROM_BACKUPS}
+        entries = self.sources.get("backups", ())
+        parts["backups"] += [self._read_input("backups", entry) for entry in entries if entry.uri is not None]
+        if zones := {path: entry.tz for entry in entries for path in entry.paths}:
+            from audit_kit.loaders.catalogues.reader import read_backups  # noqa: PLC0415 (only where there are backups)
+
+            with self._way_out("FILE"):
+                found = read_backups(
+                    list(zones), root=self.folder, tz=zones, headings=self.headings, without=self.without
+                )
+            for table, reading in found.items():
+                parts[table].append(reading)
+        for table in FROM_BACKUPS[1:]:
+            own = joined(table, [self._read_input(table, entry) for entry in self.sources.get(table, ())])
+            parts[table].append(_evaluated(own, self.folder))
+        return {table: joined(table, readings) for table, readings in parts.items()}
+
+    def _read_exports(self) -> dict[str, Reading]:
+        """Read the platform's export, or several that were taken one after the other."""
+        entries = (*self.sources.get("platform", ()), *self.sources.get("exports", ()))
+        dated = sorted((entry for entry in entries if entry.taken_at), key=lambda entry: str(entry.taken_at))
+        undated = [self._read_input("platform", entry) for entry in entries if not entry.taken_at]
+        successive = [self._read_input("platform", entry) for entry in dated]
+        whole = joined("platform", [*successive, *undated])
+        history = pl.concat(
+            [
+                schema.empty("platform").with_columns(taken_at=pl.lit(None, pl.Datetime("us"))),
+                *(
+                    reading.rows.with_columns(taken_at=pl.lit(entry.taken_at, pl.Datetime("us")))
+                    for reading, entry in zip(successive, dated, strict=True)
+                ),
+            ],
+            how="diagonal_relaxed",
+        )
+        latest = [joined("platform", undated)] if undated else []
+        rows = _standing([reading.rows for reading in (*successive, *latest)])
+        exports = replace(Reading.nothing("platform"), table="exports", rows=history)
+        return {"platform": replace(whole, rows=rows), "exports": exports}
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 over every input's content, the settings and the version of this package.
+
+        What it is taken of is what is read: a file's hash is taken before the file is read, and only once.
+        """
+        stated = {key: value for key, value in asdict(self.settings).items() if key not in ("sources", "sha256")}
+        total = hashlib.sha256(json.dumps(stated, default=str, sort_keys=True).encode())
+        total.update(package_version().encode())
+        for table, entries in sorted(self.sources.items()):
+            for path, sha256 in self._content(table).items():
+                total.update(f"{table} {sha256} {self.relative(path)}\n".encode(errors="surrogateescape"))
+            for entry in entries:
+                total.update(f"{table} {len(entry.paths)} {entry.query} {entry.tz} {entry.taken_at}".encode())
+                if entry.uri is not None:
+                    total.update(self.table(table).write_ipc(None, compat_level=None).getvalue())
+        for file in self.unused:
+            if file.kind == LEFT_OUT:
+                total.update(f"without {file.file}\n".encode())
+        return total.hexdigest()
+
+    def check_unchanged(self) -> None:
+        """Read every file again that was hashed, and the settings.
+
+        Raises:
+            EngagementError: one is no longer what was hashed.
+        """
+        if self.settings.sha256 is not None and sources.fresh(self.folder / settings_.FILE) != self.settings.sha256:
+            raise _changed(self, self.folder / settings_.FILE)
+        for table, before in list(self._contents.items()):
+            after = dict(sources.digests(self._paths(table), self.without, afresh=True))
+            if differing := {path for path, _ in before.items() ^ after.items()}:
+                raise _changed(self, min(differing))
+
+    def without_readings(self) -> Engagement:
+        """Return the same engagement without the frames it has read; what was hashed stays known."""
+        return replace(self, _readings={})
+
+    def _paths(self, table: str) -> list[Path]:
+        return [path for entry in self.sources.get(table, ()) for path in entry.paths]
+
+    def _content(self, table: str) -> dict[Path, str]:
+        """Return the files of a table with their hashes, as they were when first asked for."""
+        with self._lock:
+            if table not in self._contents:
+                self._contents[table] = dict(sources.digests(self._paths(table), self.without))
+            return self._contents[table]
+
+    def relative(self, path: Path) -> str:
+        """Return a path as the findings show it: relative to the engagement, outside of it the file's name."""
+        return relative(self.folder, path)
+
+
+def open_engagement(path: str | Path, *, without: Sequence[str] = (), allow: Sequence[str] = ()) -> Engagement:
+    """Open the engagement in a folder, or of an `audit.toml`; its sources are found, but not yet read.
+
+    Args:
+        path: the folder, or its `audit.toml`.
+        without: files that are left out on the user's word: paths within the folder, folders, or globs.
+        allow: places out of the folder that its `audit.toml` may use this once, as the error names them; others must
+            have been allowed by the user before: see loaders.permits.
+
+    Raises:
+        EngagementError: no such folder, an `audit.toml` that does not say what it must, or a source that is not there.
+        RequestError: `without` names nothing.
+        SourceError: a file looks like a table and cannot be read.
+    """
+    folder = places.actual(Path(path))
+    folder = folder.parent if folder.name == settings_.FILE and folder.is_file() else folder
+    if not folder.is_dir():
+        raise EngagementError(f"{folder}: no such folder; an engagement is a folder with an audit.toml.")
+    folder = folder.resolve()
+    settings = _settings(folder)
+    left = sources.left_out(folder, without)
+    if settings.sources is None:
+        found, unused = sources.recognised(folder, settings.headings, left)
+        inputs: dict[str, tuple[Input, ...]] = {table: (Input(paths=paths),) for table, paths in found.items()}
+    else:
+        permits.require(folder, ways_out(folder, settings), allow=allow)
+        inputs, unused = _stated(folder, settings.sources, left)
+    if not inputs:
+        also = f" ({len(unused)} not used: {unused[0].file}: {unused[0].why})" if unused else ""
+        raise EngagementError(
+            f"{places.shown(folder.name)}: neither an audit.toml with [sources] nor a file that is a ledger or a"
+            f" platform export{also}."
+        )
+    name = settings.name or places.shown(folder.name)
+    return Engagement(folder=folder, name=name, settings=settings, sources=inputs, unused=unused, without=left)
+
+
+def ways_out(folder: Path, settings: Settings) -> list[permits.Way]:
+    """Return what of an engagement's sources leads out of its folder: hosts, files and folders; none is touched."""
+    ways = []
+    for table, entries in (settings.sources or {}).items():
+        for entry in entries:
+            file, host, user = None, None, ""
+            if entry.uri is not None:
+                from audit_kit.loaders.tables.databases import place_of  # noqa: PLC0415 (only where there is one)
+
+                file, host, user = place_of(entry.uri)
+            places = [host] if host and not file else sources.ways_out(folder, str(file or entry.path))
+            ways += [permits.Way(table=table, place=place, user=user) for place in places]
+    return ways
+
+
+def allow(path: str | Path, places: Sequence[str] = ()) -> list[tuple[permits.Way, bool]]:
+    """Allow places out of an engagement for good, or ask for each on a terminal; return all, and which are allowed.
+
+    Raises:
+        RequestError: a place is none that its `audit.toml` names.
+        EngagementError: see `open_engagement`.
+    """
+    folder = Path(path)
+    folder = (folder.parent if folder.is_file() else folder).resolve()
+    if not folder.is_dir():
+        raise EngagementError(f"{folder}: no such folder; an engagement is a folder with an audit.toml.")
+    ways = list(dict.fromkeys(ways_out(folder, settings_.load(folder))))
+    permits.allow(folder, ways, places)
+    still = permits.asked_for(folder, ways)
+    return [(way, way not in still) for way in ways]
+
+
+def settle_export(stated: Export, operations: pl.DataFrame, platform: pl.DataFrame) -> Export:
+    """Return how the export was asked for, with what was not stated filled in.
+
+    The last 导出 row of `operations` gives the account. The platform's own range of `issued_at`, in whole days, gives
+    the period; its end is excluded.
+    """
+    account = stated.account
+    if account is None and (exported := last_export(operations)):
+        account = exported["account"]
+    first, last = platform["issued_at"].min(), platform["issued_at"].max()
+    start, end = stated.period_start, stated.period_end
+    if isinstance(first, datetime) and isinstance(last, datetime):
+        start = start or first.replace(hour=0, minute=0, second=0, microsecond=0)
+        end = end or _end_of(last)
+    known = stated.period_end is not None
+    return replace(stated, account=account, period_start=start, period_end=end, period_stated=known)
+
+
+def last_export(operations: pl.DataFrame) -> dict[str, Any] | None:
+    """Return the last 导出 row of an operation log that has a time, or null."""
+    rows = operations.filter(pl.col("action").cast(pl.String) == "export", pl.col("at").is_not_null()).sort(
+        "at", maintain_order=True
+    )
+    return rows.row(-1, named=True) if rows.height else None
+
+
+def joined(table: str, readings: list[Reading]) -> Reading:
+    """Return several readings of one table as one, in order; columns without a place stand after the canonical ones."""
+    if len(readings) == 1:
+        return readings[0]
+    parts = [Reading.nothing(table), *readings]
+
+    def together(name: str) -> pl.DataFrame:
+        frames: list[pl.DataFrame] = [getattr(part, name) for part in parts]
+        return pl.concat(frames, how="diagonal_relaxed")
+
+    return Reading(table, together("rows"), together("set_aside"), together("control"), together("files"))
+
+
+def _is_einvoice(path: Path) -> bool:
+    """Tell a file of one invoice, or a folder of them, from a table that lists such files."""
+    return path.is_dir() or not sources.is_table(path)
+
+
+def _standing(exports: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return what stands after successive exports: the newest, and of older ones what lies outside its dates."""
+    kept = exports[-1] if exports else schema.empty("platform")
+    for older in reversed(exports[:-1]):
+        first, last = kept["issued_at"].min(), kept["issued_at"].max()
+        outside = older if first is None else older.filter(~pl.col("issued_at").is_between(first, last))
+        kept = pl.concat([outside, kept], how="diagonal_relaxed")
+    return kept
+
+
+def _evaluated(reading: Reading, root: Path) -> Reading:
+    """Return checks and restore tests with level and result read from the tools' own output."""
+    if reading.table not in ("backup_checks", "restore_tests") or reading.rows.is_empty():
+        return reading
+    from audit_kit.loaders.catalogues.reader import read_checks  # noqa: PLC0415 (only where there are backups)
+
+    rows: pl.DataFrame = read_checks(reading.rows, root)
+    return replace(reading, rows=rows)
+
+
+def _with_way_out(error: SourceError, file: str | None) -> str:
+    words = places.shown(str(error))
+    return words if file is None else f"{words.removesuffix('.')}; {way_out(file)}."
+
+
+def _settings(folder: Path) -> Settings:
+    """Return the settings of a folder; what bears their name and is no file is not waited for."""
+    file = folder / settings_.FILE
+    if os.path.lexists(file) and (fault := places.fault_of(file)):
+        raise EngagementError(f"{settings_.FILE} is no file that can be read: {why(fault)}.")
+    return settings_.load(folder)
+
+
+def _stated(
+    folder: Path, stated: Mapping[str, tuple[settings_.Source, ...]], left: frozenset[Path]
+) -> tuple[dict[str, tuple[Input, ...]], tuple[Unused, ...]]:
+    """Return the inputs that `[sources]` names, and the files that it does not name; what is left out is no input."""
+    listed = [(table, source) for table, entries in stated.items() for source in entries]
+    with_path = [(table, source.path) for table, source in listed if source.path is not None]
+    found, unused = sources.stated(folder, with_path, left)
+    paths = iter(found)
+    inputs: dict[str, tuple[Input, ...]] = {}
+    for table, source in listed:
+        named = () if source.path is None else next(paths)
+        if named or source.path is None:
+            entry = Input(paths=named, uri=source.uri, query=source.query, tz=source.tz, taken_at=source.taken_at)
+            inputs[table] = (*inputs.get(table, ()), entry)
+    return inputs, unused
+
+
+def _changed(engagement: Engagement, path: Path) -> EngagementError:
+    return EngagementError(
+        f"{engagement.name}: {engagement.relative(path)} changed while the work was under way; run it again."
+    )
+
+
+def _known(table: str) -> None:
+    if table not in settings_.SOURCES:
+        raise EngagementError(f"{table} is no table of an engagement; they are {', '.join(settings_.SOURCES)}.")
+
+
+def _end_of(moment: datetime) -> datetime:
+    """Return the first moment after a moment's day."""
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
+
+
+@cache
+def package_version() -> str:
+    """Return the version of this package with the hash of its content, so that a changed rule is a new version."""
+    total = hashlib.sha256()
+    with as_file(files("audit_kit")) as package:
+        for file in sorted((*package.rglob("*.py"), *package.rglob("*.toml"))):
+            total.update(file.read_bytes())
+    return f"{version('audit-kit')}+{total.hexdigest()[:16]}"

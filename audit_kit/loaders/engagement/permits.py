@@ -1,0 +1,153 @@
+"""What of an engagement may lead out of its folder: asked for once, kept among the user's own settings.
+
+An audit.toml comes from the company that is audited. Hosts and paths outside of the folder that it names are used only
+after the user has allowed exactly these, for exactly this folder. The settings lie in the folder that
+`AUDIT_KIT_CONFIG` names, else in the user's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import platformdirs
+
+from audit_kit.core.errors import EngagementError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+FILE = "allowed.toml"
+YES = ("y", "yes", "是")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A way out of an engagement: its table, the place as it is allowed, and the user of a database or nothing."""
+
+    table: str
+    place: str
+    user: str = ""
+
+
+def require(folder: Path, ways: Sequence[Way], *, allow: Collection[str] = ()) -> None:
+    """Return if every way out of an engagement is allowed; ask on a terminal, and keep what is answered with yes.
+
+    Args:
+        folder: the engagement's folder, resolved.
+        ways: what leads out of it.
+        allow: places that the caller allows for this once.
+
+    Raises:
+        EngagementError: one is not allowed; says the command that would allow it.
+    """
+    open_ways = asked_for(folder, ways, allow=allow)
+    if open_ways and _is_terminal():
+        keep(folder, [way for way in open_ways if ask(folder, way)])
+        open_ways = asked_for(folder, ways, allow=allow)
+    if open_ways:
+        way = open_ways[0]
+        command = f"audit-kit allow {shlex.quote(shown(str(folder)))} {shlex.quote(shown(way.place))}"
+        raise EngagementError(
+            f"audit.toml: [sources] {way.table} leads out of the engagement, to {shown(way.place)}; if that is meant,"
+            f" allow it once: {command}"
+        )
+
+
+def allow(folder: Path, ways: Sequence[Way], places: Sequence[str]) -> None:
+    """Keep the places named, or without any ask for each on a terminal.
+
+    Raises:
+        RequestError: a place is none of the ways out.
+    """
+    known = {shown(way.place) for way in ways}
+    for place in places:
+        if place not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise RequestError(f"audit.toml leads to no such place as is named here; those out of it are {listed}.")
+    wanted = [way for way in ways if shown(way.place) in places]
+    if not places and _is_terminal():
+        wanted = [way for way in asked_for(folder, ways) if ask(folder, way)]
+    if wanted:
+        keep(folder, wanted)
+
+
+def asked_for(folder: Path, ways: Iterable[Way], *, allow: Collection[str] = ()) -> list[Way]:
+    """Return the ways out that nobody has allowed."""
+    known = {*allow, *allowed().get(_text(str(folder)), ())}
+    return [way for way in dict.fromkeys(ways) if _text(way.place) not in known]
+
+
+def ask(folder: Path, way: Way, *, source: TextIO | None = None, out: TextIO | None = None) -> bool:
+    """Ask the person at the terminal whether a way out may be taken."""
+    out = out or sys.stderr
+    user = f", as {shown(way.user)}" if way.user else ""
+    out.write(f"{shown(str(folder))}\n  [sources] {way.table} reads {shown(way.place)}{user}: allow? [y/N] ")
+    out.flush()
+    return (source or sys.stdin).readline().strip().casefold() in YES
+
+
+def keep(folder: Path, ways: Iterable[Way]) -> None:
+    """Keep ways out of an engagement as allowed."""
+    known = allowed()
+    key = _text(str(folder))
+    known[key] = sorted({*known.get(key, ()), *(_text(way.place) for way in ways)})
+    lines = [f"[{_quoted(place)}]\nallowed = [{', '.join(map(_quoted, known[place]))}]\n" for place in sorted(known)]
+    file = _file()
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as made:
+                made.write("\n".join(lines))
+            Path(name).replace(file)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise RequestError(f"{file} cannot be written ({error.strerror}), so that nothing can be allowed.") from error
+
+
+def allowed() -> dict[str, list[str]]:
+    """Return the places allowed so far, by engagement.
+
+    Raises:
+        RequestError: the user's settings cannot be read.
+    """
+    try:
+        content = tomllib.loads(_file().read_text(encoding="utf-8"))
+        return {key: [str(place) for place in value["allowed"]] for key, value in content.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{_file()} cannot be read ({error}); mend or remove it.") from error
+
+
+def shown(text: str) -> str:
+    """Return a text that cannot steer a terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+def _is_terminal() -> bool:
+    streams = (sys.stdin, sys.stderr)
+    return "AUDIT_KIT_BATCH" not in os.environ and all(stream is not None and stream.isatty() for stream in streams)
+
+
+def _file() -> Path:
+    own = os.environ.get("AUDIT_KIT_CONFIG") or platformdirs.user_config_dir("audit-kit", appauthor=False)
+    return Path(own) / FILE
+
+
+def _text(name: str) -> str:
+    """Return a name as UTF-8 can hold it."""
+    return name.encode("utf-8", errors="backslashreplace").decode()
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

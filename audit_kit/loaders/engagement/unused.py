@@ -1,0 +1,83 @@
+"""The files of an engagement that no table took, each with why; those that stop the run, in one sentence."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from audit_kit import resources
+from audit_kit.core.errors import SourceError
+from audit_kit.core.files import shown, shown_path
+from audit_kit.loaders.reading import SET_ASIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+LEFT_OUT = "left_out"
+SHOWN_STOPS = 5
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A file that no table took: its path as shown, the kind of reason (a key of engagement.toml), and the reason."""
+
+    file: str
+    kind: str
+    why: str
+
+
+@dataclass
+class Sorting:
+    """The files of a folder as they are sorted: for a table, unused, or such that the run stops."""
+
+    folder: Path
+    found: dict[str, list[Path]] = field(default_factory=dict)
+    unused: list[Unused] = field(default_factory=list)
+    stops: list[Unused] = field(default_factory=list)
+
+    def name(self, path: Path, kind: str, **parts: str) -> None:
+        """Name a file as unused."""
+        self.unused.append(Unused(relative(self.folder, path), kind, why(kind, **parts)))
+
+    def stop(self, path: Path, kind: str, **parts: str) -> None:
+        """Name a file that looks like a table and cannot be read."""
+        self.stops.append(Unused(relative(self.folder, path), kind, why(kind, **parts)))
+
+    def check(self) -> None:
+        """Stop where a file that looks like a table cannot be read.
+
+        Raises:
+            SourceError: there is one; the sentence says how to go on without it.
+        """
+        if not self.stops:
+            return
+        first, *more = self.stops
+        others = [stop.file for stop in more[:SHOWN_STOPS]] + (["…"] if len(more) > SHOWN_STOPS else [])
+        also = f" ({len(more)} more cannot be read either: {', '.join(others)})" if more else ""
+        raise SourceError(f"{first.file}: {first.why}; {way_out(first.file)}{also}.")
+
+
+def why(kind: str, **parts: str) -> str:
+    """Return the words of a kind of reason."""
+    words: str = resources.load("engagement")["unused"][kind]
+    return words.format(**parts) if parts else words
+
+
+def way_out(file: str) -> str:
+    """Return how to go on without a file."""
+    return f"to go on without it, say --without '{file}'"
+
+
+def relative(folder: Path, path: Path) -> str:
+    """Return a path as findings show it: relative to the engagement, outside of it the file's name."""
+    inside = str(path).removeprefix(f"{folder}{os.sep}")  # pathlib takes its time, and there may be many files
+    return shown_path(inside) if inside != str(path) else shown(path.name)
+
+
+def rows(unused: Iterable[Unused]) -> pl.DataFrame:
+    """Return unused files as `Reading.set_aside` has them, without row and value."""
+    return pl.DataFrame([(file.file, None, file.why, None) for file in unused], schema=SET_ASIDE, orient="row")

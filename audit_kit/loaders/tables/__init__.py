@@ -1,0 +1,1 @@
+"""What the cells mean: header, body, types, checks."""

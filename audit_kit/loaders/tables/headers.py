@@ -1,0 +1,240 @@
+"""From the headers of a file to our columns: where they stand, what they mean, which table they make."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from rapidfuzz import fuzz, process
+
+from audit_kit import resources
+from audit_kit.core import schema
+from audit_kit.core.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import polars as pl
+
+SEARCHED_ROWS = 60
+INVOICE_TABLES = ("ledger", "platform", "substitute", "register", "invoice_files")
+SPECIAL = ("substitute", "register", "invoice_files")  # invoices with a column that no ledger has
+OWN_HEADER = 20
+OFFERED = 3
+MOST_NAMES = 20
+LONGEST_NAME = 30
+FEWEST = 2  # columns that make a table
+ALIKE = 70.0  # of 100: below this two headers have nothing in common
+_UNITS = re.compile(r"[（(\[](?:元|人民币元?|rmb|cny|单位:?元|%|分钟|秒)[）)\]]")
+_NOISE = re.compile(r"[\s*:_\-—()\[\]【】]+")
+
+
+def fold(text: str) -> str:
+    """Return a header as headers are compared: half width, without spaces, brackets, `*`, units, case."""
+    return _NOISE.sub("", _UNITS.sub("", unicodedata.normalize("NFKC", text).casefold()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """A header row: `rows` of the grid it takes (two where a title stands over several columns), `names` by column."""
+
+    start: int
+    height: int
+    names: tuple[str | None, ...]
+
+    @property
+    def end(self) -> int:
+        """Position of the first row below."""
+        return self.start + self.height
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """What became of the columns: `ours` by position, `unplaced` names by position."""
+
+    table: str
+    ours: dict[str, int]
+    unplaced: dict[int, str]
+
+
+@cache
+def synonyms(table: str) -> dict[str, tuple[str, int]]:
+    """Return folded header → (our column, rank); the lowest rank is the likeliest source of a column."""
+    spec = resources.load("headers")
+    found: dict[str, tuple[str, int]] = {}
+    for name, header in schema.headers(table).items():
+        found[fold(name)] = found[fold(header)] = (name, 0)
+    sections = [spec.get(table, {})]
+    if table in INVOICE_TABLES:
+        sections.append(spec["invoices"])
+    for section in sections:
+        for name, theirs in section.items():
+            for rank, header in enumerate(theirs, start=1):
+                found.setdefault(fold(header), (name, rank))
+    return found
+
+
+def lookup(table: str, headings: Mapping[str, str]) -> dict[str, tuple[str, int]]:
+    """Return the synonyms of a table with the user's own before all others.
+
+    Raises:
+        SourceError: a heading of the user names no column of any table.
+    """
+    known = dict(synonyms(table))
+    for theirs, ours in headings.items():
+        if ours in schema.dtypes(table):
+            known[fold(theirs)] = (ours, -1)
+        elif not any(ours in schema.dtypes(other) for other in schema.INPUTS):
+            near = _alike(ours, {name for other in schema.INPUTS for name in schema.dtypes(other)})
+            raise SourceError(
+                f'[headers] "{theirs}" = "{ours}": there is no column {ours}'
+                + (f"; perhaps {near[0]} is meant." if near else ".")
+            )
+    return known
+
+
+def place(names: Sequence[str | None], table: str, headings: Mapping[str, str]) -> Placement:
+    """Give every column its place in a table; of several for one place the likeliest takes it."""
+    known = lookup(table, headings)
+    best: dict[str, tuple[int, int]] = {}
+    for position, name in enumerate(names):
+        if name is None or (hit := known.get(fold(name))) is None:
+            continue
+        ours, rank = hit
+        if ours not in best or rank < best[ours][0]:
+            best[ours] = (rank, position)
+    placed = {name: position for name, (_, position) in best.items() if name not in ("source_file", "source_row")}
+    taken = set(placed.values())
+    unplaced = {i: name for i, name in enumerate(names) if name is not None and i not in taken}
+    return Placement(table=table, ours=placed, unplaced=unplaced)
+
+
+def find_header(cells: pl.DataFrame, known: Mapping[str, object], *, least: int = FEWEST) -> Header | None:
+    """Return the row, or two rows, near the top that hold most headers we know; none with fewer than `least`."""
+    head = [tuple(_text(cell) for cell in row) for row in cells.head(SEARCHED_ROWS).rows()]
+    best, most = None, least - 1
+    single = [Header(start=at, height=1, names=row) for at, row in enumerate(head)]
+    double = [
+        Header(start=at, height=2, names=_joined(row, below, known))
+        for at, (row, below) in enumerate(pairwise(head))
+        if any(row)
+    ]
+    for header in (*single, *double):
+        score = sum(1 for name in set(header.names) if name is not None and fold(name) in known)
+        if score > most:
+            best, most = header, score
+    return best
+
+
+def _text(cell: object) -> str | None:
+    text = str(cell).strip() if cell is not None else ""
+    return text or None
+
+
+def _joined(
+    row: tuple[str | None, ...], below: tuple[str | None, ...], known: Mapping[str, object]
+) -> tuple[str | None, ...]:
+    """Return the names of two header rows read as one: a title over several columns stands before their own names."""
+    names: list[str | None] = []
+    over: str | None = None
+    for own, lower in zip(row, below, strict=True):
+        over = own if own is not None else over
+        forms = [f"{over or ''}{lower}" if lower is not None else own, lower, own]
+        names.append(next((form for form in forms if form is not None and fold(form) in known), lower or own))
+    return tuple(names)
+
+
+@cache
+def all_headers() -> dict[str, tuple[str, int]]:
+    """Return the synonyms of every input together, to find a header before the table is known."""
+    together: dict[str, tuple[str, int]] = {}
+    for table in schema.INPUTS:
+        together |= synonyms(table)
+    return together
+
+
+def missing(placement: Placement) -> list[list[str]]:
+    """Return the groups of columns of which a table needs one and has none."""
+    groups: list[list[str]] = resources.load("headers")["required"].get(placement.table, [])
+    return [group for group in groups if not any(name in placement.ours for name in group)]
+
+
+def recognise(names: Sequence[str | None], headings: Mapping[str, str], *, labels: Iterable[str]) -> str | None:
+    """Return the table that headers make, helped by the names of file and sheet; none if no table is complete."""
+    signs = resources.load("headers")["signs"]
+    folded = {fold(name) for name in names if name is not None}
+    labels = list(labels)
+    scores: dict[str, float] = {}
+    for table in schema.INPUTS:
+        placement = place(names, table, headings)
+        if missing(placement) or len(placement.ours) < FEWEST:
+            continue
+        sign = signs.get(table, {})
+        own = len({fold(header) for header in sign.get("headers", ())} & folded)
+        named = any(table in called(label) for label in labels)
+        special = (OWN_HEADER if own else -OWN_HEADER) if table in SPECIAL else 0
+        scores[table] = len(placement.ours) + 4 * own + 6 * named + special
+    return max(scores, key=lambda table: scores[table]) if scores else None
+
+
+def called(label: str) -> set[str]:
+    """Return the tables that the name of a file or sheet speaks of."""
+    signs = resources.load("headers")["signs"]
+    return {table for table, sign in signs.items() if any(word in label.casefold() for word in sign.get("names", ()))}
+
+
+def explain(placement: Placement, *, file: str, sheet: str | None) -> SourceError:
+    """Return the error for a file that lacks columns: the likely ones, and the line to add to audit.toml."""
+    where = f"{file}, sheet {sheet}" if sheet else file
+    headers = schema.headers(placement.table)
+    lacking = missing(placement)
+    wanted = " and ".join(" or ".join(f"{headers[name]} ({name})" for name in group) for group in lacking)
+    offers = [
+        f'"{shown(near[:1])}" = "{name}"'
+        for group in lacking
+        for name in group
+        if (near := likely(name, placement.table, placement.unplaced.values()))
+    ]
+    tail = (
+        f"add to [headers] of audit.toml, if it is meant: {', or '.join(offers)}."
+        if offers
+        else f'name it under [headers] of audit.toml, such as "the header in your file" = "{lacking[0][0]}".'
+    )
+    seen = shown(placement.unplaced.values())
+    return SourceError(
+        f"{where}: has no column for {wanted} of the table {placement.table}; columns without a place: {seen}; {tail}"
+    )
+
+
+def shown(names: Iterable[str]) -> str:
+    """Return headers as a sentence can name them: the first of them, each short and on one line."""
+    short = [" ".join(name.split())[:LONGEST_NAME] for name in list(names)[:MOST_NAMES]]
+    return ", ".join(short) or "none"
+
+
+def likely(name: str, table: str, candidates: Iterable[str]) -> list[str]:
+    """Return the headers of a file that most resemble one of our columns, the nearest first."""
+    pool = list(candidates)
+    wanted = [theirs for theirs, (ours, _) in synonyms(table).items() if ours == name]
+    scored = {header: max(fuzz.WRatio(fold(header), other) for other in wanted) for header in pool}
+    near = [header for header in sorted(scored, key=lambda header: -scored[header]) if scored[header] >= ALIKE]
+    return near[:OFFERED]
+
+
+def offers(placement: Placement) -> dict[str, str]:
+    """Return, for unplaced headers, the free column of ours that they most resemble."""
+    free = {theirs: ours for theirs, (ours, _) in synonyms(placement.table).items() if ours not in placement.ours}
+    found: dict[str, str] = {}
+    for header in placement.unplaced.values():
+        hit = process.extractOne(fold(header), free.keys(), scorer=fuzz.ratio, score_cutoff=70.0)
+        if hit is not None:
+            found[header] = free[hit[0]]
+    return found
+
+
+def _alike(word: str, pool: Iterable[str]) -> list[str]:
+    return [hit[0] for hit in process.extract(word, list(pool), limit=1, score_cutoff=ALIKE)]

@@ -1,0 +1,170 @@
+"""What a report says of itself: its inputs, parameters and versions, its figures, and what changed since last month."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import asdict
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit.core import schema
+from audit_kit.views.overview import answers, charts
+from audit_kit.views.show import masking, provenance
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from audit_kit.loaders.engagement.engagement import Engagement
+    from audit_kit.views.show.page import Page
+
+FILE = "manifest.json"
+FINDINGS = provenance.FINDINGS
+CHANGES = provenance.CHANGES
+ACUTE = ("critical", "high")
+PACKAGES = ("audit-kit", "polars", "altair", "papermill", "nbconvert", "dataframely")
+MOST_INPUTS = 2_000
+
+
+def findings(page: Page) -> pl.DataFrame:
+    """Return all findings of a month, the most severe and dearest first; see schema.Findings."""
+    order = pl.col("severity").cast(pl.String).cast(pl.Enum(schema.SEVERITIES))
+    keys = (order, pl.col("amount").abs(), "finding_id")
+    return page.findings.sort(*keys, descending=[False, True, False], nulls_last=True)
+
+
+def summary(page: Page, found: pl.DataFrame) -> dict[str, Any]:
+    """Return the figures of a month as plain values: the answer, outcomes on both sides, causes, changes."""
+    totals = charts.outcome_totals(page.analysis)
+    severities = found["severity"].cast(pl.String).value_counts()
+    return {
+        "answer": answers.overview(page),
+        "outcomes": totals.to_dicts(),
+        "ledger": _side(totals, "ledger"),
+        "platform": _side(totals, "platform"),
+        "missing": _side(totals.filter(pl.col("outcome") == "missing"), "ledger"),
+        "severities": dict(severities.iter_rows()),
+        "causes": _causes(found),
+        "changes": _changed(page.compared) if page.previous else None,
+        "control_disagrees": page.whole.control.filter(~pl.col("agrees")).height,
+        "set_aside": page.whole.set_aside.height,
+    }
+
+
+def previous(out: Path, month: str, engagement: Engagement) -> Path | None:
+    """Return the manifest of the latest earlier month of the same engagement in a folder of reports."""
+    for path in sorted(all_in(out), reverse=True):
+        if path.parent.name < month and belongs(read(path), engagement):
+            return path
+    return None
+
+
+def all_in(out: Path) -> list[Path]:
+    """Return the manifests of the months in a folder of reports."""
+    return list(out.glob(f"[12]???-??/{FILE}"))
+
+
+def belongs(manifest: dict[str, Any] | None, engagement: Engagement) -> bool:
+    """Tell whether a manifest is of this engagement: the same taxpayers, or where none is stated the same name."""
+    if manifest is None:
+        return False
+    theirs = manifest.get("engagement", {})
+    keys = ("taxpayer_ids" if engagement.taxpayer_ids else "name", "direction")
+    ours = [company(engagement, redact=redact) for redact in (False, True)]
+    return any(all(theirs.get(key) == mine[key] for key in keys) for mine in ours)
+
+
+def company(engagement: Engagement, *, redact: bool) -> dict[str, Any]:
+    """Return who is audited, masked where the report is to leave the house."""
+    names = pl.DataFrame(
+        {"seller_name": [engagement.name, engagement.taxpayer_name]}, schema={"seller_name": pl.String}
+    )
+    ids = pl.DataFrame({"tax_id": engagement.taxpayer_ids}, schema={"tax_id": pl.String})
+    name, taxpayer_name = masking.mask(names, redact=redact)["seller_name"]
+    return {
+        "name": name,
+        "taxpayer_name": taxpayer_name,
+        "taxpayer_ids": masking.mask(ids, redact=redact)["tax_id"].to_list(),
+        "direction": engagement.direction,
+    }
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return a manifest, or null where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def build(page: Page, found: pl.DataFrame, *, started_at: datetime) -> dict[str, Any]:
+    """Return the manifest as plain values, not yet with its end and the files it made."""
+    analysis = page.whole
+    inputs = analysis.files.drop("columns", "unplaced", strict=False)
+    return {
+        "made_by": "audit-kit",
+        "month": page.month,
+        "engagement": company(analysis.engagement, redact=page.redact),
+        "taken_at": analysis.taken_at,
+        "previous": Path(page.previous).parent.name if page.previous else None,
+        "fingerprint": analysis.engagement.fingerprint(),
+        "parameters": page.parameters,
+        "started_at": started_at,
+        "versions": versions(),
+        "inputs": inputs.head(MOST_INPUTS).to_dicts(),
+        "inputs_in_all": inputs.height,
+        "unused": [asdict(file) for file in analysis.engagement.unused[:MOST_INPUTS]],
+        "unused_in_all": len(analysis.engagement.unused),
+        "control": analysis.control.to_dicts(),
+        "summary": summary(page, found),
+    }
+
+
+def finished(manifest: dict[str, Any], *, at: datetime) -> dict[str, Any]:
+    """Return the manifest with the time it took."""
+    return {**manifest, "finished_at": at, "seconds": (at - manifest["started_at"]).total_seconds()}
+
+
+def write(folder: Path, manifest: dict[str, Any]) -> None:
+    """Write manifest.json, with the size and SHA-256 of every file beside it."""
+    outputs = [
+        {"file": path.name, "size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in sorted(folder.iterdir())
+    ]
+    (folder / FILE).write_text(text({**manifest, "outputs": outputs}), encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Return what the figures were made with."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def text(manifest: dict[str, Any]) -> str:
+    """Return a manifest as JSON; amounts keep their cents as text."""
+    return json.dumps(manifest, ensure_ascii=False, indent=1, default=str) + "\n"
+
+
+def _side(totals: pl.DataFrame, side: str) -> dict[str, Any]:
+    of_side = totals.filter(pl.col("side") == side)
+    return {"rows": int(of_side["rows"].sum()), "yuan": of_side["yuan"].sum() or Decimal(0)}
+
+
+def _causes(found: pl.DataFrame) -> list[dict[str, Any]]:
+    severity = pl.col("severity").cast(pl.Enum(schema.SEVERITIES))
+    grouped = found.group_by("cause", pl.col("area").cast(pl.String), severity).agg(
+        rows=pl.len(), yuan=pl.col("amount").sum(), unknown=(pl.col("state") == "unknown").sum()
+    )
+    ordered = grouped.sort("severity", pl.col("yuan").abs(), "cause", descending=[False, True, False], nulls_last=True)
+    return ordered.with_columns(pl.col("severity").cast(pl.String)).to_dicts()
+
+
+def _changed(changes: pl.DataFrame) -> dict[str, Any]:
+    grouped = changes.group_by("change").agg(rows=pl.len(), yuan=pl.col("amount").sum())
+    nothing: dict[str, dict[str, Any]] = {word: {"rows": 0, "yuan": Decimal(0)} for word in CHANGES}
+    return nothing | {word: {"rows": rows, "yuan": yuan} for word, rows, yuan in grouped.iter_rows()}

@@ -1,0 +1,213 @@
+"""Tables as files: parquet for programs, csv and xlsx for people.
+
+In a workbook, identifiers are text, money is a number of yuan, and nothing that comes from the data is ever a formula
+or a link. What does not fit a sheet is left out, and the sheet says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit.core import outputs, schema, spreadsheet_csv
+from audit_kit.core.errors import RequestError
+from audit_kit.core.reasons import reason_in
+from audit_kit.core.spreadsheet_csv import flat
+from audit_kit.core.wording import wording
+from audit_kit.core.words import Words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from xlsxwriter import Workbook
+    from xlsxwriter.format import Format
+    from xlsxwriter.worksheet import Worksheet
+
+    from audit_kit.loaders.engagement.engagement import Engagement
+
+MOST_LINES = 1_048_576
+LONGEST_TEXT = 32_767
+WRAPPED = 40
+_WIDTHS = {"evidence": 60, "next_step": 48, "reason": 60, "value": 30, "sha256": 66, "invoice_key": 23, "file": 40}
+_SAFE = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "constant_memory": True}
+_NOTES = {
+    "zh": "本表共 {rows:,} 行，Excel 一页只能放 {most:,} 行，其余见同名 parquet 文件。",
+    "en": "{rows:,} rows in all; a sheet holds {most:,}, the others are in the parquet file of the same name.",
+}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One sheet: its name, its rows, a header for every column, and lines that stand above the table."""
+
+    name: str
+    rows: pl.DataFrame
+    headers: Mapping[str, str]
+    above: Sequence[str] = ()
+
+
+def write_table(frame: pl.DataFrame, path: Path, *, table: str, lang: str = "zh", inputs: Iterable[Path] = ()) -> None:
+    """Write a table of the schema as the name's ending says: .parquet, .csv (with BOM) or .xlsx.
+
+    Raises:
+        RequestError: another ending, a folder that is not there, or one of the `inputs`.
+        PlaceError: the folder has no room, or cannot be written to.
+    """
+    writers: dict[str, Callable[[Path], Any]] = {
+        ".parquet": frame.write_parquet,
+        ".csv": lambda made: spreadsheet_csv.write_csv(frame, made),
+        ".xlsx": lambda made: write_workbook(made, [Sheet(table, frame, headers(table, lang))], lang=lang),
+    }
+    if path.suffix.lower() not in writers:
+        raise RequestError(f"{path.name} must end in one of {', '.join(writers)}.")
+    with outputs.writing(path, inputs=inputs) as made:
+        writers[path.suffix.lower()](made)
+
+
+def write_findings(
+    rules: Callable[..., pl.DataFrame], engagement: Engagement, out: Path, *, lang: str = "zh"
+) -> pl.DataFrame:
+    """Write what rules such as `analysis.diagnose` find in an engagement, and return it; for errors see `write_table`.
+
+    No file of the engagement is ever the place of the findings.
+    """
+    used = [path for entries in engagement.sources.values() for entry in entries for path in entry.paths]
+    inputs = [engagement.folder / "audit.toml", *used]
+    outputs.check(out, inputs=inputs)
+    found = rules(engagement, lang=lang)
+    write_table(found, out, table="findings", lang=lang, inputs=inputs)
+    return found
+
+
+def detailed(found: pl.DataFrame, ledger: pl.DataFrame, *, direction: str) -> pl.DataFrame:
+    """Return findings with what an auditor looks for first: date, counterparty and voucher of the ledger's row."""
+    party = "buyer_name" if direction == "issued" else "seller_name"
+    rows = ledger.with_row_index("ledger_row").select("ledger_row", "issued_at", "voucher", counterparty=pl.col(party))
+    return found.join(rows, on="ledger_row", how="left", maintain_order="left")
+
+
+def report_sheets(
+    found: pl.DataFrame,
+    inputs: pl.DataFrame,
+    control: pl.DataFrame,
+    set_aside: pl.DataFrame,
+    *,
+    unused: pl.DataFrame,
+    lang: str,
+) -> list[Sheet]:
+    """Return the sheets of findings.xlsx: findings, causes with money, sources, rows set aside and files not used."""
+    words, w = Words(lang), wording(lang)
+    named = {**w["front"], **w["workbook"]}
+    causes = found.group_by("cause", maintain_order=True).agg(
+        pl.col("severity").first(), findings=pl.len(), amount=pl.col("amount").sum()
+    )
+    sources = inputs.select(
+        *("table", "source_file", "sheet", "rows_in", "rows_kept", "rows_set_aside", "net", "tax", "gross"),
+        *("encoding", "size", "sha256"),
+    )
+    totals = control.select("table", "source_file", "sheet", "column", "stated", "computed", "agrees")
+    aside = pl.concat([unused, set_aside], how="diagonal_relaxed").select(
+        "table", "source_file", "source_row", "reason", "value"
+    )
+    aside = aside.with_columns(pl.Series("reason", [reason_in(lang, reason) for reason in aside["reason"]], pl.String))
+    return [
+        Sheet(w["workbook"]["findings"], _named_findings(found, words, w), named, (w["workbook"]["sorted"],)),
+        Sheet(w["workbook"]["causes"], _named_causes(causes, words), named, (w["front"]["causes_note"],)),
+        Sheet(w["workbook"]["sources"], sources, named, (w["front"]["sources_note"],)),
+        Sheet(w["workbook"]["control"], totals, named),
+        Sheet(w["workbook"]["set_aside"], aside, named),
+    ]
+
+
+def _named_findings(found: pl.DataFrame, words: Words, w: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
+    text = pl.String()
+    causes = {cause: words.cause(cause) for cause in found["cause"].unique()}
+    return found.select(
+        pl.col("severity").cast(text).replace(words.terms("severity", schema.SEVERITIES)),
+        pl.col("cause").replace(causes),
+        *("invoice_key", "issued_at", "counterparty", "amount", "probability_late", "evidence", "next_step", "voucher"),
+        pl.col("area").cast(text).replace(words.terms("area", schema.AREAS)),
+        pl.col("state").cast(text).replace(w["state"]),
+        *("source_file", "source_row", "finding_id"),
+        cause_code=pl.col("cause"),
+    )
+
+
+def _named_causes(causes: pl.DataFrame, words: Words) -> pl.DataFrame:
+    codes = causes["cause"].to_list()
+    return causes.select(
+        pl.col("severity").cast(pl.String).replace(words.terms("severity", schema.SEVERITIES)),
+        pl.col("cause").replace({code: words.cause(code) for code in codes}),
+        "findings",
+        "amount",
+        next_step=pl.col("cause").replace({code: words.next_step(code) for code in codes}),
+        cause_code=pl.col("cause"),
+    )
+
+
+def headers(table: str, lang: str) -> dict[str, str]:
+    """Return what stands above each column: the Chinese header, in English the column's own name."""
+    return {name: header if lang == "zh" else name for name, header in schema.headers(table).items()}
+
+
+def write_workbook(path: Path, sheets: Sequence[Sheet], *, lang: str = "zh", most: int = MOST_LINES) -> None:
+    """Write sheets with a frozen header and a filter each; at most `most` lines a sheet, and it says so."""
+    with spreadsheet_csv.new_workbook(path, _SAFE) as book:
+        formats = _formats(book)
+        for sheet in sheets:
+            _write_sheet(book.add_worksheet(sheet.name), sheet, formats, lang=lang, most=most)
+
+
+def _formats(book: Workbook) -> dict[str, Format]:
+    font = {"font_name": "Microsoft YaHei", "font_size": 10, "valign": "top"}
+    return {
+        "head": book.add_format({**font, "bold": True, "bg_color": "#E9EEF4", "bottom": 1, "text_wrap": True}),
+        "text": book.add_format({**font, "num_format": "@"}),
+        "long": book.add_format({**font, "num_format": "@", "text_wrap": True}),
+        "money": book.add_format({**font, "num_format": "#,##0.00"}),
+        "count": book.add_format({**font, "num_format": "#,##0"}),
+        "share": book.add_format({**font, "num_format": "0.0%"}),
+        "time": book.add_format({**font, "num_format": "yyyy-mm-dd hh:mm:ss"}),
+        "note": book.add_format({**font, "italic": True, "font_color": "#5B6573"}),
+    }
+
+
+def _write_sheet(page: Worksheet, sheet: Sheet, formats: Mapping[str, Format], *, lang: str, most: int) -> None:
+    rows = flat(sheet.rows)
+    above = list(sheet.above)
+    room = most - len(above) - 1
+    if rows.height > room:
+        above.append(_NOTES[lang].format(rows=rows.height, most=room - 1))
+        rows = rows.head(room - 1)
+    top = len(above)
+    for place, name in enumerate(rows.columns):
+        page.set_column(place, place, _WIDTHS.get(name, 14 if rows[name].dtype == pl.String else 13))
+    for place, line in enumerate(above):
+        page.write_string(place, 0, line, formats["note"])
+    for place, name in enumerate(rows.columns):
+        page.write_string(top, place, sheet.headers.get(name, name), formats["head"])
+    page.freeze_panes(top + 1, 0)
+    page.autofilter(top, 0, top + max(rows.height, 1), max(rows.width - 1, 0))
+    writers = [_writer(page, name, dtype, formats) for name, dtype in rows.schema.items()]
+    for number, row in enumerate(rows.iter_rows(), top + 1):
+        for place, (value, write) in enumerate(zip(row, writers, strict=True)):
+            if value is not None:
+                write(number, place, value)
+
+
+def _writer(page: Worksheet, name: str, dtype: pl.DataType, formats: Mapping[str, Format]) -> Callable[..., Any]:
+    """Return the one function that writes a column's values."""
+    if dtype.is_decimal():
+        return lambda row, column, value: page.write_number(row, column, float(value), formats["money"])
+    if dtype.is_float():
+        shape = formats["share"] if name == "probability_late" else formats["money"]
+        return lambda row, column, value: page.write_number(row, column, value, shape)
+    if dtype.is_integer():
+        return lambda row, column, value: page.write_number(row, column, value, formats["count"])
+    if dtype.is_temporal():
+        return lambda row, column, value: page.write_datetime(row, column, value, formats["time"])
+    shape = formats["long" if _WIDTHS.get(name, 0) > WRAPPED else "text"]
+    return lambda row, column, value: page.write_string(row, column, str(value)[:LONGEST_TEXT], shape)

@@ -1,0 +1,1 @@
+"""Whether the backups would bring every invoice back."""

@@ -1,0 +1,1 @@
+"""Why an invoice is not where it should be."""

@@ -1,0 +1,155 @@
+"""Stops of the platform as a cause: announced, seen in the arrivals, or seen in what is missing.
+
+What is missing is weighed against what would be missing had there been no stop, so that a notice during which all went
+on as usual explains nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit.rules.causes.patterns import RUN_TELLING_LAST, WINDOW_RATIO, windows
+from audit_kit.rules.causes.population import lost_share, still_open, without
+from audit_kit.rules.sync.stops import ALL_CHANNELS
+
+if TYPE_CHECKING:
+    from audit_kit.rules.causes.evidence import Case
+
+NOTICE_EVIDENCE = 6.0  # log likelihood ratio at which an announced stop is no longer innocent
+MOSTLY = 0.5
+DUE = pl.col("undisturbed") < (1 - MOSTLY) * pl.col("expected")
+TOGETHER = timedelta(hours=2)
+HELD_RATIO = 1.5  # missing in a stop per missing without it, from which the stop is to blame
+
+HITS = {
+    "ledger_row": pl.UInt32(),
+    "what": pl.String(),
+    "counts": pl.String(),
+    "lost_share": pl.Float64(),
+    "group": pl.Float64(),
+}
+
+
+def outage(case: Case) -> pl.DataFrame:
+    """It was issued, or due, in a time in which far more is missing than usual; an innocent notice explains nothing."""
+    people = still_open(case.population, case)
+    hits = [_in_notice(case, people, notice) for notice in case.evidence.notices.iter_rows(named=True)]
+    hits += _held_up(case, people)
+    rest = without(people, case, pl.concat([pl.DataFrame(schema=HITS), *hits])["ledger_row"])
+    found = windows(rest.with_columns(expected=_without_the_last(rest)))
+    hits += [_in_window(case, rest, window) for window in found.iter_rows(named=True)]
+    taken = pl.concat([pl.DataFrame(schema=HITS), *hits]).unique("ledger_row", keep="first", maintain_order=True)
+    return case.missing.join(taken, on="ledger_row", how="inner", maintain_order="left")
+
+
+def _without_the_last(people: pl.DataFrame) -> pl.Expr:
+    """Return what would be missing without a stop; the last of a channel tell nothing while some of them may yet come.
+
+    They may all wait for the channel's next upload, and so wait together.
+    """
+    arrived = people.filter(~pl.col("missing")).group_by("channel").agg(pl.col("issued_at").max())
+    last = pl.col("channel").replace_strict(
+        arrived["channel"], arrived["issued_at"], default=None, return_dtype=pl.Datetime("us")
+    )
+    waits = pl.col("missing") & (pl.col("issued_at") > last).fill_null(value=True)
+    return pl.when(waits & (pl.col("undisturbed") > RUN_TELLING_LAST)).then(1.0).otherwise("undisturbed")
+
+
+def _in_notice(case: Case, people: pl.DataFrame, notice: dict[str, Any]) -> pl.DataFrame:
+    """Return the missing rows issued in an announced stop, if more is missing there than would be without it."""
+    inside = people.filter(_within(notice["starts_at"], notice["ends_at"] or case.evidence.taken_at))
+    if notice["scope"] not in (None, ALL_CHANNELS):
+        inside = inside.filter(pl.lit(notice["scope"]).str.contains(pl.col("channel"), literal=True))
+    gone, usual = float(inside["missing"].sum()), max(float(inside["undisturbed"].sum()), 0.05)
+    if gone <= WINDOW_RATIO * usual or gone * math.log(gone / usual) - (gone - usual) < NOTICE_EVIDENCE:
+        return pl.DataFrame(schema=HITS)
+    what = case.phrase("announced").format(
+        title=_text(notice["title"]),
+        start=_minute(notice["starts_at"]),
+        end=_minute(notice["ends_at"]),
+        file=_text(notice["source_file"]),
+        row=_text(notice["source_row"]),
+    )
+    return _taken(case, inside, what)
+
+
+def _within(start: object, end: object) -> pl.Expr:
+    return pl.col("issued_at").is_between(pl.lit(start), pl.lit(end), closed="left")
+
+
+def _text(value: object) -> str:
+    return "—" if value is None else str(value)
+
+
+def _minute(moment: Any) -> str:  # noqa: ANN401 - a cell of a frame
+    return "…" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _held_up(case: Case, people: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return the missing rows issued in a stop that the arrivals show, or due in it: most likely visible without it.
+
+    Channels that stood still together are judged together. Nothing is taken where as much would be missing anyhow, as
+    in a slow channel that stood still alone and for a short while.
+    """
+    gone, stops = people.filter("missing"), case.evidence.stops
+    parts = []
+    for stop in stops.sort("starts_at", descending=True).iter_rows(named=True):
+        near = (pl.col("starts_at") - stop["starts_at"]).abs() <= TOGETHER
+        event = _held_rows(gone, stops.filter(near)["channel"], stop, case)
+        usual = float(event["undisturbed"].sum())
+        if event.height < HELD_RATIO * usual or not event.select(DUE.any()).item():
+            continue
+        rows = _held_rows(gone, pl.Series([stop["channel"]]), stop, case)
+        what = case.phrase("named" if stop["announced"] else "found").format(
+            title=_text(stop["title"]),
+            start=_minute(stop["starts_at"]),
+            end=_minute(stop["ends_at"] or case.evidence.taken_at),
+            channel=stop["channel"],
+        )
+        counts = case.phrase("held").format(count=rows.height, usual=f"{float(rows['undisturbed'].sum()):.1f}")
+        nothing = pl.lit(None, pl.Float64)
+        parts.append(
+            rows.select("ledger_row", what=pl.lit(what), counts=pl.lit(counts), lost_share=nothing, group=nothing)
+        )
+    return parts
+
+
+def _held_rows(gone: pl.DataFrame, channels: pl.Series, stop: dict[str, Any], case: Case) -> pl.DataFrame:
+    """Return the missing rows of these channels that were issued in a stop still open, or due in a stop."""
+    mine = pl.col("channel").is_in(channels.implode()) | pl.lit(ALL_CHANNELS in channels)
+    issued = (pl.col("issued_at") >= stop["starts_at"]) & pl.lit(stop["ends_at"] is None)
+    return gone.filter(mine & (pl.col("issued_at") < (stop["ends_at"] or case.evidence.taken_at)) & (DUE | issued))
+
+
+def _in_window(case: Case, people: pl.DataFrame, window: dict[str, Any]) -> pl.DataFrame:
+    """Return the missing rows issued in a window that the data show."""
+    inside = people.filter(_within(window["starts_at"], window["ends_at"]))
+    if window["channel"] != ALL_CHANNELS:
+        inside = inside.filter(pl.col("channel") == window["channel"])
+    what = case.phrase("window").format(
+        start=_minute(window["starts_at"]), end=_minute(window["ends_at"]), channel=window["channel"]
+    )
+    return _taken(case, inside, what)
+
+
+def _taken(case: Case, inside: pl.DataFrame, what: str) -> pl.DataFrame:
+    """Return the missing rows of the channels that stand out in a window."""
+    each = inside.group_by("channel").agg(pl.col("missing").sum(), pl.col("undisturbed").sum())
+    out = each.filter(pl.col("missing") > WINDOW_RATIO * pl.col("undisturbed"))["channel"]
+    rows = inside.filter(pl.col("channel").is_in(out.implode()))
+    if rows.is_empty():
+        return pl.DataFrame(schema=HITS)
+    counts = case.phrase("against").format(
+        missing=int(rows["missing"].sum()), issued=rows.height, usual=f"{float(rows['undisturbed'].sum()):.1f}"
+    )
+    return rows.filter("missing").select(
+        "ledger_row",
+        what=pl.lit(what),
+        counts=pl.lit(counts),
+        lost_share=pl.lit(lost_share(rows), pl.Float64),
+        group=pl.lit(rows.height, pl.Float64),
+    )

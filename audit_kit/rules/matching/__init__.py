@@ -1,0 +1,1 @@
+"""Ledger against platform: each row's outcome."""

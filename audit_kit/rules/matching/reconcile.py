@@ -1,0 +1,294 @@
+"""Reconcile a ledger with the platform's export: which invoice is where, and what differs.
+
+Every ledger row gets exactly one outcome. What is cheap and certain is settled first, on whole columns; only what
+remains is cleaned and looked at more closely. Nothing ambiguous is ever resolved. The order of the rows decides only
+between rows that are equal in everything else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from audit_kit.core import identity, schema
+from audit_kit.core.policy import MatchingPolicy
+from audit_kit.rules.matching import answer, comparison, first_pass, near_numbers, rivals
+from audit_kit.rules.matching.side import FrameSide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from audit_kit.rules.matching.side import Side
+
+_DEFAULT = MatchingPolicy()
+_OUTCOME = pl.Enum(schema.OUTCOMES)
+_TAXPAYERS = ("seller_tax_id", "buyer_tax_id")
+_PAIR = ("ledger_row", "platform_row")
+_CLAIMED = {"key": pl.String, "platform_row": pl.UInt32}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A reconciliation under way.
+
+    `left` and `right` are the open rows of ledger and platform, by `row`; once cleaned they have also `key`
+    (canonical), `own` (the row's own key), `cleaning` and `stated` (what is left of a number that lost precision).
+    `found` are the decided rows: `ledger_row`, `platform_row`, `outcome`. `differences` and `candidates` belong to some
+    of them, by `ledger_row`. `claimed` are the platform rows that a cleaned ledger row has: `key`, `platform_row`.
+    `looked_at` are the rows of both sides that were cleaned. `papers` are the paper 数电票 (`paper`, `invoice_key`),
+    where they are known beforehand. `partitions`: in how many parts the tidy numbers are joined.
+    """
+
+    ledger: Side
+    platform: Side
+    tolerance: int
+    left: pl.DataFrame
+    right: pl.DataFrame
+    found: tuple[pl.DataFrame, ...] = ()
+    differences: tuple[pl.DataFrame, ...] = ()
+    candidates: tuple[pl.DataFrame, ...] = ()
+    claimed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_CLAIMED))
+    looked_at: tuple[pl.DataFrame, pl.DataFrame] | None = None
+    papers: pl.DataFrame | None = None
+    partitions: int = 1
+
+
+def reconcile(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
+    """Return the matches (`schema.Matches`): every ledger row once, in order, then the platform rows nobody claims.
+
+    Args:
+        ledger: any frame with `digital_number` or `invoice_number` (with `invoice_code`), `issued_at` and `gross`
+            (yuan). The other compared columns are optional; what is absent on either side is not compared.
+        platform: the same.
+        policy: how far amounts may differ, in yuan.
+
+    Raises:
+        RequestError: a column that is needed is not there.
+    """
+    case = open_case(ledger, platform, policy=policy)
+    for step in PASSES:
+        case = step(case)
+    return answer.matches(case, first_pass.as_it_stands(ledger))
+
+
+def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> Case:
+    """Return both sides with every row open."""
+    comparison.require_columns(ledger.columns, "ledger")
+    comparison.require_columns(platform.columns, "platform")
+    fields = comparison.common_fields(ledger, platform)
+    return Case(
+        ledger=FrameSide.of(ledger, fields),
+        platform=FrameSide.of(platform, fields),
+        tolerance=comparison.tolerance_units(policy.amount_tolerance_yuan),
+        left=ledger.select(row=pl.int_range(pl.len(), dtype=pl.UInt32)),
+        right=platform.select(row=pl.int_range(pl.len(), dtype=pl.UInt32)),
+    )
+
+
+def tidy_numbers(case: Case) -> Case:
+    """Settle the tidy numbers that each side holds once, unless the amounts differ: see `bulk`."""
+    settled = first_pass.settle(case.ledger, case.platform, tolerance=case.tolerance, partitions=case.partitions)
+    case = _decided(case, settled.agreeing, "matched")
+    case = _decided(case, settled.differing.select(_PAIR), "conflict")
+    return replace(case, differences=(settled.differing.select("ledger_row", "differences"),))
+
+
+def clean_numbers(case: Case) -> Case:
+    """Clean the numbers of the open rows, and open again what a cleaned number turns out to be a duplicate of."""
+    papers = _papers(case) if case.papers is None else case.papers
+    left, right = _keyed(case.ledger, case.left, papers), _keyed(case.platform, case.right, papers)
+    news = pl.concat([_news(case.ledger, left), _news(case.platform, right), _used(case, papers)]).unique()
+    again = _reopened(case, news)
+    if not again.is_empty():
+        left = pl.concat([left, _keyed(case.ledger, again.select(row="ledger_row"), papers)])
+        right = pl.concat([right, _keyed(case.platform, again.select(row="platform_row"), papers)])
+        found = tuple(rows.join(again, on="ledger_row", how="anti") for rows in case.found)
+        notes = tuple(rows.join(again, on="ledger_row", how="anti") for rows in case.differences)
+        case = replace(case, found=found, differences=notes)
+    return replace(case, left=left, right=right, looked_at=(left, right))
+
+
+def same_number(case: Case) -> Case:
+    """Settle the keys under which some ledger row agrees with a platform row in amount.
+
+    The pair with the fewest differences is matched, among equals the first. Other ledger rows of that amount are
+    duplicates; those of another amount, or of another day and taxpayer, stay open, since their number may be mistyped.
+    Further platform rows are duplicates that no ledger row claims.
+    """
+    heads = _best_pairs(case).filter(~pl.col("other_amount"))
+    case = _linked(case, heads)
+    others = case.left.select("key", ledger_row="row").join(heads.select("key", "platform_row"), on="key")
+    other_day = pl.col("differences").list.contains("issued_at")
+    others = _compared(case, others).filter(~(pl.col("other_amount") | (other_day & _strangers())))
+    return _further(_decided(case, others.select(_PAIR), "duplicate"))
+
+
+def typing_errors(case: Case) -> Case:
+    """Link open rows whose numbers are one error apart, or lost their last digits, where day and amount agree.
+
+    Only a pair of which each is the other's only candidate is linked; all others are listed as ambiguous, where they
+    are very many the first of them and their count. So is a pair with another taxpayer on either side: a fee that
+    recurs on consecutive numbers agrees in day and amount by chance.
+    """
+    left = case.left.with_columns(case.ledger.values_at(case.left["row"]).select("issued_at", "gross"))
+    right = case.right.with_columns(case.platform.values_at(case.right["row"]).select("issued_at", "gross"))
+    found = near_numbers.links(left, right)
+    pairs = _compared(case, found.alone.rename({"left": "ledger_row", "right": "platform_row"}))
+    linked, unclear = pairs.filter(~_strangers()), pairs.filter(_strangers())
+    unclear = unclear.select(
+        "ledger_row", candidates=pl.concat_list("platform_row"), candidate_count=pl.lit(1, pl.UInt32)
+    )
+    listed = pl.concat([found.listed.rename({"left": "ledger_row"}), unclear])
+    case = _decided(case, listed.select("ledger_row", pl.lit(None, pl.UInt32).alias("platform_row")), "ambiguous")
+    case = replace(case, candidates=(*case.candidates, listed))
+    keyed = linked.join(case.right.select("key", platform_row="row"), on="platform_row", how="left")
+    keyed = keyed.with_columns(cleaned=pl.lit(value=True))
+    case = _linked(case, keyed.filter("lost"))
+    return _linked(case, keyed.filter(~pl.col("lost")), outcome="mistyped")
+
+
+def other_amount(case: Case) -> Case:
+    """Settle open rows that share a key with a platform row of another amount: no typing error explains them.
+
+    Where a platform row of that key is claimed by now they are its duplicates, else the best of them is a conflict.
+    """
+    case = _doubles(case)
+    return _further(_doubles(_linked(case, _best_pairs(case))))
+
+
+def leftovers(case: Case) -> Case:
+    """What is still open is missing from the platform, or not booked in the ledger."""
+    nobody = pl.lit(None, pl.UInt32)
+    missing = case.left.select(ledger_row="row", platform_row=nobody)
+    unbooked = case.right.select(ledger_row=nobody, platform_row="row")
+    return _decided(_decided(case, missing, "missing"), unbooked, "unbooked")
+
+
+# Certain before likely: a number that agrees is settled before a typing error is considered, and a typing error before
+# a conflict of amounts, since a mistyped number can hit another invoice.
+PASSES: tuple[Callable[[Case], Case], ...] = (
+    tidy_numbers,
+    clean_numbers,
+    same_number,
+    typing_errors,
+    other_amount,
+    leftovers,
+)
+
+
+def _papers(case: Case) -> pl.DataFrame:
+    """Return `paper`, `invoice_key` of the paper 数电票 of both sides, where code and number mean one invoice only."""
+    known = pl.concat([side.papers() for side in (case.ledger, case.platform)]).unique()
+    return known.filter(pl.len().over("paper") == 1)
+
+
+def _keyed(side: Side, rows: pl.DataFrame, papers: pl.DataFrame) -> pl.DataFrame:
+    """Return the open rows with their keys; a paper 数电票 booked by code and number goes by its 20 digits."""
+    rows = rows.select("row")
+    tidy = side.whole[rows["row"]].is_not_null()
+    plain = rows.filter(tidy).with_columns(
+        own=side.text_at(rows["row"].filter(tidy)),
+        cleaning=pl.lit([], pl.List(pl.String)),
+        stated=pl.lit(None, pl.String),
+    )
+    numbers = side.numbers_at(rows["row"].filter(~tidy))
+    cleaned = identity.with_key(numbers).select(pl.col("invoice_key").alias("own"), "cleaning")
+    cleaned = pl.concat([rows.filter(~tidy), cleaned], how="horizontal").with_columns(identity.stated_number(numbers))
+    keyed = pl.concat([plain, cleaned])
+    key = keyed["own"].replace(papers["paper"], papers["invoice_key"]) if papers.height else keyed["own"]
+    return keyed.with_columns(key.alias("key"))
+
+
+def _news(side: Side, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the keys (`key`) that cleaning brought to light: not the numbers as they stand."""
+    fresh = side.whole[rows["row"]].is_null() | rows["key"].ne_missing(rows["own"])
+    return rows.filter(fresh).select("key").drop_nulls()
+
+
+def _used(case: Case, papers: pl.DataFrame) -> pl.DataFrame:
+    """Return the keys of paper 数电票 that some settled row goes by as code and number."""
+    whole = papers.with_columns(first_pass.as_integer(papers["paper"]).alias("whole"))
+    used = whole.join(case.ledger.whole.alias("whole").to_frame(), on="whole", how="semi")
+    return pl.concat([used.select(key="paper"), used.select(key="invoice_key")])
+
+
+def _reopened(case: Case, news: pl.DataFrame) -> pl.DataFrame:
+    """Return the settled pairs whose number one of the keys is."""
+    settled = (
+        pl.concat([rows.select(_PAIR) for rows in case.found])
+        if case.found
+        else pl.DataFrame(schema=dict.fromkeys(_PAIR, pl.UInt32))
+    )
+    keys = first_pass.as_integer(news["key"]).drop_nulls()
+    if keys.is_empty() or settled.is_empty():
+        return settled.clear()
+    hit = case.ledger.whole.alias("whole").to_frame().with_row_index("ledger_row")
+    hit = hit.join(keys.alias("whole").to_frame(), on="whole", how="semi")
+    return settled.join(hit, on="ledger_row", how="semi")
+
+
+def _compared(case: Case, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Add `differences` and `other_amount` to pairs of rows."""
+    ours, theirs = case.ledger.values_at(pairs["ledger_row"]), case.platform.values_at(pairs["platform_row"])
+    return pl.concat([pairs, comparison.apart(ours, theirs, tolerance=case.tolerance)], how="horizontal")
+
+
+def _strangers() -> pl.Expr:
+    """Return which compared pairs have another taxpayer on either side."""
+    return pl.col("differences").list.set_intersection(list(_TAXPAYERS)).list.len() > 0
+
+
+def _best_pairs(case: Case) -> pl.DataFrame:
+    """Return the best open pair of every shared key: right amount, then fewest differences, then first."""
+    cleaned = pl.col("cleaning").list.len() > 0
+    ours = case.left.select("key", ledger_row="row", cleaned=cleaned)
+    theirs = case.right.select("key", platform_row="row", also=cleaned)
+    pairs = rivals.best(ours, theirs, case.ledger, case.platform, tolerance=case.tolerance)
+    return pairs.with_columns(pl.col("cleaned") | pl.col("also"))
+
+
+def _linked(case: Case, heads: pl.DataFrame, *, outcome: str | None = None) -> Case:
+    """Link pairs (`key`, `cleaned`, `differences`); without an outcome given, their differences say which it is."""
+    agrees = pl.col("differences").list.len() == 0
+    parts = {"matched": agrees & ~pl.col("cleaned"), "matched_cleaned": agrees & pl.col("cleaned"), "conflict": ~agrees}
+    for word, chosen in ({outcome: pl.lit(value=True)} if outcome else parts).items():
+        case = _decided(case, heads.filter(chosen).select(_PAIR), word)
+    claimed = pl.concat([case.claimed, heads.select("key", "platform_row")])
+    notes = heads.filter(~agrees).select("ledger_row", "differences")
+    return replace(case, claimed=claimed, differences=(*case.differences, notes))
+
+
+def _doubles(case: Case) -> Case:
+    """Call open ledger rows duplicates whose key is that of a claimed platform row."""
+    claimed = case.claimed.sort("platform_row").unique("key", keep="first")
+    doubles = case.left.select("key", ledger_row="row").join(claimed, on="key")
+    return _decided(case, doubles.select(_PAIR), "duplicate")
+
+
+def _further(case: Case) -> Case:
+    """Call open platform rows duplicates, of no ledger row, whose key is that of a claimed one."""
+    further = case.right.join(case.claimed, on="key", how="semi")
+    return _decided(case, further.select(ledger_row=pl.lit(None, pl.UInt32), platform_row="row"), "duplicate")
+
+
+def _decided(case: Case, rows: pl.DataFrame, outcome: str) -> Case:
+    """Return the case with rows decided: they are open no more."""
+    found = rows.with_columns(outcome=pl.lit(outcome, dtype=_OUTCOME))
+    return replace(
+        case,
+        left=_without(case.left, rows["ledger_row"], len(case.ledger.whole)),
+        right=_without(case.right, rows["platform_row"], len(case.platform.whole)),
+        found=(*case.found, found),
+    )
+
+
+def _without(rows: pl.DataFrame, decided: pl.Series, height: int) -> pl.DataFrame:
+    """Return the open rows that are not decided."""
+    if decided.null_count() == len(decided):
+        return rows
+    still = np.ones(height, dtype=np.bool_)
+    still[decided.drop_nulls().to_numpy()] = False
+    return rows.filter(pl.Series(still[rows["row"].to_numpy()]))

@@ -1,0 +1,225 @@
+"""How long an invoice takes to become visible, and how likely a missing one is merely late.
+
+Minutes are operational: time from issue, less the time in which the platform took nothing in on that channel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from audit_kit import resources
+from audit_kit.core import schema
+from audit_kit.core.identity import DIGITAL
+from audit_kit.rules.sync.curves import quantiles, survival, typed
+from audit_kit.rules.sync.lateness import HISTORY, lateness, lost_interval, probability_late, remembered
+from audit_kit.rules.sync.service_level import budget_by_incident, of_delays, service_level
+from audit_kit.rules.sync.settling import Settlement, settle
+from audit_kit.rules.sync.stops import ALL_CHANNELS, STOPS, StoodStill, stops
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+__all__ = [
+    "ALL_CHANNELS",
+    "HISTORY",
+    "OBSERVATIONS",
+    "STOPS",
+    "Settlement",
+    "budget_by_incident",
+    "lateness",
+    "lost_interval",
+    "observations",
+    "of_delays",
+    "operational",
+    "probability_late",
+    "quantiles",
+    "remembered",
+    "service_level",
+    "settle",
+    "stops",
+    "survival",
+]
+
+VISIBLE = ("matched", "matched_cleaned", "mistyped", "conflict")
+TIMED_SHARE = 0.2  # a channel with fewer of its arrivals timed is judged by presence alone
+
+OBSERVATIONS: dict[str, pl.DataType] = {
+    "ledger_row": pl.UInt32(),
+    "channel": pl.String(),
+    "issued_at": pl.Datetime("us"),
+    "visible_at": pl.Datetime("us"),
+    "minutes": pl.Float64(),
+    "visible": pl.Boolean(),
+    "since": pl.Float64(),
+    "weight": pl.Float64(),
+    "age": pl.Float64(),
+    "loose": pl.Float64(),
+    "held": pl.Float64(),
+}
+
+
+def observations(
+    ledger: pl.DataFrame,
+    platform: pl.DataFrame,
+    matches: pl.DataFrame,
+    *,
+    sync_log: pl.DataFrame,
+    taken_at: datetime,
+    exports: Mapping[datetime, pl.DataFrame] | None = None,
+    notices: pl.DataFrame | None = None,
+    known_stops: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """Return one row per ledger row that is visible on the platform or missing from it.
+
+    Args:
+        ledger: canonical ledger.
+        platform: canonical platform export; its `visible_at` is the time of arrival where it has one.
+        matches: the outcome of `reconcile`.
+        sync_log: canonical; its `visible`, else `received` events give the time of arrival where the platform does not.
+        taken_at: when the export was taken.
+        exports: earlier exports by the time they were taken, each with `invoice_key`; a first appearance is then known
+            to lie between two of them.
+        notices: canonical; announced stops.
+        known_stops: the stops to take off, where they were found before.
+
+    Returns:
+        `ledger_row`, `channel`, `issued_at`, `visible_at`, `minutes` (operational delay, or age so far; null without
+        a time), `visible`, `since` (not null: the delay is known only to lie between `since` and `minutes`), `weight`,
+        `age` (operational, at the time of the export, of every invoice), `loose` (the same for one that a partial stop
+        still open did not hold up), `held` (share that it does hold up).
+    """
+    rows = _rows(ledger, platform, matches, sync_log)
+    rows = rows.with_columns(previous=pl.lit(None, pl.Datetime("us")))
+    if exports:
+        rows = _between_exports(rows, exports, taken_at)
+    timed = pl.col("visible_at").is_not_null()
+    known = (timed & pl.col("visible")).sum().over("channel")
+    seen = pl.col("visible").sum().over("channel")
+    rows = rows.with_columns(exact=known >= TIMED_SHARE * seen, known=known, seen=seen)
+    rows = rows.with_columns(visible_at=pl.when("exact").then("visible_at"))
+    if known_stops is None:
+        known_stops = stops(rows, notices if notices is not None else schema.empty("notices"), taken_at=taken_at)
+    return operational(rows, known_stops, taken_at=taken_at)
+
+
+def _rows(ledger: pl.DataFrame, platform: pl.DataFrame, matches: pl.DataFrame, sync_log: pl.DataFrame) -> pl.DataFrame:
+    """Return key, channel, times and visibility of every ledger row that is visible or missing."""
+    wanted = pl.col("ledger_row").is_not_null() & pl.col("outcome").is_in([*VISIBLE, "missing"])
+    rows = matches.filter(wanted).select(
+        "ledger_row", "platform_row", "invoice_key", visible=pl.col("outcome") != "missing"
+    )
+    place = rows["ledger_row"]
+    arrival = platform["visible_at"] if "visible_at" in platform.columns else pl.Series([None] * platform.height)
+    rows = rows.with_columns(
+        issued_at=ledger["issued_at"].gather(place),
+        channel=ledger["channel"].gather(place) if "channel" in ledger.columns else pl.lit(None, pl.String),
+        visible_at=arrival.cast(pl.Datetime("us")).gather(rows["platform_row"]),
+    ).with_columns(channel=pl.coalesce("channel", _channel_of_number()))
+    logged = sync_log.filter(
+        pl.col("event").cast(pl.String).is_in(["visible", "received"]) & pl.col("at").is_not_null()
+    )
+    if logged.is_empty():
+        return rows
+    first = logged.group_by(invoice_key="invoice_number").agg(
+        logged_at=pl.coalesce(
+            pl.col("at").filter(pl.col("event") == "visible").min(),
+            pl.col("at").filter(pl.col("event") == "received").min(),
+        )
+    )
+    rows = rows.join(first, on="invoice_key", how="left", maintain_order="left")
+    return rows.with_columns(visible_at=pl.when("visible").then(pl.coalesce("visible_at", "logged_at"))).drop(
+        "logged_at"
+    )
+
+
+def _channel_of_number() -> pl.Expr:
+    """Return the channel that the fifth digit of a 20-digit number hints at, else that of an old number."""
+    words = resources.load("causes")["channels"]
+    key = pl.col("invoice_key")
+    digit = key.str.slice(4, 1)
+    hint = digit.replace_strict(words["digits"], default=None, return_dtype=pl.String)
+    named = pl.coalesce(hint, pl.concat_str(pl.lit(words["digit"]), digit))
+    return (
+        pl.when(key.str.len_bytes() == DIGITAL)
+        .then(named)
+        .when(key.is_not_null())
+        .then(pl.lit(words["old"]))
+        .otherwise(pl.lit(words["unknown"]))
+    )
+
+
+def _between_exports(rows: pl.DataFrame, exports: Mapping[datetime, pl.DataFrame], taken_at: datetime) -> pl.DataFrame:
+    """Set `visible_at` to the first export that lists an invoice and `previous` to the last one that does not."""
+    times = sorted(time for time in exports if time < taken_at)
+    firsts = pl.concat(exports[time].select("invoice_key", first=pl.lit(time, pl.Datetime("us"))) for time in times)
+    firsts = firsts.group_by("invoice_key").agg(pl.col("first").min())
+    before = {later: earlier for earlier, later in zip(times, [*times[1:], taken_at], strict=True)}
+    rows = rows.join(firsts, on="invoice_key", how="left", maintain_order="left")
+    shown = pl.when(pl.col("visible") & pl.col("visible_at").is_null()).then(pl.col("first").fill_null(taken_at))
+    last_absent = shown.replace_strict(before, default=None, return_dtype=pl.Datetime("us"))
+    floor = pl.max_horizontal(last_absent.fill_null(pl.col("issued_at")), pl.col("issued_at"))
+    return rows.with_columns(
+        previous=pl.when(shown.is_not_null()).then(floor), visible_at=pl.coalesce("visible_at", shown)
+    ).drop("first")
+
+
+def operational(rows: pl.DataFrame, stops: pl.DataFrame, *, taken_at: datetime) -> pl.DataFrame:
+    """Return the observations with their operational minutes; `rows` as prepared by `observations`.
+
+    Where a channel has no times of arrival, presence at one age is all that is known: `since` is 0, and the wall-clock
+    age is kept, since the share present at each age already shows every stop.
+    """
+    until = (
+        pl.when(pl.col("visible") & pl.col("visible_at").is_not_null()).then("visible_at").otherwise(pl.lit(taken_at))
+    )
+    rows = (
+        rows.with_columns(until=until.cast(pl.Datetime("us")))
+        .with_columns(
+            minutes=(pl.col("until") - pl.col("issued_at")).dt.total_microseconds() / 60e6,
+            since=(pl.col("previous") - pl.col("issued_at")).dt.total_microseconds() / 60e6,
+            age=(pl.lit(taken_at) - pl.col("issued_at")).dt.total_microseconds() / 60e6,
+        )
+        .with_columns(loose="age", held=pl.lit(1.0))
+    )
+    parts = [
+        _less_stops(part, str(name[0]), stops, taken_at) for name, part in rows.group_by("channel", maintain_order=True)
+    ]
+    rows = pl.concat(parts).sort("ledger_row") if parts else rows
+    presence = ~pl.col("exact") & pl.col("visible")
+    untimed = pl.col("exact") & pl.col("visible") & pl.col("visible_at").is_null()
+    shown = rows.select(
+        "ledger_row",
+        "channel",
+        "issued_at",
+        "visible_at",
+        minutes=pl.when(untimed).then(None).otherwise(pl.col("minutes").clip(0).round(0)),
+        visible="visible",
+        since=pl.when(presence).then(0.0).otherwise(pl.col("since").clip(0).round(0)),
+        weight=pl.when(pl.col("exact") & pl.col("visible")).then(pl.col("seen") / pl.col("known")).otherwise(1.0),
+        age=pl.col("age").clip(0).round(0),
+        loose=pl.col("loose").clip(0).round(0),
+        held="held",
+    )
+    return typed(shown, OBSERVATIONS)
+
+
+def _less_stops(part: pl.DataFrame, channel: str, stops: pl.DataFrame, taken_at: datetime) -> pl.DataFrame:
+    """Take the time that a channel stood still off its minutes, where its arrivals are timed."""
+    mine = stops.filter(pl.col("channel").is_in([channel, ALL_CHANNELS]))
+    if mine.is_empty() or not part["exact"].any() or part["issued_at"].null_count() == part.height:
+        return part
+    stood = StoodStill(mine, taken_at=taken_at)
+    issued = stood.until(part["issued_at"])
+    slipped = stood.slipped(part["issued_at"], part["visible_at"]).fill_null(0.0)
+    return part.with_columns(
+        minutes=pl.col("minutes")
+        - (stood.until(part["until"]) - issued)
+        + pl.when("visible").then(slipped).otherwise(0.0),
+        since=pl.col("since") - (stood.until(part["previous"]) - issued),
+        age=pl.col("age") - (stood.total - issued),
+        loose=pl.col("age") - (stood.total - issued) + stood.loose(part["issued_at"]),
+        held=pl.lit(stood.held),
+    )

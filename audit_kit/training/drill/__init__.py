@@ -1,0 +1,1 @@
+"""Brief, hints, answers, score, debrief."""

@@ -1,0 +1,128 @@
+"""What a trainee answers: named causes with confidence and evidence, and a label for every invoice."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit import resources
+from audit_kit.core.errors import RequestError
+from audit_kit.core.spreadsheet_csv import undone
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROW_HEADERS = {
+    "流水号": "serial",
+    "serial": "serial",
+    "ledger_row": "ledger_row",
+    "台账行": "ledger_row",
+    "发票主键": "key",
+    "invoice_key": "key",
+}
+CAUSE_HEADERS = ("cause", "原因")
+NAMED = {"cause", "confidence", "evidence"}
+SURE = 0.9  # the confidence of a cause that only labels name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A cause named by the trainee: confidence from 0 to 1, evidence as serials, numbers or words."""
+
+    cause: str
+    confidence: float
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """A trainee's answer. `labels`: `ledger_row`, `cause`; an invoice without a label is called merely late."""
+
+    hypothesis: str = ""
+    named: tuple[Named, ...] = ()
+    labels: pl.DataFrame = field(
+        default_factory=lambda: pl.DataFrame(schema={"ledger_row": pl.UInt32(), "cause": pl.String()})
+    )
+
+
+def read_answers(path: Path, truth: pl.DataFrame) -> Answers:
+    """Read answers: a TOML file as the drill's own, or a table of labels alone (csv or parquet, such as findings).
+
+    `truth` maps serials and numbers to ledger rows. A table alone names every cause in it but lateness.
+
+    Raises:
+        RequestError: a file that is not there or cannot be read, an unknown cause, a confidence that is none.
+    """
+    if not path.is_file():
+        raise RequestError(f"{path} is not there; name the file with the answers.")
+    if path.suffix.lower() != ".toml":
+        return from_labels(_labels(path, truth))
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path.name} cannot be read: {error}.") from error
+    table = path.parent / str(content.get("labels", "labels.csv"))
+    labels = _labels(table, truth) if table.is_file() else Answers().labels
+    named = tuple(_named(one, path.name) for one in content.get("causes", []))
+    return Answers(hypothesis=str(content.get("hypothesis", "")), named=named, labels=labels)
+
+
+def from_labels(labels: pl.DataFrame, *, confidence: float = SURE, evidence: int = 3) -> Answers:
+    """Return answers that name every cause in the labels but lateness, their first rows as evidence.
+
+    Raises:
+        RequestError: an unknown cause.
+    """
+    for cause in labels["cause"].drop_nulls().unique(maintain_order=True):
+        _known(cause)
+    causes = labels.filter(~pl.col("cause").is_in(["late", "lost", "unexplained", "unbooked"]))
+    rows = causes.group_by("cause", maintain_order=True).agg(pl.col("ledger_row").head(evidence))
+    named = [Named(cause=cause, confidence=confidence, evidence=tuple(map(str, at))) for cause, at in rows.iter_rows()]
+    return Answers(named=tuple(named), labels=labels)
+
+
+def _named(one: dict[str, Any], name: str) -> Named:
+    """Return one named cause, checked."""
+    if not isinstance(one, dict) or not one.keys() <= NAMED or "cause" not in one:
+        raise RequestError(f"{name}: a cause has cause, confidence and evidence, not {', '.join(map(str, one))}.")
+    confidence = one.get("confidence", SURE)
+    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 <= confidence <= 1:
+        raise RequestError(f"{name}: the confidence in {one['cause']} is a number from 0 to 1, not {confidence!r}.")
+    evidence = one.get("evidence", [])
+    texts = evidence if isinstance(evidence, list) else [evidence]
+    return Named(cause=_known(str(one["cause"])), confidence=float(confidence), evidence=tuple(map(str, texts)))
+
+
+def _known(cause: str) -> str:
+    """Return the code of a cause given by code or title."""
+    wording: dict[str, Any] = resources.load("causes")["causes"]
+    titles = {text["title"]: code for code, one in wording.items() for text in (one["zh"], one["en"])}
+    code = cause.strip() if cause.strip() in wording else titles.get(cause.strip(), "")
+    if not code:
+        raise RequestError(f"{cause!r} is not a cause; the brief lists the causes to choose from.")
+    return code
+
+
+def _labels(path: Path, truth: pl.DataFrame) -> pl.DataFrame:
+    """Return `ledger_row`, `cause` of a table of labels, whatever names its rows."""
+    try:
+        table = (
+            pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
+        )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise RequestError(f"{path.name} cannot be read as a table: {error}".splitlines()[0] + ".") from error
+    cause = next((name for name in CAUSE_HEADERS if name in table.columns), None)
+    row = next((name for name in ROW_HEADERS if name in table.columns), None)
+    if cause is None or row is None:
+        raise RequestError(f"{path.name} needs the columns 流水号 (or ledger_row) and 原因; found {table.columns}.")
+    at = undone(table[row].cast(pl.String).str.strip_chars())
+    given = table.select(at.alias("at"), pl.col(cause).alias("cause"))
+    given = given.drop_nulls().filter(pl.col("cause") != "")
+    codes = {text: _known(text) for text in given["cause"].unique()}
+    known = truth.select(pl.col(ROW_HEADERS[row]).cast(pl.String).alias("at"), row="ledger_row").unique("at")
+    placed = given.join(known, on="at", how="inner", maintain_order="left")
+    labels = placed.select(ledger_row="row", cause=pl.col("cause").replace_strict(codes, return_dtype=pl.String))
+    return labels.unique("ledger_row", keep="first", maintain_order=True)

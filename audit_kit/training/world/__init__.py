@@ -1,0 +1,1 @@
+"""A whole engagement whose truth is known."""

@@ -1,0 +1,93 @@
+"""Tables of the backups: every rule with its state, and every gap in the schedule."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from audit_kit.core.words import Words
+from audit_kit.views.show import theme
+from audit_kit.views.show.tables import badge, markup, said, table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import great_tables as gt
+    from IPython.display import HTML
+
+    from audit_kit.rules.backups.audit import BackupAudit
+
+MOST_GAPS = 25
+_ORDER = ("fails", "unknown", "pass")
+
+
+def rules(audit: BackupAudit, *, lang: str = "zh") -> gt.GT | HTML:
+    """Return every rule as a plain sentence with its state, how often it is broken, its source and edition."""
+    words = Words(lang)
+    if audit.rules.is_empty():
+        return said(words("tables.rules_none"))
+    state = pl.col("state").cast(pl.String).replace({"passes": "pass"})
+    found = audit.rules.with_columns(state=state).sort(pl.col("state").cast(pl.Enum(_ORDER)), "id")
+    lines = [
+        {
+            "state": badge(row["state"], words.term("rules", row["state"])),
+            "rule": f"<b>{escape(row['id'])}</b> {escape(row['text'] or '')}",
+            "findings": row["findings"] if row["state"] == "fails" else None,
+            "source": " ".join(str(row[name]) for name in ("source", "edition") if row[name] and row[name] != "–"),
+            "valid_from": str(row["valid_from"] or ""),
+        }
+        for row in found.iter_rows(named=True)
+    ]
+    labels = {name: words(f"head.{name}") for name in ("state", "rule", "findings", "source", "valid_from")}
+    return table(
+        pl.DataFrame(lines, schema_overrides={"findings": pl.Int64}, infer_schema_length=None),
+        labels=labels,
+        html=["state", "rule"],
+        numbers=["findings"],
+        note=words("tables.unknown_note"),
+        widths={"state": "84px", "rule": "50%", "source": "24%", "valid_from": "104px"},
+    )
+
+
+def gaps(
+    audit: BackupAudit, *, start: datetime | None = None, end: datetime | None = None, lang: str = "zh"
+) -> gt.GT | HTML:
+    """Return the incidents of a period, the longest first: job, first and last missing slot, when it recovered."""
+    words = Words(lang)
+    found = audit.incidents
+    if start is not None:
+        found = found.filter(pl.col("last_due") >= start)
+    if end is not None:
+        found = found.filter(pl.col("first_due") < end)
+    if found.is_empty():
+        return said(words("tables.incidents_none" if audit.slots.height else "backup.slots_none"))
+    kinds = {kind: words.term("backup_kind", kind) for kind in found["kind"].cast(pl.String).unique().to_list() if kind}
+    shown = found.sort("slots", "first_due", descending=[True, False]).head(MOST_GAPS)
+    shown = shown.with_columns(
+        pl.col("first_due", "last_due", "next_good").dt.strftime("%Y-%m-%d %H:%M"),
+        pl.col("kind").cast(pl.String).replace(kinds),
+    )
+    headings = {"job": "job", "kind": "backup_kind", "first_due": "first_due", "last_due": "last_due"}
+    headings |= {"slots": "slots", "next_good": "next_good"}
+    note = words("tables.first", most=words.count(MOST_GAPS), rows=words.count(found.height))
+    return table(
+        shown,
+        labels={name: words(f"head.{key}") for name, key in headings.items()},
+        numbers=["slots"],
+        note=note if found.height > MOST_GAPS else "",
+    )
+
+
+def level_scale(lang: str = "zh") -> HTML:
+    """Return the evidence levels 0-4 as one line: a listed backup is not a verified one."""
+    words = Words(lang)
+    steps = "".join(
+        f'<span style="background:{colour};color:{ink};padding:3px 12px;font-size:12px">{level} '
+        f"{escape(words(f'level.{level}'))}</span>"
+        for level, (colour, ink) in enumerate(
+            zip(theme.COOL, (theme.INK, theme.INK, theme.INK, theme.PAPER, theme.PAPER), strict=True)
+        )
+    )
+    return markup(f'<div style="font-family:{escape(theme.FONT)};margin:6px 0">{steps}</div>')

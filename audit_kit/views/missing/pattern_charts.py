@@ -1,0 +1,166 @@
+"""Charts of what the missing have in common: runs on the issue axis, levels of account, channel and kind.
+
+Each chart takes a tidy frame of aggregates; the function above it prepares that frame from an Analysis.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import polars as pl
+
+from audit_kit.core.words import Words
+from audit_kit.rules.causes import patterns
+from audit_kit.views.show import theme
+from audit_kit.views.show.parts import Chart, bounded, labelled, nothing, title
+
+if TYPE_CHECKING:
+    from audit_kit.analysis.work import Analysis
+
+MOST_CHANNELS = 6
+MOST_LEVELS = 14
+_BINS = 240
+_BREAK = 12
+_LEFT_TO_CHANCE = ("late", "lost", "unexplained", "channel_excess", "account_excess", "kind_excess")
+
+
+def issue_axis(analysis: Analysis) -> pl.DataFrame:
+    """Return the issue order of the largest channels in at most 240 stretches each.
+
+    Columns: `channel`, `start`, `end` (places from 0), `issued`, `missing`, `batch` (judged part of a lost batch),
+    `first_at`, `last_at`.
+    """
+    columns = [name for name in ("serial", "issued_at", "channel") if name in analysis.ledger.columns]
+    batch = analysis.findings.filter(pl.col("cause") == "batch_lost").select("ledger_row", batch=pl.lit(value=True))
+    rows = (
+        analysis.ledger.select(columns)
+        .with_row_index("ledger_row")
+        .join(_is_missing(analysis), on="ledger_row")
+        .join(batch.unique("ledger_row"), on="ledger_row", how="left")
+        .filter(pl.col("channel").is_not_null())
+    )
+    top = rows.group_by("channel").len().top_k(MOST_CHANNELS, by="len")["channel"].to_list()
+    ordered = patterns.in_issue_order(rows.filter(pl.col("channel").is_in(top)))
+    place = pl.int_range(pl.len()).over("channel")
+    width = (pl.len().over("channel") / _BINS).ceil().cast(pl.Int64)
+    return (
+        ordered.with_columns(place=place, width=width)
+        .group_by("channel", pl.col("place") // pl.col("width") * pl.col("width"), maintain_order=True)
+        .agg(
+            end=pl.col("place").max() + 1,
+            issued=pl.len(),
+            missing=pl.col("missing").sum(),
+            batch=pl.col("batch").fill_null(value=False).sum(),
+            first_at=pl.col("issued_at").min(),
+            last_at=pl.col("issued_at").max(),
+        )
+        .rename({"place": "start"})
+    )
+
+
+def _is_missing(analysis: Analysis) -> pl.DataFrame:
+    missing = pl.col("outcome").cast(pl.String) == "missing"
+    return analysis.matches.select("ledger_row", missing=missing).drop_nulls("ledger_row").unique("ledger_row")
+
+
+def run_strips(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
+    """Draw each channel's issue order as a strip, darker where more is missing, with lost batches outlined."""
+    words = Words(lang)
+    if frame.is_empty() or not frame["missing"].sum():
+        return nothing(words("missing.runs"), words("missing.runs_none"))
+    data = bounded(frame).with_columns(share=pl.col("missing") / pl.col("issued"))
+    tips = [
+        alt.Tooltip("channel:N", title=words("head.channel")),
+        alt.Tooltip("start:Q", title=words("head.place"), format=","),
+        alt.Tooltip("first_at:T", title=words("head.from"), format="%Y-%m-%d %H:%M"),
+        alt.Tooltip("last_at:T", title=words("head.to"), format="%Y-%m-%d %H:%M"),
+        alt.Tooltip("issued:Q", title=words("head.issued"), format=","),
+        alt.Tooltip("missing:Q", title=words("head.missing"), format=","),
+        alt.Tooltip("batch:Q", title=words("head.batch"), format=","),
+    ]
+    zoom = alt.selection_interval(encodings=["x"], bind="scales", name="zoom_runs")
+    base = alt.Chart(data, width=760, height=alt.Step(34)).encode(
+        alt.X("start:Q", title=words("head.place"), axis=alt.Axis(format=",d", grid=False)),
+        alt.X2("end:Q"),
+        alt.Y("channel:N", title=None),
+        tooltip=tips,
+    )
+    colour = alt.Color(
+        "share:Q",
+        title=words("head.missing_share"),
+        scale=alt.Scale(range=list(theme.HEAT), domain=[0, 1]),
+        legend=alt.Legend(format="%"),
+    )
+    strips = base.mark_bar(size=20, clip=True).encode(color=colour)
+    marks = base.transform_filter("datum.batch > 0").mark_bar(
+        size=24, filled=False, stroke=theme.INK, strokeWidth=1.5, clip=True
+    )
+    heading = title(words("missing.runs"), words("missing.runs_how"))
+    chart: alt.LayerChart = (strips + marks).add_params(zoom).properties(title=heading)
+    return chart
+
+
+def levels(analysis: Analysis) -> pl.DataFrame:
+    """Return the accounts, channels and kinds by how far more of them is missing than of all others.
+
+    Columns: see rules.patterns.levels. Rows that an earlier cause explains, and rows younger than the target, are left
+    out: they would speak of that cause, or of their youth.
+    """
+    taken_at = analysis.engagement.taken_at
+    target = pl.duration(minutes=int(analysis.engagement.policy.sync.target_hours * 60))
+    explained = analysis.findings.filter(~pl.col("cause").is_in(_LEFT_TO_CHANCE))["ledger_row"].drop_nulls().unique()
+    names = [name for name in ("account", "channel", "kind") if name in analysis.ledger.columns]
+    rows = (
+        analysis.ledger.select("issued_at", *names)
+        .with_row_index("ledger_row")
+        .filter(pl.col("issued_at") <= pl.lit(taken_at) - target, ~pl.col("ledger_row").is_in(explained.implode()))
+        .join(_is_missing(analysis), on="ledger_row")
+    )
+    found = patterns.levels(rows, tuple(names))
+    return found.filter(pl.col("missing") > 0).sort("q", "odds_ratio", descending=[False, True]).head(MOST_LEVELS)
+
+
+def level_odds(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
+    """Draw the odds ratio of each level with its lower bound, and beside it how many are missing beyond expectation."""
+    words = Words(lang)
+    if frame.is_empty():
+        return nothing(words("missing.levels"), words("missing.levels_none"))
+    heads = {"account": "account", "channel": "channel", "kind": "invoice_kind"}
+    names = {name: words(f"head.{head}") for name, head in heads.items()}
+    data = bounded(labelled(frame, "dimension", names)).with_columns(
+        name=pl.format("{}：{}" if lang == "zh" else "{}: {}", "dimension", "level"),
+        odds_ratio=pl.col("odds_ratio").clip(0.05, 2000),
+        odds_lower=pl.col("odds_lower").clip(0.05, 2000),
+        own=pl.col("missing") / pl.col("issued"),
+        others=pl.col("others_missing") / pl.col("others_issued"),
+    )
+    tips = [
+        alt.Tooltip("name:N", title=words("head.level")),
+        alt.Tooltip("issued:Q", title=words("head.issued"), format=","),
+        alt.Tooltip("missing:Q", title=words("head.missing"), format=","),
+        alt.Tooltip("own:Q", title=words("head.missing_share"), format=".2%"),
+        alt.Tooltip("others:Q", title=words("head.others"), format=".2%"),
+        alt.Tooltip("odds_ratio:Q", title=words("head.odds"), format=",.2f"),
+        alt.Tooltip("q:Q", title=words("head.q"), format=".2g"),
+        alt.Tooltip("excess:Q", title=words("head.excess"), format=",.1f"),
+    ]
+    colour = alt.condition("datum.stands_out", alt.value(theme.RED), alt.value(theme.GREY))
+    y = alt.Y("name:N", sort=data["name"].to_list(), title=None, axis=alt.Axis(labelLimit=260))
+    x = alt.X("odds_ratio:Q", title=words("head.odds"), scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
+    base = alt.Chart(data, width=330, height=alt.Step(22)).encode(y, color=colour, tooltip=tips)
+    rule = base.mark_rule(strokeWidth=2).encode(alt.X("odds_lower:Q"), alt.X2("odds_ratio:Q"))
+    even = alt.Chart(pl.DataFrame({"at": [1.0, 3.0]})).mark_rule(strokeDash=[3, 3], color=theme.MUTED).encode(x="at:Q")
+    left = even + rule + base.mark_point(size=70).encode(x)
+    right = (
+        alt.Chart(data, width=170, height=alt.Step(22))
+        .mark_bar(size=13)
+        .encode(
+            alt.X("excess:Q", title=words("head.excess"), axis=alt.Axis(tickCount=4, format="~s")),
+            alt.Y("name:N", sort=data["name"].to_list(), title=None, axis=None),
+            color=colour,
+            tooltip=tips,
+        )
+    )
+    heading = title(words("missing.levels"), words("missing.levels_how"))
+    return alt.hconcat(left, right, spacing=20).properties(title=heading)

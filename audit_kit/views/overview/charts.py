@@ -1,0 +1,242 @@
+"""Charts of the whole engagement: outcomes on both sides, the month day by day, findings, change since last month.
+
+Each chart takes a tidy frame of at most 5,000 aggregated rows and a language; the function above it prepares that
+frame from an Analysis. Selections are Vega's own, so they work in a report that has no kernel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import altair as alt
+import polars as pl
+
+from audit_kit.core import schema
+from audit_kit.core.words import Words
+from audit_kit.views.show import theme
+from audit_kit.views.show.parts import Chart, bounded, by_legend, faded, labelled, nothing, title, together, within
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from audit_kit.analysis.work import Analysis
+
+SIDES = ("ledger", "platform")
+_FIT_FOR_LABEL = 0.13
+
+
+def outcome_totals(analysis: Analysis) -> pl.DataFrame:
+    """Return `side` (ledger, platform), `outcome`, `rows`, `yuan` (decimal): every row of both sides exactly once.
+
+    A platform row that several ledger rows point to counts once, under the outcome of the first.
+    """
+    sides = []
+    for side, table in zip(SIDES, (analysis.ledger, analysis.platform), strict=True):
+        row = f"{side}_row"
+        matches = analysis.matches.filter(pl.col(row).is_not_null()).unique(row, keep="first", maintain_order=True)
+        amounts = table["gross"].gather(matches[row]) if "gross" in table.columns else None
+        frame = matches.select(outcome=pl.col("outcome").cast(pl.String))
+        frame = frame.with_columns(yuan=pl.lit(None, pl.Decimal(18, 2)) if amounts is None else amounts)
+        totals = frame.group_by("outcome").agg(rows=pl.len(), yuan=pl.col("yuan").sum())
+        sides.append(totals.select(pl.lit(side).alias("side"), "outcome", "rows", "yuan"))
+    order = pl.Enum(schema.OUTCOMES)
+    return pl.concat(sides).sort("side", pl.col("outcome").cast(order))
+
+
+def outcome_bar(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
+    """Draw one stacked bar a side, by number and by yuan; the legend singles out an outcome in both."""
+    words = Words(lang)
+    if totals.is_empty():
+        return nothing(words("overview.outcomes"), words("unit.no_rows"))
+    present = [word for word in schema.OUTCOMES if word in totals["outcome"].to_list()]
+    order = pl.DataFrame({"outcome": present, "place": range(len(present))})
+    labels = words.terms("outcomes", present)
+    frame = bounded(totals).join(order, on="outcome")
+    frame = frame.with_columns(
+        (pl.col(column) / pl.col(column).sum().over("side")).fill_nan(0).alias(f"{column}_share")
+        for column in ("rows", "yuan")
+    )
+    frame = labelled(labelled(frame, "outcome", labels), "side", words.terms("sides", SIDES))
+    chosen = by_legend("outcome", "chosen_outcome")
+    base = alt.Chart(frame).encode(
+        alt.Y("side:N", title=None, sort=list(words.terms("sides", SIDES).values())), order=alt.Order("place:Q")
+    )
+    colour = alt.Color("outcome:N", title=words("head.outcome"), scale=theme.scale(theme.OUTCOMES, labels))
+    halves = [
+        _half(base, colour, measure, words(f"head.{measure}"), number, chosen, words)
+        for measure, number in (("rows", ",.0f"), ("yuan", ",.2f"))
+    ]
+    heading = title(words("overview.outcomes"), words("overview.outcomes_how"))
+    return together(*halves, heading=heading, shared=(chosen,), spacing=28)
+
+
+def _half(  # noqa: PLR0917 -- one bar of the pair, called twice above
+    base: alt.Chart, colour: alt.Color, measure: str, name: str, number: str, chosen: alt.Parameter, words: Words
+) -> alt.LayerChart:
+    axis = alt.Axis(format="~s", tickCount=5)
+    tooltip = [
+        alt.Tooltip("side:N", title=words("head.side")),
+        alt.Tooltip("outcome:N", title=words("head.outcome")),
+        alt.Tooltip(f"{measure}:Q", title=name, format=number),
+        alt.Tooltip(f"{measure}_share:Q", title=words("head.share"), format=".2%"),
+    ]
+    bars = base.mark_bar(size=34).encode(
+        alt.X(f"{measure}:Q", title=name, axis=axis, stack="zero"), color=colour, opacity=faded(chosen), tooltip=tooltip
+    )
+    inside = (
+        base.transform_filter(f"datum.{measure}_share > {_FIT_FOR_LABEL}")
+        .mark_text(color=theme.PAPER, align="right", dx=-6, fontWeight=600)
+        .encode(alt.X(f"{measure}:Q", stack="zero"), text=alt.Text(f"{measure}_share:Q", format=".1%"))
+    )
+    both: alt.LayerChart = (bars + inside).properties(width=335, height=96)
+    return both
+
+
+def days(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
+    """Return `day` (date), `outcome`, `rows`, `yuan` of the ledger; longer spans by week, then by month."""
+    ledger = analysis.ledger.select("issued_at", "gross").with_row_index("ledger_row")
+    joined = analysis.matches.select("ledger_row", "outcome").join(ledger, on="ledger_row")
+    frame = within(joined.filter(pl.col("issued_at").is_not_null()), start, end)
+    step = _step(frame["issued_at"])
+    return (
+        frame.group_by(day=pl.col("issued_at").dt.truncate(step).dt.date(), outcome=pl.col("outcome").cast(pl.String))
+        .agg(rows=pl.len(), yuan=pl.col("gross").sum())
+        .sort("day", "outcome")
+    )
+
+
+def _step(times: pl.Series) -> str:
+    first, last = times.min(), times.max()
+    span = (last - first).days if first is not None and last is not None else 0  # type: ignore[operator, union-attr]
+    if span <= 92:  # noqa: PLR2004 -- a quarter, day by day
+        return "1d"
+    return "1w" if span <= 730 else "1mo"  # noqa: PLR2004 -- two years, week by week
+
+
+def day_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
+    """Draw invoices by day and outcome, and the same by outcome for the days that are brushed."""
+    words = Words(lang)
+    if frame.is_empty():
+        return nothing(words("overview.days"), words("unit.no_rows"))
+    present = [word for word in schema.OUTCOMES if word in frame["outcome"].to_list()]
+    labels = words.terms("outcomes", present)
+    order = pl.DataFrame({"outcome": present, "place": range(len(present))})
+    data = labelled(bounded(frame).join(order, on="outcome"), "outcome", labels)
+    brush = alt.selection_interval(encodings=["x"], name="brushed_days")
+    chosen = alt.selection_point(fields=["outcome"], name="outcome_of_days")
+    colour = alt.Color("outcome:N", legend=None, scale=theme.scale(theme.OUTCOMES, labels))
+    tooltip = [
+        alt.Tooltip("day:T", title=words("head.day"), format="%Y-%m-%d"),
+        alt.Tooltip("outcome:N", title=words("head.outcome")),
+        alt.Tooltip("rows:Q", title=words("head.rows"), format=","),
+        alt.Tooltip("yuan:Q", title=words("head.yuan"), format=",.2f"),
+    ]
+    by_day = (
+        alt.Chart(data, width=510, height=190)
+        .mark_bar()
+        .encode(
+            alt.X("yearmonthdate(day):T", title=None, axis=alt.Axis(format="%-m-%-d")),
+            alt.Y("rows:Q", title=words("overview.not_matched"), stack="zero", axis=alt.Axis(format="~s")),
+            color=colour,
+            opacity=faded(brush, low=0.3),
+            order="place:Q",
+            tooltip=tooltip,
+        )
+        .transform_filter(alt.datum.outcome != labels.get("matched"))
+        .transform_filter(chosen)
+        .add_params(brush)
+    )
+    sums = alt.Chart(data, width=150, height=190).transform_filter(brush)
+    sums = sums.transform_aggregate(rows="sum(rows)", yuan="sum(yuan)", groupby=["outcome", "place"])
+    sums = sums.encode(
+        alt.Y("outcome:N", title=None, sort=list(labels.values())),
+        alt.X("rows:Q", title=words("head.rows"), scale=alt.Scale(type="symlog"), axis=None),
+    )
+    bars = sums.mark_bar().encode(color=colour, opacity=faded(chosen), tooltip=tooltip[1:]).add_params(chosen)
+    text = sums.mark_text(align="left", dx=4).encode(text=alt.Text("rows:Q", format=","))
+    heading = title(words("overview.days"), words("overview.days_how"))
+    return together(by_day, bars + text, heading=heading, spacing=24)
+
+
+def cause_totals(findings: pl.DataFrame) -> pl.DataFrame:
+    """Return `cause`, `area`, `severity`, `state`, `rows`, `yuan`, most yuan first."""
+    keys = [pl.col(name).cast(pl.String) for name in ("cause", "area", "severity", "state")]
+    totals = findings.group_by(keys).agg(rows=pl.len(), yuan=pl.col("amount").sum())
+    return totals.sort("yuan", "rows", "cause", descending=[True, True, False])
+
+
+def cause_bars(totals: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> Chart:
+    """Draw findings by cause, by number and by yuan; the legend singles out a severity, a click a cause."""
+    words = Words(lang)
+    if totals.is_empty():
+        return nothing(words("overview.causes"), words("overview.causes_none"))
+    severities = [word for word in schema.SEVERITIES if word in totals["severity"].to_list()]
+    labels = words.terms("severities", severities)
+    named = {cause: words.cause(cause) for cause in totals["cause"].unique().to_list()}
+    first = totals.group_by("cause").agg(pl.col("yuan", "rows").sum()).sort("yuan", "rows", descending=True)
+    order = [named[cause] for cause in first["cause"].head(most)]
+    data = bounded(totals.filter(pl.col("cause").is_in(first["cause"].head(most).to_list())))
+    data = labelled(labelled(data, "severity", labels), "cause", named)
+    chosen = by_legend("severity", "chosen_severity")
+    picked = alt.selection_point(fields=["cause"], name="chosen_cause")
+    base = alt.Chart(data, height=alt.Step(22), width=300).encode(
+        color=alt.Color("severity:N", title=words("head.severity"), scale=theme.scale(theme.SEVERITIES, labels))
+    )
+    tooltip = [
+        alt.Tooltip("cause:N", title=words("head.cause")),
+        alt.Tooltip("severity:N", title=words("head.severity")),
+        alt.Tooltip("rows:Q", title=words("head.findings"), format=","),
+        alt.Tooltip("yuan:Q", title=words("head.yuan"), format=",.2f"),
+    ]
+    panels = []
+    for place, (measure, number) in enumerate((("rows", ",.0f"), ("yuan", ",.0f"))):
+        axis = alt.Axis(labelLimit=220) if place == 0 else None
+        y = alt.Y("cause:N", sort=order, title=None, axis=axis)
+        x = alt.X(f"sum({measure}):Q", title=words(f"head.{measure}"), axis=alt.Axis(format="~s", tickCount=4))
+        shown = base.transform_filter(chosen)
+        bars = shown.mark_bar(size=14).encode(y, x, tooltip=tooltip, opacity=faded(picked, low=0.3))
+        total = f"all_{measure}"
+        summed = alt.AggregatedFieldDef(op="sum", field=measure, **{"as": total})
+        sums = base.transform_filter(chosen).transform_aggregate([summed], groupby=["cause"])
+        text = sums.mark_text(align="left", dx=4).encode(
+            y, alt.X(f"{total}:Q"), text=alt.Text(f"{total}:Q", format=number), color=alt.value(theme.MUTED)
+        )
+        panels.append(bars + text)
+    heading = title(words("overview.causes"), words("overview.causes_how"))
+    return together(*panels, heading=heading, shared=(chosen, picked), spacing=16)
+
+
+def change_totals(changes: pl.DataFrame) -> pl.DataFrame:
+    """Return `change` (new, open, closed), `area`, `severity`, `rows`, `yuan`."""
+    keys = ["change", *(pl.col(name).cast(pl.String) for name in ("area", "severity"))]
+    return changes.group_by(keys).agg(rows=pl.len(), yuan=pl.col("amount").sum()).sort("change", "area", "severity")
+
+
+def change_bars(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
+    """Draw what is new, still open and closed since last month, by severity."""
+    words = Words(lang)
+    if totals.is_empty():
+        return nothing(words("overview.changes"), words("overview.changes_none"))
+    changes = words.terms("changes", tuple(theme.CHANGES))
+    severities = words.terms("severities", schema.SEVERITIES)
+    data = labelled(labelled(bounded(totals), "change", changes), "severity", severities)
+    chosen = by_legend("change", "chosen_change")
+    bars = (
+        alt.Chart(data, width=640, height=alt.Step(24))
+        .mark_bar(size=16)
+        .encode(
+            alt.Y("severity:N", sort=list(severities.values()), title=None),
+            alt.X("sum(rows):Q", title=words("head.findings"), axis=alt.Axis(format="~s")),
+            color=alt.Color("change:N", title=words("head.change"), scale=theme.scale(theme.CHANGES, changes)),
+            opacity=faded(chosen),
+            tooltip=[
+                alt.Tooltip("change:N", title=words("head.change")),
+                alt.Tooltip("severity:N", title=words("head.severity")),
+                alt.Tooltip("sum(rows):Q", title=words("head.findings"), format=","),
+                alt.Tooltip("sum(yuan):Q", title=words("head.yuan"), format=",.2f"),
+            ],
+        )
+        .add_params(chosen)
+    )
+    chart: alt.Chart = bars.properties(title=title(words("overview.changes"), words("overview.changes_how")))
+    return chart

@@ -1,0 +1,176 @@
+"""What a notebook opens: an engagement worked up, one month of it, its findings, and what may be shown of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import itables
+import polars as pl
+from IPython.display import publish_display_data
+from itables.javascript import generate_init_offline_itables_html
+
+import audit_kit
+from audit_kit.analysis.work import analyse
+from audit_kit.analysis.work import month as one_month
+from audit_kit.core.errors import RequestError
+from audit_kit.core.files import shown
+from audit_kit.core.words import Words
+from audit_kit.loaders.engagement.engagement import open_engagement
+from audit_kit.views.show import masking, provenance, theme
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from audit_kit.analysis.work import Analysis
+
+ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
+BACKUP = "backup"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One month of an engagement, in one language, with personal data hidden as far as asked.
+
+    `analysis` holds the ledger's rows of the month and earlier ones still missing; `whole` all of them. Frames of an
+    analysis are not masked: whatever shows rows passes them through `safe`.
+    """
+
+    whole: Analysis
+    analysis: Analysis
+    month: str
+    lang: str
+    redact: bool
+    previous: str
+    history: pl.DataFrame | None
+    parameters: dict[str, Any]
+
+    @property
+    def words(self) -> Words:
+        """The labels of the page's language."""
+        return Words(self.lang)
+
+    @property
+    def start(self) -> datetime | None:
+        """The first moment of the month; null without a month."""
+        return _bounds(self.month)[0]
+
+    @property
+    def end(self) -> datetime | None:
+        """The moment after the month; null without a month."""
+        return _bounds(self.month)[1]
+
+    @cached_property
+    def findings(self) -> pl.DataFrame:
+        """Findings of the sync, of what is missing and of the backups, together."""
+        return pl.concat([self.analysis.findings, self.analysis.backup_findings], how="diagonal_relaxed")
+
+    @cached_property
+    def compared(self) -> pl.DataFrame:
+        """Findings with `change` against the previous report: see provenance.changes."""
+        return provenance.changes(self.findings, self.previous)
+
+    def safe(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return rows that may be shown: identity cards hidden always, names and tax ids when redacted."""
+        return masking.mask(frame, redact=self.redact, known=self._names(frame) if self.redact else None)
+
+    def _names(self, frame: pl.DataFrame) -> pl.Series:
+        """Names that the free text of these rows may hold: of their own parties, and of the accounts' holders."""
+        found = [self.analysis.engagement.table("accounts")["holder"].rename("name")]
+        for table, rows in self._rows(frame).items():
+            whole = getattr(self.analysis, table)
+            found += [
+                whole[name].gather(rows).rename("name")
+                for name in ("seller_name", "buyer_name")
+                if name in whole.columns
+            ]
+        return pl.concat(found).drop_nulls()
+
+    def _rows(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
+        """Rows of ledger and platform that a frame speaks of, those that the matches pair with them included."""
+        matches = self.analysis.matches
+        if "ledger_row" in frame.columns:
+            matches = matches.filter(pl.col("ledger_row").is_in(frame["ledger_row"].drop_nulls().unique().implode()))
+        elif "platform_row" not in frame.columns:
+            return {}
+        listed = [matches["platform_row"], matches["candidates"].explode()]
+        listed += [frame["platform_row"]] if "platform_row" in frame.columns else []
+        return {"ledger": matches["ledger_row"].drop_nulls(), "platform": pl.concat(listed).drop_nulls().unique()}
+
+
+def open_page(
+    engagement: str,
+    *,
+    month: str = "",
+    lang: str = "zh",
+    redact: bool = False,
+    previous: str = "",
+    history: str = "",
+    without: str = "",
+) -> Page:
+    """Open an engagement for a notebook: set up charts and tables, work it up (or take it from the cache).
+
+    Args:
+        engagement: its folder; empty = the one `audit-kit lab` was given, else the sample.
+        month: as 2025-05; empty = the latest in the ledger.
+        lang: `zh` or `en`.
+        redact: hide names and taxpayer ids.
+        previous: manifest.json of last month's report; empty = no comparison.
+        history: history.parquet beside the reports; empty = none.
+        without: files of the engagement that are left out, one a line; empty = none.
+
+    Raises:
+        RequestError: a language, month or earlier report that is none.
+        EngagementError, SourceError: an engagement or source that cannot be used.
+    """
+    theme.setup(lang)
+    publish_display_data({"text/html": generate_init_offline_itables_html(itables.options.dt_bundle)})  # type: ignore[no-untyped-call]
+    opened = open_engagement(engagement or os.environ.get(ENGAGEMENT) or sample(), without=without.splitlines())
+    kept = Path(history) if history else None
+    whole = analyse(opened, lang=lang, history=kept)
+    wanted = month or _latest(whole.ledger)
+    return Page(
+        whole=whole,
+        analysis=one_month(whole, wanted) if wanted else whole,
+        month=wanted,
+        lang=lang,
+        redact=redact,
+        previous=previous,
+        history=pl.read_parquet(kept, glob=False) if kept and kept.is_file() else None,
+        parameters={"engagement": opened.name, "month": wanted, "lang": lang, "redact": redact}
+        | ({"without": without} if without else {}),
+    )
+
+
+def sample() -> Path:
+    """Return the folder of the sample engagement: inside the installed package, else in the checkout.
+
+    Raises:
+        RequestError: it is in neither.
+    """
+    package = Path(audit_kit.__file__).parent
+    for folder in (package / "sample", package.parent / "data" / "sample"):
+        if folder.is_dir():
+            return folder
+    raise RequestError("There is no sample engagement here; name a folder with an audit.toml.")
+
+
+def one_a_line(names: Iterable[str]) -> str:
+    """Return names as the notebooks' parameter `without` takes them."""
+    return "\n".join(map(shown, names))
+
+
+def _latest(ledger: pl.DataFrame) -> str:
+    last = ledger["issued_at"].max()
+    return f"{last:%Y-%m}" if isinstance(last, datetime) else ""
+
+
+def _bounds(month: str) -> tuple[datetime | None, datetime | None]:
+    if not month:
+        return None, None
+    start = pl.Series([f"{month}-01"]).str.to_datetime("%Y-%m-%d", time_unit="us")
+    return start[0], start.dt.offset_by("1mo")[0]

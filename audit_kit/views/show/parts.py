@@ -1,0 +1,93 @@
+"""What the chart rooms share: an honest empty panel, labels in place of words, titles that state the question."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import altair as alt
+import polars as pl
+
+from audit_kit.core.errors import RequestError
+from audit_kit.views.show import theme
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+MOST_ROWS = 5000
+OTHER = "其他"
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
+
+
+def title(text: str, subtitle: str = "") -> alt.TitleParams:
+    """Return a chart title: the question, and under it how to read the answer."""
+    return alt.TitleParams(text, subtitle=[subtitle] if subtitle else [])
+
+
+def nothing(heading: str, sentence: str, *, width: int = theme.WIDTH, height: int = 96) -> alt.Chart:
+    """Return a panel that says why there is nothing to draw; never an empty chart."""
+    chart: alt.Chart = (
+        alt.Chart(pl.DataFrame({"sentence": [sentence]}), title=title(heading), width=width, height=height)
+        .mark_text(fontSize=13, color=theme.MUTED, align="left", x=14, y=height / 2, limit=width - 28)
+        .encode(text="sentence:N")
+        .properties(view=alt.ViewConfig(stroke=theme.GRID, fill="#fafbfc"))
+    )
+    return chart
+
+
+def labelled(frame: pl.DataFrame, column: str, labels: Mapping[str, str]) -> pl.DataFrame:
+    """Return the frame with the words of a column replaced by their labels; unknown words stay."""
+    text = pl.col(column).cast(pl.String)
+    return frame.with_columns(text.replace(dict(labels)).alias(column))
+
+
+def within(
+    frame: pl.DataFrame, start: datetime | None, end: datetime | None, *, column: str = "issued_at"
+) -> pl.DataFrame:
+    """Return the rows from `start` on and before `end`; null = no bound. Rows without a time stay only unbounded."""
+    if start is not None:
+        frame = frame.filter(pl.col(column) >= start)
+    return frame if end is None else frame.filter(pl.col(column) < end)
+
+
+def bounded(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame as it is; refuse one too long for a chart, since charts take aggregates only."""
+    if frame.height > MOST_ROWS:
+        raise RequestError(f"A chart takes at most {MOST_ROWS} aggregated rows, not {frame.height}: aggregate first.")
+    return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
+
+
+def by_legend(field: str, name: str) -> alt.Parameter:
+    """Return a selection made by clicking a legend entry; shift-click adds, a double click clears."""
+    return alt.selection_point(fields=[field], bind="legend", name=name)
+
+
+def faded(selection: alt.Parameter, *, low: float = 0.15, high: float = 1.0) -> Any:  # noqa: ANN401 -- Altair names no public type
+    """Return an opacity that lets what is not selected step back."""
+    return alt.when(selection).then(alt.value(high)).otherwise(alt.value(low))
+
+
+def channel_colours(channels: list[str], everything: str) -> alt.Scale:
+    """Return one colour a channel, the same in every chart of a page; the whole is dark."""
+    named = [channel for channel in channels if channel != everything]
+    colours = [theme.CHANNELS[place % len(theme.CHANNELS)] for place in range(len(named))]
+    if everything in channels:
+        return alt.Scale(domain=[everything, *named], range=[theme.INK, *colours])
+    return alt.Scale(domain=named, range=colours)
+
+
+def together(
+    *charts: Chart,
+    heading: alt.TitleParams,
+    shared: tuple[alt.Parameter, ...] = (),
+    way: Literal["beside", "below"] = "beside",
+    spacing: int = 20,
+) -> alt.HConcatChart | alt.VConcatChart:
+    """Return charts beside or below each other, with selections that they share: made in any, seen by all."""
+    with warnings.catch_warnings():
+        # One selection in several views is meant here; Altair warns because it could also be an accident.
+        warnings.filterwarnings("ignore", "Automatically deduplicated selection", UserWarning)
+        if way == "beside":
+            return alt.hconcat(*charts, spacing=spacing).add_params(*shared).properties(title=heading)
+        return alt.vconcat(*charts, spacing=spacing).add_params(*shared).properties(title=heading)

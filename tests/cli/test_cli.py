@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import openpyxl
+import polars as pl
+import pytest
+
+from audit_kit.cli import main as cli
+from audit_kit.core.errors import EXIT_DEFECT, EXIT_UNUSABLE
+
+HOUSE = Path(__file__).parents[1]
+MISSING = "25112000000000000003"
+LEDGER = """发票号码,开票日期,销方识别号,购买方名称,金额,税额,价税合计,开票渠道
+25112000000000000001,2025-05-03 10:00:00,91110108MA01A2B3XP,北京甲公司,100.00,13.00,113.00,网页
+25112000000000000002,2025-05-03 11:00:00,91110108MA01A2B3XP,北京乙公司,200.00,26.00,226.00,网页
+25112000000000000003,2025-05-04 12:00:00,91110108MA01A2B3XP,北京丙公司,300.00,39.00,339.00,网页
+２５１１２００００００００００００００４,2025-05-05 12:00:00,91110108MA01A2B3XP,北京丁公司,400.00,52.00,452.00,网页
+"""
+PLATFORM = "\n".join(
+    line.replace("２５１１２００００００００００００００４", "25112000000000000004").replace(",网页", "")
+    for line in LEDGER.replace(",开票渠道", "").splitlines()
+    if MISSING not in line
+)
+
+
+@pytest.fixture
+def engagement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four invoices, one of them missing from the platform, one written in full width."""
+    monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "甲"
+    folder.mkdir()
+    (folder / "ledger.csv").write_text(LEDGER, encoding="utf-8")
+    (folder / "platform.csv").write_text(PLATFORM + "\n", encoding="utf-8")
+    (folder / "audit.toml").write_text(
+        """[engagement]
+name = "甲"
+taxpayer_id = "91110108MA01A2B3XP"
+taken_at = 2025-05-10T09:00:00
+[sources]
+ledger = "ledger.csv"
+platform = "platform.csv"
+""",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def parsers() -> dict[str, object]:
+    """Every command and its parser, those of a command's own commands included."""
+    found: dict[str, object] = {}
+
+    def visit(parser: object, words: str) -> None:
+        for action in parser._actions:  # type: ignore[attr-defined]
+            if isinstance(action.choices, dict):
+                for name, sub in action.choices.items():
+                    found[f"{words}{name}"] = sub
+                    visit(sub, f"{words}{name} ")
+
+    visit(cli.parser(), "")
+    return found
+
+
+def test_every_command_of_the_design_is_there() -> None:
+    wanted = ["report", "inspect", "reconcile", "diagnose", "trace", "backups", "settle", "simulate", "lab"]
+    assert set(wanted) <= set(parsers())
+
+
+@pytest.mark.parametrize("name", list(parsers()))
+def test_every_command_says_what_it_does_with_an_example_that_works(name: str) -> None:
+    sub = parsers()[name]
+    assert len(sub.description) > 20  # type: ignore[attr-defined]
+    if "{" in sub.format_usage() and sub.epilog is None:  # type: ignore[attr-defined]
+        return
+    example = sub.epilog.removeprefix("Example: audit-kit ")  # type: ignore[attr-defined]
+    assert example.startswith(name)
+    options = cli.parser().parse_args(shlex.split(example))
+    assert callable(options.run)
+
+
+def test_help_answers_at_once() -> None:
+    command = [sys.executable, "-c", "from audit_kit.cli.main import main; main(['--help'])"]
+    best = min(timed(command) for _ in range(5))
+    assert best < 0.5
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, audit_kit.cli.main; print('polars' in sys.modules)"],
+        check=True,
+        capture_output=True,
+    )
+    assert loaded.stdout.strip() == b"False"
+
+
+def timed(command: list[str]) -> float:
+    began = time.perf_counter()
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "audit-kit report --sample" in said
+    return time.perf_counter() - began
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--version"])
+    assert stopped.value.code == 0
+    assert re.fullmatch(r"audit-kit \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["report"], "Name the engagement's folder, or ask for --sample"),
+        (["report", "{here}", "--sample"], "Name the engagement's folder, or ask for --sample"),
+        (["report", "{here}/nowhere"], "no such folder"),
+        (["report", "{engagement}", "--month", "May"], "write it as 2025-05"),
+        (["report", "{engagement}", "--month", "2024-01"], "its months are 2025-05"),
+        (["report", "{engagement}", "--jobs", "0"], "at least 1"),
+        (["inspect", "{here}/nothing.xlsx"], "nothing.xlsx"),
+        (["reconcile", "{here}/a.csv", "{here}/b.csv", "--out", "{here}/m.csv"], "a.csv"),
+        (["reconcile", "{engagement}/ledger.csv", "{engagement}/platform.csv", "--out", "{here}/m.doc"], "must end in"),
+        (["diagnose", "{here}/empty", "--out", "{here}/f.csv"], "audit.toml"),
+        (["diagnose", "{engagement}", "--out", "{here}/no/f.csv"], "make the folder first"),
+        (["trace", "{engagement}", "25119999999999999999"], "no"),
+        (["backups", "{here}/nowhere", "--out", "{here}/f.csv"], "no such folder"),
+        (["settle", "{engagement}", "{here}/none.xlsx"], "none.xlsx"),
+        (["settle", "{engagement}", "{engagement}/platform.csv", "--taken-at", "2025-05-01T00:00"], "no later than"),
+        (["simulate", "{engagement}"], "empty"),
+        (["simulate", "{here}/new", "--month", "2025-13"], "2025-13"),
+        (["simulate", "{here}/new", "--cause", "gremlins=0.1"], "gremlins"),
+        (["lab", "{here}/nowhere"], "no such folder"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    engagement: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    filled = [word.format(here=tmp_path, engagement=engagement) for word in words]
+    (tmp_path / "empty").mkdir()
+    if words[0] == "report":
+        filled += ["--out", str(tmp_path / "reports")]
+    assert cli.main(filled) == EXIT_UNUSABLE
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = [
+        line for line in said.err.splitlines() if not re.match(r"\[\d+/\d+\]|.*no time of the later export", line)
+    ]
+    assert line.startswith("audit-kit: ")
+    assert sentence in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["report", "x", "--lang", "fr"],
+        ["settle", "a", "b", "--taken-at", "soon"],
+        ["simulate", "d", "--cause", "x"],
+        [],
+    ],
+)
+def test_what_cannot_be_parsed_exits_with_2_too(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(words)
+    assert stopped.value.code == EXIT_UNUSABLE
+
+
+def test_a_defect_says_what_to_report(
+    engagement: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("audit_kit.analysis.work.analyse", lambda *_, **__: 1 / 0)
+    assert cli.main(["diagnose", str(engagement), "--out", str(engagement.parent / "f.csv")]) == EXIT_DEFECT
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError" in said
+    assert "This is a defect of audit-kit" in said
+
+
+def test_inspect_shows_how_files_are_read(engagement: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", str(engagement / "ledger.csv"), "--json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)
+    assert (table["table"], table["rows"], table["totals"]["gross"]) == ("ledger", 4, "1130.00")
+    assert table["columns"]["价税合计"] == "gross"
+    assert table["cleaning"] == [{"row": 5, "cleaning": ["full_width"]}]
+    assert cli.main(["inspect", str(engagement / "ledger.csv")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  表: 企业台账 (ledger)" in lines
+    assert "  采用行数: 4   未采用: 0" in lines
+
+
+def test_inspect_takes_the_users_own_headers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "l.csv").write_text(LEDGER.replace("发票号码", "票号甲"), encoding="utf-8")
+    assert cli.main(["inspect", str(tmp_path / "l.csv"), "--heading", "票号甲=digital_number", "--json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)
+    assert table["columns"]["票号甲"] == "digital_number"
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "xlsx"])
+def test_reconcile(engagement: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str) -> None:
+    out = tmp_path / f"m.{ending}"
+    words = ["reconcile", str(engagement / "ledger.csv"), str(engagement / "platform.csv"), "--out", str(out), "--json"]
+    assert cli.main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["outcome"] == {"matched": 2, "missing": 1, "matched_cleaned": 1}
+    rows = {"parquet": lambda: pl.read_parquet(out).height, "csv": lambda: pl.read_csv(out).height}
+    rows["xlsx"] = lambda: openpyxl.load_workbook(out).active.max_row - 1
+    assert rows[ending]() == 4
+
+
+def test_diagnose_gives_the_missing_one_a_cause(
+    engagement: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "f.parquet"
+    assert cli.main(["diagnose", str(engagement), "--out", str(out)]) == 0
+    found = pl.read_parquet(out)
+    assert found.filter(pl.col("invoice_key") == MISSING).height == 1
+    assert found.filter(pl.col("cause") == "number_damaged").height == 1
+    assert f"{out}: {found.height}" in capsys.readouterr().out
+
+
+def test_backups_without_any_evidence_are_unknown_never_fine(engagement: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b.parquet"
+    assert cli.main(["backups", str(engagement), "--out", str(out), "--lang", "en"]) == 0
+    found = pl.read_parquet(out)
+    assert found.height > 0
+    assert set(found["area"].cast(pl.String)) == {"backup"}
+    assert set(found["state"].cast(pl.String)) == {"unknown"}
+
+
+def test_trace_tells_one_invoice(engagement: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["trace", str(engagement), MISSING]) == 0
+    assert "2025-05-04 12:00:00" in capsys.readouterr().out
+    assert cli.main(["trace", str(engagement), MISSING, "--json"]) == 0
+    story = json.loads(capsys.readouterr().out)
+    assert {"at", "source", "what"} <= set(story[0])
+
+
+def test_settle_scores_the_chances(engagement: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    later = tmp_path / "later.csv"
+    later.write_text(LEDGER.replace(",开票渠道", "").replace(",网页", ""), encoding="utf-8")
+    assert cli.main(["settle", str(engagement), str(later), "--json"]) == 0
+    said = capsys.readouterr()
+    figures = json.loads(said.out)
+    assert list(figures) == ["rows", "brier", "brier_base", "ece", "late_predicted", "late_observed", "still_missing"]
+    assert (figures["rows"], figures["late_observed"], figures["still_missing"]) == (1, 1, 0)
+    assert "taken as 2025-05-17 09:00" in said.err
+    cli.main(["settle", str(engagement), str(later), "--taken-at", "2025-05-12T09:00"])
+    said = capsys.readouterr()
+    assert "late_observed    1" in said.out
+    assert said.err == ""
+
+
+def test_settle_with_the_predictions_of_a_report(
+    engagement: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = tmp_path / "findings.parquet"
+    cli.main(["diagnose", str(engagement), "--out", str(findings)])
+    words = ["settle", str(engagement), str(engagement / "platform.csv"), "--taken-at", "2025-05-12", "--json"]
+    capsys.readouterr()
+    cli.main([*words, "--predictions", str(findings)])
+    first = json.loads(capsys.readouterr().out)
+    cli.main(words)
+    assert json.loads(capsys.readouterr().out) == first
+    pl.read_parquet(findings).with_columns(source_file=pl.lit("other.csv")).write_parquet(findings)
+    assert cli.main([*words, "--predictions", str(findings)]) == EXIT_UNUSABLE
+    assert "of another engagement" in capsys.readouterr().err
+
+
+def test_simulate_puts_the_truth_beside_the_engagement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "made"
+    words = [
+        "simulate",
+        str(folder),
+        "--invoices",
+        "200",
+        "--seed",
+        "3",
+        "--format",
+        "csv",
+        "--cause",
+        "lost=0.05",
+        "--json",
+    ]
+    assert cli.main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["cause"]["lost"] == 10
+    assert (folder / "audit.toml").is_file()
+    assert (tmp_path / "made.truth.parquet").is_file()
+
+
+def test_the_data_dictionary_in_the_docs_is_current(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["dictionary"]) == 0
+    current = capsys.readouterr().out
+    assert current == (HOUSE / "docs" / "data-dictionary.md").read_text(encoding="utf-8"), "run: make docs"
+    assert cli.main(["dictionary", "--out", str(tmp_path / "d.md")]) == 0
+    assert (tmp_path / "d.md").read_text(encoding="utf-8") == current

@@ -1,0 +1,488 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import nbformat
+import openpyxl
+import polars as pl
+import pytest
+from nbformat import v4
+
+import audit_kit
+from audit_kit.cli import main as cli
+from audit_kit.core.errors import (
+    EXIT_DEFECT,
+    EXIT_FINDINGS,
+    EngagementError,
+    PlaceError,
+    ReportError,
+    RequestError,
+    SourceError,
+)
+from audit_kit.report import manifest, notebooks
+from audit_kit.report import run as report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TAX_ID = "91110108MA01A2B3XP"
+APRIL = [
+    (1, "2025-04-03 10:00:00", "113.00"),
+    (2, "2025-04-29 16:00:00", "226.00"),
+    (3, "2025-04-30 17:00:00", "339.00"),
+]
+MAY = [(4, "2025-05-06 10:00:00", "452.00"), (5, "2025-05-07 11:00:00", "565.00"), (6, "2025-05-29 12:00:00", "678.00")]
+PARAMETERS = """engagement: str = ""  # 项目
+month: str = ""  # 月份
+lang: str = "zh"  # 语言
+redact: bool = False  # 脱敏
+previous: str = ""  # 上月
+history: str = ""  # 历史
+without: str = ""  # 不用"""
+OPEN = """from pathlib import Path
+from audit_kit.views.show.page import open_page
+more = {"previous": previous, "history": history, "without": without}
+p = open_page(engagement, month=month, lang=lang, redact=redact, **more)
+print(month, lang, redact, Path(previous).parent.name, p.findings.height, p.analysis.ledger.height)"""
+
+
+def key(number: int) -> str:
+    return f"251120000000000{number:05}"
+
+
+def lines(rows: list[tuple[int, str, str]], *, without: set[int] = frozenset()) -> str:
+    body = [
+        f"{key(number)},{at},91110108MA01A2B3XP,北京示例卖方有限公司,北京示例第{number}买方有限公司,{gross},网页"
+        for number, at, gross in rows
+        if number not in without
+    ]
+    return "\n".join(["发票号码,开票日期,销方识别号,销方名称,购买方名称,价税合计,开票渠道", *body]) + "\n"
+
+
+def engagement(
+    folder: Path, *, taken_at: str, rows: list[tuple[int, str, str]], missing: set[int], tax_id: str = TAX_ID
+) -> Path:
+    """Write a ledger and an export in which some are missing."""
+    folder.mkdir()
+    (folder / "ledger.csv").write_text(lines(rows), encoding="utf-8")
+    (folder / "platform.csv").write_text(lines(rows, without=missing), encoding="utf-8")
+    (folder / "audit.toml").write_text(
+        f"""[engagement]
+name = "示例"
+taxpayer_id = "{tax_id}"
+taxpayer_name = "北京示例卖方有限公司"
+taken_at = {taken_at}
+[export]
+period_start = 2025-04-01T00:00:00
+period_end = 2025-06-01T00:00:00
+[sources]
+ledger = "ledger.csv"
+platform = "platform.csv"
+""",
+        encoding="utf-8",
+    )
+    return folder
+
+
+@pytest.fixture
+def april(tmp_path: Path) -> Path:
+    return engagement(tmp_path / "四月", taken_at="2025-05-01T09:00:00", rows=APRIL, missing={2, 3})
+
+
+@pytest.fixture
+def may(tmp_path: Path) -> Path:
+    return engagement(tmp_path / "五月", taken_at="2025-06-01T09:00:00", rows=[*APRIL, *MAY], missing={3, 6})
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def kit(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """One small notebook in place of the kit's own; it is run by a kernel only where the test is marked slow."""
+    monkeypatch.setenv("AUDIT_KIT_CACHE", str(cache))
+    folder = tmp_path / "kit"
+    folder.mkdir()
+    use(folder, monkeypatch, OPEN)
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(notebooks, "run_all", without_kernel)
+    return folder
+
+
+def without_kernel(
+    paths: list[Path], values: dict[str, object], *, lang: str, folder: Path, jobs: int, done: Callable[[Path], None]
+) -> None:
+    """Leave behind what a run would, its parameters as the only output."""
+    assert jobs > 0
+    for path in paths:
+        notebook = notebooks.prepared(nbformat.read(path, as_version=4), lang=lang)
+        notebooks.check(notebook, values, name=path.name)
+        notebook.cells[-1].outputs = [v4.new_output("stream", text=f"ran with {values}")]
+        nbformat.write(notebook, folder / path.name)
+        done(folder / path.name)
+
+
+def use(folder: Path, monkeypatch: pytest.MonkeyPatch, *sources: str) -> None:
+    cells = [v4.new_markdown_cell("# 总览：为什么", metadata={"tags": ["zh"]})]
+    cells += [v4.new_markdown_cell("# Overview: why", metadata={"tags": ["en"]})]
+    cells += [v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), *map(v4.new_code_cell, sources)]
+    nbformat.write(v4.new_notebook(cells=cells), folder / "00_overview.ipynb")
+    monkeypatch.setattr(notebooks, "notebooks", lambda: sorted(folder.glob("*.ipynb")))
+
+
+@pytest.mark.slow
+def test_a_report_is_pages_workbook_and_manifest(may: Path, tmp_path: Path) -> None:
+    out = tmp_path / "报告 {a} 50% [b]"
+    result = report.run_report(may, out=out)
+    assert result.folder == out / "2025-05"
+    assert sorted(path.name for path in out.iterdir()) == ["2025-05", "history.parquet", "index.html"]
+    assert sorted(path.name for path in result.folder.iterdir()) == [
+        "00_overview.html",
+        "findings.parquet",
+        "findings.xlsx",
+        "index.html",
+        "manifest.json",
+    ]
+    assert 'href="2025-05/index.html"' in (out / "index.html").read_text(encoding="utf-8")
+    front = (result.folder / "index.html").read_text(encoding="utf-8")
+    assert "发票平台缺失审计月报" in front
+    assert "北京示例卖方有限公司 · 91110108MA01A2B3XP" in front
+    assert 'title="总览：为什么">总览</a>' in front
+    page = (result.folder / "00_overview.html").read_text(encoding="utf-8")
+    assert f"2025-05 zh False  {result.findings.height} 4" in page
+    assert "window.vegaEmbed" in page
+
+
+def test_the_month_holds_its_invoices_and_earlier_ones_still_missing(may: Path, tmp_path: Path) -> None:
+    found = report.run_report(may, out=tmp_path / "reports").findings.filter(pl.col("area") != "backup")
+    assert sorted(found["invoice_key"].drop_nulls()) == [key(3), key(6)]
+    figures = report.run_report(may, out=tmp_path / "reports", month="2025-04").summary
+    assert (figures["ledger"]["rows"], figures["missing"]["rows"]) == (3, 1)
+
+
+def test_the_manifest_names_inputs_outputs_parameters_versions_and_times(may: Path, tmp_path: Path) -> None:
+    folder = report.run_report(may, out=tmp_path / "reports", lang="en").folder
+    about = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    by_file = {entry["source_file"]: entry for entry in about["inputs"]}
+    assert by_file["ledger.csv"]["sha256"] == sha256(may / "ledger.csv")
+    assert (by_file["ledger.csv"]["rows_in"], by_file["ledger.csv"]["gross"]) == (6, "2373.00")
+    assert about["parameters"] == {"month": "2025-05", "lang": "en", "redact": False}
+    assert {"python", "audit-kit", "polars", "papermill"} <= set(about["versions"])
+    assert about["finished_at"] >= about["started_at"]
+    assert {entry["file"]: entry["sha256"] for entry in about["outputs"]} == {
+        path.name: sha256(path) for path in folder.iterdir() if path.name != "manifest.json"
+    }
+    assert str(tmp_path) not in json.dumps(about)
+
+
+def sha256(path: Path) -> str:
+    return subprocess.run(["sha256sum", path], check=True, capture_output=True, text=True).stdout.split()[0]
+
+
+def test_the_workbook_has_every_finding_and_every_source(may: Path, tmp_path: Path) -> None:
+    result = report.run_report(may, out=tmp_path / "reports")
+    book = openpyxl.load_workbook(result.folder / "findings.xlsx")
+    assert book.sheetnames == ["发现", "原因汇总", "数据来源", "合计核对", "未采用的行"]
+    keys = [cell.value for cell in book["发现"]["C"][2:]]
+    assert keys == result.findings["invoice_key"].to_list()
+    assert [cell.value for cell in book["数据来源"]["B"][2:]] == ["ledger.csv", "platform.csv"]
+
+
+def test_files_that_are_not_used_are_named_on_the_page_in_the_manifest_and_in_the_workbook(
+    may: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (may / "audit.toml").read_text(encoding="utf-8")
+    (may / "audit.toml").write_text(text[: text.index("[sources]")], encoding="utf-8")
+    for name in ("2025-05 2.xlsx", "<b>x</b>.docx", os.fsdecode("附件.docx".encode("gbk"))):
+        (may / name.replace("/", "∕")).write_bytes(b"")
+    with pytest.raises(SourceError, match=r"^2025-05 2\.xlsx: looks like a table, and cannot be read: is empty"):
+        report.run_report(may, out=tmp_path / "reports")
+    assert not (tmp_path / "reports").exists()
+    made = report.run_report(may, out=tmp_path / "reports", without=["2025-05*.xlsx"])
+    assert "未使用：2025-05 2.xlsx：按用户要求不使用（--without）\n" in capsys.readouterr().err
+    about = json.loads((made.folder / "manifest.json").read_text(encoding="utf-8"))
+    names = ["2025-05 2.xlsx", "<b>x<∕b>.docx", "附件.docx"]
+    assert [(file["file"], file["kind"]) for file in about["unused"]] == list(
+        zip(names, ("left_out", "other", "other"), strict=True)
+    )
+    assert (about["unused_in_all"], about["parameters"]["without"]) == (3, "2025-05*.xlsx")
+    page = (made.folder / "index.html").read_text(encoding="utf-8")
+    assert "文件夹中有 3 个文件未使用" in page
+    for name in ("2025-05 2.xlsx", "&lt;b&gt;x&lt;∕b&gt;.docx", "附件.docx"):
+        assert f'<td class="wrap">{name}</td>' in page
+    assert "<b>x" not in page
+    sheet = openpyxl.load_workbook(made.folder / "findings.xlsx")["未采用的行"]
+    assert {cells[1] for cells in sheet.iter_rows(values_only=True)} >= set(names)
+
+
+def test_months_are_listed_and_compared_with_the_one_before(april: Path, may: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    first = report.run_report(april, out=out)
+    assert first.summary["changes"] is None
+    second = report.run_report(may, out=out)
+    kept = set(first.findings["finding_id"]) & set(second.findings["finding_id"])
+    assert kept
+    counts = {word: side["rows"] for word, side in second.summary["changes"].items()}
+    assert counts == {
+        "new": second.findings.height - len(kept),
+        "open": len(kept),
+        "closed": first.findings.height - len(kept),
+    }
+    lists = (out / "index.html").read_text(encoding="utf-8")
+    assert lists.index('href="2025-05/index.html"') < lists.index('href="2025-04/index.html"')
+    page = (out / "2025-05" / "00_overview.html").read_text(encoding="utf-8")
+    assert "2025-04/manifest.json" in page
+    assert "与上月报告相比（2025-04）" in (out / "2025-05" / "index.html").read_text(encoding="utf-8")
+
+
+def test_two_months_at_once_keep_the_history_of_both(
+    april: Path, may: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "报告 {a} 50% [b]"
+    run = notebooks.run_all
+
+    def with_april_meanwhile(*arguments: object, **options: object) -> None:
+        monkeypatch.setattr(notebooks, "run_all", run)
+        report.run_report(april, out=out)
+        run(*arguments, **options)
+
+    monkeypatch.setattr(notebooks, "run_all", with_april_meanwhile)
+    monkeypatch.setattr(report.delays, "remembered", remembered)
+    report.run_report(may, out=out)
+    assert pl.read_parquet(out / "history.parquet", glob=False)["month"].to_list() == ["2025-04", "2025-05"]
+    lists = (out / "index.html").read_text(encoding="utf-8")
+    assert lists.index('href="2025-05/index.html"') < lists.index('href="2025-04/index.html"')
+
+
+def remembered(history: pl.DataFrame | None, _: pl.DataFrame, *, month: str) -> pl.DataFrame:
+    """A history of one line a month, where the sample is too small to have any."""
+    new = pl.DataFrame([{"month": month, "channel": "网页"}], schema=report.delays.HISTORY)
+    return new if history is None else pl.concat([history, new]).sort("month")
+
+
+def test_a_history_that_cannot_be_read_is_kept(may: Path, tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "history.parquet").write_bytes(b"PAR1 of another version")
+    report.run_report(may, out=tmp_path / "reports")
+    assert (tmp_path / "reports" / "history.unreadable.parquet").read_bytes() == b"PAR1 of another version"
+    assert pl.read_parquet(tmp_path / "reports" / "history.parquet").columns[0] == "month"
+
+
+def test_a_folder_that_is_no_report_is_not_replaced(may: Path, tmp_path: Path) -> None:
+    exports = tmp_path / "exports" / "2025-05"
+    exports.mkdir(parents=True)
+    (exports / "platform.csv").write_text("evidence")
+    with pytest.raises(RequestError, match="is no report"):
+        report.run_report(may, out=tmp_path / "exports")
+    assert [path.name for path in (tmp_path / "exports").rglob("*")] == ["2025-05", "platform.csv"]
+
+
+def test_a_report_that_an_earlier_version_hid_is_brought_back(may: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    report.run_report(may, out=out)
+    (out / ".making-x").mkdir()
+    (out / "2025-05").rename(out / ".making-x" / "earlier")
+    report.run_report(may, out=out, month="2025-04")
+    assert json.loads((out / "2025-05" / "manifest.json").read_text(encoding="utf-8"))["month"] == "2025-05"
+
+
+def test_reports_are_not_written_below_a_file(may: Path, tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("")
+    with pytest.raises(PlaceError, match="choose another --out"):
+        report.run_report(may, out=tmp_path / "reports")
+
+
+def test_a_month_made_again_is_the_same_but_for_its_times(april: Path, may: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    report.run_report(april, out=out)
+    first = report.run_report(may, out=out)
+    again = report.run_report(may, out=out)
+    assert again.findings.equals(first.findings)
+    assert again.summary == first.summary
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["2025-04", "2025-05"]
+
+
+@pytest.mark.slow
+def test_a_failed_run_leaves_the_last_report_and_the_notebook_at_its_failing_cell(
+    may: Path, tmp_path: Path, kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "reports"
+    report.run_report(may, out=out)
+    before = {path: path.read_bytes() for path in (out / "2025-05").iterdir()}
+    use(kit, monkeypatch, OPEN, "1 / 0")
+    with pytest.raises(
+        ReportError, match=r"00_overview.ipynb stopped at cell \d+: ZeroDivisionError: division by zero"
+    ):
+        report.run_report(may, out=out)
+    assert {path: path.read_bytes() for path in (out / "2025-05").iterdir()} == before
+    failed = out / "failed" / "2025-05"
+    assert sorted(path.name for path in failed.iterdir()) == ["00_overview.ipynb", "why.txt"]
+    assert "ZeroDivisionError" in (failed / "why.txt").read_text(encoding="utf-8")
+    outputs = nbformat.read(failed / "00_overview.ipynb", as_version=4).cells[-1].outputs
+    assert outputs[0].ename == "ZeroDivisionError"
+    assert not list(out.glob(".making-*"))
+    use(kit, monkeypatch, "1")
+    report.run_report(may, out=out)
+    assert not failed.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("from audit_kit.core.errors import SourceError\nraise SourceError('x.csv cannot be read.')", 2),
+        ("1 / 0", EXIT_DEFECT),
+    ],
+)
+def test_the_exit_code_tells_whose_fault_it_is(  # noqa: PLR0917  fixtures
+    may: Path,
+    tmp_path: Path,
+    kit: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    code: int,
+) -> None:
+    use(kit, monkeypatch, source)
+    assert cli.main(["report", str(may), "--out", str(tmp_path / "reports")]) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].startswith("audit-kit: 00_overview.ipynb stopped at cell")
+
+
+def test_fail_on_a_severity(may: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "reports"
+    severities = set(report.run_report(may, out=out).findings["severity"].cast(pl.String))
+    assert "critical" not in severities
+    assert report.run_report(may, out=out, fail_on="critical").exit_code == 0
+    assert report.run_report(may, out=out, fail_on="info").exit_code == EXIT_FINDINGS
+    capsys.readouterr()
+    assert cli.main(["report", str(may), "--out", str(out), "--fail-on", "info", "--json"]) == EXIT_FINDINGS
+    said = json.loads(capsys.readouterr().out)
+    assert said["page"].endswith("2025-05/index.html")
+    assert said["summary"]["missing"]["rows"] == 2
+
+
+def test_a_redacted_report_names_nobody(may: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    report.run_report(may, out=out, redact=True)
+    for path in [out / "index.html", *(out / "2025-05").iterdir()]:
+        data = path.read_bytes()
+        if path.suffix == ".xlsx":
+            data = "".join(
+                str(cell.value) for sheet in openpyxl.load_workbook(path) for row in sheet for cell in row
+            ).encode()
+        for name in ("北京示例卖方有限公司", "北京示例第6买方有限公司", "91110108MA01A2B3XP"):
+            assert name.encode() not in data, (path.name, name)
+    assert "本报告已脱敏" in (out / "2025-05" / "index.html").read_text(encoding="utf-8")
+    assert report.run_report(may, out=out).exit_code == 0, "the masked report is known as one of the same company"
+
+
+def test_a_folder_of_reports_is_of_one_engagement(may: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    report.run_report(may, out=out)
+    other = engagement(
+        tmp_path / "别家", taken_at="2025-06-01T09:00:00", rows=MAY, missing=set(), tax_id="91110105MA00000000"
+    )
+    with pytest.raises(RequestError, match="holds the reports of"):
+        report.run_report(other, out=out)
+
+
+def test_a_report_is_not_written_where_its_files_would_be_taken_for_sources(may: Path) -> None:
+    text = (may / "audit.toml").read_text(encoding="utf-8")
+    (may / "audit.toml").write_text(text[: text.index("[sources]")], encoding="utf-8")
+    with pytest.raises(RequestError, match="inside the engagement"):
+        report.run_report(may, out=may / "reports")
+    assert not (may / "reports").exists()
+
+
+def test_nothing_is_written_into_the_engagement(may: Path, tmp_path: Path) -> None:
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in may.iterdir()}
+    report.run_report(may, out=tmp_path / "reports")
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in may.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"lang": "fr"}, "no language"),
+        ({"fail_on": "grave"}, "no severity"),
+        ({"jobs": 0}, "at least 1"),
+        ({"month": "2025-5-1"}, "write it as 2025-05"),
+        ({"month": "2031-01"}, "its months are 2025-04, 2025-05"),
+    ],
+)
+def test_what_cannot_be_reported_is_refused_before_anything_is_written(
+    may: Path, tmp_path: Path, options: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(RequestError, match=sentence):
+        report.run_report(may, out=tmp_path / "reports", **options)
+    assert not list(tmp_path.glob("reports/2*"))
+
+
+def test_progress_is_plain_lines_in_a_log_and_the_page_alone_on_stdout(
+    may: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "own"))
+    assert cli.main(["report", str(may), "--out", str(tmp_path / "reports")]) == 0
+    said = capsys.readouterr()
+    assert said.out == (tmp_path / "reports" / "2025-05" / "index.html").as_uri() + "\n"
+    assert [line.split("  ")[-1] for line in said.err.splitlines()][:2] == ["reading", "matching"]
+    assert "\r" not in said.err
+
+
+@pytest.mark.slow
+def test_the_analysis_is_computed_once_and_the_notebooks_read_it(
+    may: Path, tmp_path: Path, kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "own"))
+    entries = (
+        "from audit_kit.analysis.work import cache_folder\nprint('kept', len(list(cache_folder().glob('*/*.json'))))"
+    )
+    use(kit, monkeypatch, entries, OPEN, entries)
+    folder = report.run_report(may, out=tmp_path / "reports").folder
+    assert (folder / "00_overview.html").read_text(encoding="utf-8").count("kept 1") == 2
+
+
+def test_an_earlier_manifest_that_is_damaged_is_no_obstacle(april: Path, may: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    report.run_report(april, out=out)
+    (out / "2025-04" / manifest.FILE).write_text("{", encoding="utf-8")
+    assert report.run_report(may, out=out).summary["changes"] is None
+
+
+def test_a_pdf_without_a_browser_is_refused_before_the_work_begins(
+    may: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIT_KIT_BROWSER", str(tmp_path / "nothing"))
+    with pytest.raises(RequestError, match="name a Chromium, Chrome or Edge"):
+        report.run_report(may, out=tmp_path / "reports", pdf=True)
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.browser
+def test_pdf(may: Path, tmp_path: Path) -> None:
+    folder = report.run_report(may, out=tmp_path / "reports", pdf=True).folder
+    for name, words in (("index.pdf", "发票平台缺失审计月报"), ("00_overview.pdf", "总览：为什么")):
+        text = subprocess.run(["pdftotext", folder / name, "-"], check=True, capture_output=True, text=True).stdout
+        assert words in text
+
+
+def test_the_library_door_gives_the_same() -> None:
+    assert audit_kit.run_report is report.run_report
+
+
+def test_an_input_that_changes_while_the_pages_are_made_stops_the_report(
+    may: Path, tmp_path: Path, monkeypatch
+) -> None:
+    book = next(path for path in sorted(may.rglob("*")) if path.suffix == ".csv")
+    monkeypatch.setattr(report, "_run_notebooks", lambda *_: book.write_bytes(book.read_bytes() + b"\n"))
+    with pytest.raises(EngagementError, match="changed while the work was under way"):
+        report.run_report(may, out=tmp_path / "reports")
+    assert list((tmp_path / "reports").glob("2025-*")) == []
