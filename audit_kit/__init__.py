@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from audit_kit.rules.matching.reconcile import reconcile as reconcile
     from audit_kit.rules.sync.observations import probability_late as probability_late
     from audit_kit.rules.sync.observations import survival as survival
-    from audit_kit.views.overview import charts
+    from audit_kit.views.overview import charts as charts
     from audit_kit.views.trace import trace as trace
 
 # Each name of the library and the room it comes from; an empty name is the room itself.

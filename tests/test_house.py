@@ -6,35 +6,41 @@ import ast
 import json
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from audit_kit.core import errors
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HOUSE = Path(__file__).parents[1]
 PACKAGE = HOUSE / "audit_kit"
 LONGEST_ROOM = 450
 LONGEST_FUNCTION = 60
 
-# From the ground up: a room imports only rooms of a lower floor, or its own. `training/simulate` and the pages beside
-# it are below the rules: the truth must not be made by the code that is judged by it.
+# From the ground up: a room imports only rooms of a lower floor, or its own.
 FLOORS = (
-    ("errors", "policy", "processes", "resources"),
-    ("places", "spreadsheets"),
-    ("schema",),
-    ("identity", "keeping"),
-    ("loaders",),
-    ("rules",),
-    ("analysis",),
-    ("views", "training"),
-    ("report", "execution", "publish", "workbook", "manifest", "front", "printing", "progress", "wording"),
-    ("lab", "lab_server", "console", "hindsight", "dictionary", "spark", "volumes"),
-    ("cli", "allow_command", "backup_commands", "engagement_option", "__main__"),
+    ("resources",),
+    ("core",),
+    ("rules", "loaders"),
+    ("engines", "analysis", "training"),
+    ("views",),
+    ("report",),
+    ("cli",),
+)
+# Arrows that no floor forbids, each with the reason.
+NEVER = (
+    ("rules", "loaders", "rules are frames in and frames out"),
+    ("loaders", "rules", "a reader judges nothing"),
+    ("engines", "analysis", "an engine matches two lists and knows no engagement"),
+    ("training.world", "rules", "the truth must not be made by the code that is judged by it"),
+    ("training.world", "analysis", "the same"),
+    *(
+        (f"views.{page}", f"views.{other}", "what two pages share is in views/show")
+        for page in ("overview", "sync", "missing", "backups", "drill")
+        for other in ("overview", "sync", "missing", "backups", "drill")
+        if page != other
+    ),
 )
 ROOMS = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 
@@ -47,25 +53,17 @@ def _floor(room: str) -> int:
     return next(floor for floor, rooms in enumerate(FLOORS) if room in rooms)
 
 
-def _nodes(tree: ast.AST, *, run: bool) -> Iterator[ast.AST]:
-    """Every node; with `run`, without what stands under `if TYPE_CHECKING`."""
-    for child in ast.iter_child_nodes(tree):
-        for_types = isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"
-        if not (run and for_types):
-            yield child
-            yield from _nodes(child, run=run)
-
-
-def _imports(path: Path, *, run: bool = False) -> list[str]:
-    """Modules of the package that a file imports anywhere, also inside functions and, unless `run`, for types."""
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    """Modules of the package that a file imports anywhere, also inside functions and for types."""
     found = []
-    for node in _nodes(ast.parse(path.read_text(encoding="utf-8")), run=run):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             deeper = [f"{node.module}.{alias.name}" for alias in node.names]
             found += [name if _file_of(name) else node.module for name in deeper]
         elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-    return sorted({name for name in found if name.startswith("audit_kit.")})
+    return tuple(sorted({name for name in found if name.startswith("audit_kit.")}))
 
 
 def _file_of(module: str) -> Path | None:
@@ -85,21 +83,24 @@ def test_a_room_imports_only_downwards(path: Path) -> None:
         name for name in _imports(path) if name.split(".")[1] != room and _floor(name.split(".")[1]) > _floor(room)
     ]
     assert upward == []
-    if path.name == "simulate.py":
-        assert {name.split(".")[1] for name in _imports(path)} <= {
-            "errors",
-            "policy",
-            "schema",
-            "identity",
-            "places",
-            "resources",
-            "training",
-        }
+
+
+@pytest.mark.parametrize(("room", "other", "reason"), NEVER, ids=[f"{room}-{other}" for room, other, _ in NEVER])
+def test_some_rooms_never_import_others(room: str, other: str, reason: str) -> None:
+    inside = [path for path in ROOMS if ".".join(path.relative_to(PACKAGE).parts).startswith(f"{room}.")]
+    assert inside
+    arrows = [
+        f"{path.relative_to(PACKAGE)} → {name}"
+        for path in inside
+        for name in _imports(path)
+        if f"{name}.".startswith(f"audit_kit.{other}.")
+    ]
+    assert arrows == [], reason
 
 
 def test_no_two_modules_import_each_other_in_a_circle() -> None:
     known = {".".join(path.relative_to(HOUSE).with_suffix("").parts): path for path in ROOMS}
-    edges = {name: {target for target in _imports(path, run=True) if target in known} for name, path in known.items()}
+    edges = {name: {target for target in _imports(path) if target in known} for name, path in known.items()}
     done: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
@@ -111,6 +112,18 @@ def test_no_two_modules_import_each_other_in_a_circle() -> None:
 
     for name in sorted(edges):
         visit(name, ())
+
+
+def test_no_folder_is_crowded() -> None:
+    folders = {path.parent for path in ROOMS}
+    crowded = {str(folder): files for folder in folders if (files := sum(path.parent == folder for path in ROOMS)) > 15}
+    assert crowded == {}
+    assert [path.name for path in ROOMS if path.parent == PACKAGE] == []
+
+
+def test_a_name_occurs_once_but_for_what_means_the_same_on_every_page() -> None:
+    names = [path.stem for path in ROOMS]
+    assert {name for name in names if names.count(name) > 1} <= {"answers", "charts", "panel", "tables"}
 
 
 @pytest.mark.parametrize("path", ROOMS, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -24,10 +24,10 @@ def add_without(sub: argparse.ArgumentParser) -> None:
 
 def opened(options: argparse.Namespace) -> Engagement:
     """Return the engagement of a command, having said on stderr which of its files are not used."""
-    from audit_kit.loaders.engagement.engagement import open_engagement  # noqa: PLC0415 (polars, which --help does without)
-    from audit_kit.report.progress import unused_lines  # noqa: PLC0415 (the same)
+    from audit_kit.loaders.engagement.engagement import open_engagement
+    from audit_kit.report.progress import unused_lines
 
     engagement = open_engagement(options.engagement, without=options.without)
     for line in unused_lines(engagement.unused, lang=options.lang):
-        print(line, file=sys.stderr)  # noqa: T201 (the command line speaks here)
+        print(line, file=sys.stderr)
     return engagement

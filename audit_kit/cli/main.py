@@ -65,8 +65,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from audit_kit.core.places import sample
     from audit_kit.report.run import run_report
-    from audit_kit.views.show.page import sample
 
     if options.sample == (options.engagement is not None):
         raise RequestError("Name the engagement's folder, or ask for --sample, one of the two.")

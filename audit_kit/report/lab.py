@@ -18,13 +18,13 @@ import nbformat
 import platformdirs
 from jupyter_core.paths import jupyter_config_dir
 
-from audit_kit.core import processes
+from audit_kit.core import places, processes
 from audit_kit.core.errors import RequestError
 from audit_kit.core.files import shown, shown_path
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.report import lab_server, notebooks
 from audit_kit.report.progress import unused_lines
-from audit_kit.views.show.page import ENGAGEMENT, one_a_line, sample
+from audit_kit.views.show.page import ENGAGEMENT, one_a_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def run_lab(
         without: files of the engagement that are left out on the user's word.
         terminals: let JupyterLab open terminals, whose commands leave no trace in a notebook.
     """
-    opened = open_engagement(engagement or sample(), without=without)
+    opened = open_engagement(engagement or places.sample(), without=without)
     print(*unused_lines(opened.unused, lang=lang), sep="\n", end="\n" if opened.unused else "", file=sys.stderr)  # noqa: T201
     if port is not None and not _is_free(port):
         raise RequestError(f"Port {port} is taken; name another, or none and a free one is found.")
@@ -102,7 +102,7 @@ def copy_notebooks(folder: Path, values: Mapping[str, object]) -> list[str]:
     record = folder / MADE
     made: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     kept = []
-    for source in notebooks.notebooks():
+    for source in places.notebooks():
         copy = folder / source.name
         if copy.is_file() and made.get(copy.name) != _digest(copy):
             kept.append(copy.name)

@@ -70,13 +70,6 @@ class Parameter:
     value: Any
 
 
-def notebooks() -> list[Path]:
-    """Return the notebooks that come with the kit, in order: of a checkout, else of the installed package."""
-    package = Path(__file__).parent
-    folder = next((place for place in (package.parent / "notebooks", package / "notebooks") if place.is_dir()), package)
-    return sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-
-
 def parameters(notebook: nbformat.NotebookNode) -> dict[str, Parameter]:
     """Return what a notebook can be told, by name."""
     source = "\n".join(cell.source for cell in notebook.cells if PARAMETERS in _tags(cell))

@@ -15,7 +15,7 @@ import nbformat
 import polars as pl
 
 from audit_kit.analysis import work as analyses
-from audit_kit.core import outputs, schema
+from audit_kit.core import outputs, places, schema
 from audit_kit.core.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, PlaceError, ReportError, RequestError
 from audit_kit.core.files import shown, shown_path
 from audit_kit.core.wording import LANGUAGES, wording
@@ -127,7 +127,7 @@ def run_report(
         without=tuple(without),
         started_at=_now(),
     )
-    notebooks = [path for path in execution.notebooks() if not path.name.startswith(TRAINING)]
+    notebooks = [path for path in places.notebooks() if not path.name.startswith(TRAINING)]
     with Progress(steps=len(STEPS) + len(notebooks) + 1) as progress:
         opened = open_engagement(engagement, without=without)
         progress.note(*unused_lines(opened.unused, lang=lang))

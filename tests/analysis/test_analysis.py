@@ -195,7 +195,8 @@ def test_nothing_is_written_into_the_engagement(folder):
 
 def test_two_processes_at_once_keep_one_entry(folder, cache):
     program = (
-        "import sys\nfrom audit_kit.analysis.work import analyse\nfrom audit_kit.loaders.engagement.engagement import open_engagement\n"
+        "import sys\nfrom audit_kit.analysis.work import analyse\n"
+        "from audit_kit.loaders.engagement.engagement import open_engagement\n"
         "found = analyse(open_engagement(sys.argv[1]), progress=lambda step: print(step, file=sys.stderr))\n"
         "print(found.findings.height)\n"
     )

@@ -9,7 +9,8 @@ import openpyxl
 import pytest
 from playwright.sync_api import sync_playwright
 
-from audit_kit.report import notebooks, run
+from audit_kit.core import places
+from audit_kit.report import run
 from audit_kit.report.printing import browser_path
 from audit_kit.training.world.simulate import simulate
 
@@ -64,7 +65,7 @@ def opened(context: BrowserContext, path: Path) -> tuple[Page, list[str]]:
 
 
 def names() -> list[str]:
-    return ["index.html", *(f"{path.stem}.html" for path in notebooks.notebooks() if not path.name.startswith("04_"))]
+    return ["index.html", *(f"{path.stem}.html" for path in places.notebooks() if not path.name.startswith("04_"))]
 
 
 @pytest.mark.parametrize("name", names())

@@ -15,7 +15,7 @@ import pytest
 from audit_kit.cli import main as cli
 from audit_kit.core.errors import EXIT_DEFECT, EXIT_UNUSABLE
 
-HOUSE = Path(__file__).parents[1]
+HOUSE = Path(__file__).parents[2]
 MISSING = "25112000000000000003"
 LEDGER = """发票号码,开票日期,销方识别号,购买方名称,金额,税额,价税合计,开票渠道
 25112000000000000001,2025-05-03 10:00:00,91110108MA01A2B3XP,北京甲公司,100.00,13.00,113.00,网页

@@ -71,7 +71,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(hashing.digest.os, "open", refuse)
+    monkeypatch.setattr(hashing.hash_worker.os, "open", refuse)
     with pytest.raises(SourceError, match=r"gone\.xml.*Permission denied"):
         hash_files(tmp_path)
     monkeypatch.undo()

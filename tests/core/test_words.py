@@ -14,7 +14,7 @@ from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
 from audit_kit.core.words import Words
 
-ROOMS = sorted(Path(audit_kit.views.__file__).parent.glob("*.py"))
+ROOMS = sorted(Path(audit_kit.views.__file__).parent.rglob("*.py"))
 LABELS = [(section, name) for section, names in resources.load("labels").items() for name in names]
 
 

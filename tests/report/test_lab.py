@@ -14,8 +14,9 @@ import nbformat
 import pytest
 from nbformat import v4
 
+from audit_kit.core import places
 from audit_kit.core.errors import RequestError
-from audit_kit.report import lab, notebooks
+from audit_kit.report import lab
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.parent.mkdir()
     cells = [v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), v4.new_code_cell("print(engagement)")]
     nbformat.write(v4.new_notebook(cells=cells), path)
-    monkeypatch.setattr(notebooks, "notebooks", lambda: [path])
+    monkeypatch.setattr(places, "notebooks", lambda: [path])
     return path
 
 
@@ -109,7 +110,7 @@ def test_the_lab_opens_on_the_copies_with_our_settings(tmp_path: Path) -> None:
     assert lab._is_free(port)
     (language,) = [part["schema"] for part in settings["settings"] if part["id"] == lab.TRANSLATION]
     assert language["properties"]["locale"]["default"] == "zh_CN"
-    assert sorted(entry["name"] for entry in contents["content"]) == [path.name for path in notebooks.notebooks()]
+    assert sorted(entry["name"] for entry in contents["content"]) == [path.name for path in places.notebooks()]
 
 
 def answer(port: int, path: str) -> dict[str, list[dict[str, Any]]]:

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
+from audit_kit.core import places
 from audit_kit.core.errors import RequestError, SourceError
 from audit_kit.report import notebooks
 
@@ -74,12 +75,12 @@ def test_cells_that_need_a_person_and_the_other_language_are_left_out(tmp_path: 
 
 
 def test_a_users_mistake_inside_a_notebook_stays_one(tmp_path: Path) -> None:
-    code = "from audit_kit.core.errors import SourceError\nraise SourceError('ledger.xlsx cannot be read: ask for it again.')"
+    code = "from audit_kit.core.errors import SourceError\nraise SourceError('ledger.xlsx cannot be read.')"
     with pytest.raises(notebooks.NotebookFailed) as stopped:
         run(notebook(tmp_path, ("print('before')", ""), (code, ""), ("print('after')", "")), tmp_path, month="2025-05")
     failure = stopped.value
     assert failure.user_error is SourceError
-    assert failure.message == "ledger.xlsx cannot be read: ask for it again."
+    assert failure.message == "ledger.xlsx cannot be read."
     assert printed(failure.path) == "before\n"
     assert nbformat.read(failure.path, as_version=4).cells[failure.cell - 1].source.startswith("from audit_kit")
 
@@ -138,7 +139,7 @@ def test_notebooks_run_beside_each_other_and_the_first_failure_stops_the_rest(tm
 
 
 def test_every_notebook_of_the_kit_states_its_parameters_with_type_and_meaning() -> None:
-    found = notebooks.notebooks()
+    found = places.notebooks()
     assert [path.name[:3] for path in found] == ["00_", "01_", "02_", "03_", "04_"]
     for path in found:
         read = nbformat.read(path, as_version=4)

@@ -13,6 +13,7 @@ from nbformat import v4
 
 import audit_kit
 from audit_kit.cli import main as cli
+from audit_kit.core import places
 from audit_kit.core.errors import (
     EXIT_DEFECT,
     EXIT_FINDINGS,
@@ -133,7 +134,7 @@ def use(folder: Path, monkeypatch: pytest.MonkeyPatch, *sources: str) -> None:
     cells += [v4.new_markdown_cell("# Overview: why", metadata={"tags": ["en"]})]
     cells += [v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), *map(v4.new_code_cell, sources)]
     nbformat.write(v4.new_notebook(cells=cells), folder / "00_overview.ipynb")
-    monkeypatch.setattr(notebooks, "notebooks", lambda: sorted(folder.glob("*.ipynb")))
+    monkeypatch.setattr(places, "notebooks", lambda: sorted(folder.glob("*.ipynb")))
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from datetime import datetime
 import polars as pl
 import pytest
 
+from audit_kit.core import places
 from audit_kit.core.errors import RequestError
 from audit_kit.views.overview import answers
 from audit_kit.views.show import page as pages
@@ -31,7 +32,7 @@ def test_without_a_month_it_is_the_ledgers_latest(engagement):
 def test_without_an_engagement_it_is_the_one_the_lab_was_given_or_the_sample(engagement, monkeypatch):
     monkeypatch.setenv(pages.ENGAGEMENT, str(engagement))
     assert pages.open_page("").whole.engagement.folder == engagement
-    assert (pages.sample() / "audit.toml").is_file()
+    assert (places.sample() / "audit.toml").is_file()
 
 
 def test_a_month_that_is_none_is_refused(engagement):

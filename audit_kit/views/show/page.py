@@ -14,11 +14,10 @@ import polars as pl
 from IPython.display import publish_display_data
 from itables.javascript import generate_init_offline_itables_html
 
-import audit_kit
 from audit_kit.analysis.work import analyse
 from audit_kit.analysis.work import month as one_month
-from audit_kit.core.errors import RequestError
 from audit_kit.core.files import shown
+from audit_kit.core.places import sample
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.views.show import masking, provenance, theme
@@ -144,19 +143,6 @@ def open_page(
         parameters={"engagement": opened.name, "month": wanted, "lang": lang, "redact": redact}
         | ({"without": without} if without else {}),
     )
-
-
-def sample() -> Path:
-    """Return the folder of the sample engagement: inside the installed package, else in the checkout.
-
-    Raises:
-        RequestError: it is in neither.
-    """
-    package = Path(audit_kit.__file__).parent
-    for folder in (package / "sample", package.parent / "data" / "sample"):
-        if folder.is_dir():
-            return folder
-    raise RequestError("There is no sample engagement here; name a folder with an audit.toml.")
 
 
 def one_a_line(names: Iterable[str]) -> str:
