@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from audit_kit import resources
 from audit_kit.cli.main import main
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, SourceError
-from audit_kit.loaders.catalogues import tars
+from audit_kit.loaders.catalogues import tars, tools
 from audit_kit.loaders.catalogues.checks import outcome, understood
 from audit_kit.loaders.catalogues.reader import read_backups, read_checks
 from audit_kit.loaders.formats import archives
@@ -615,6 +616,30 @@ def test_the_order_in_which_files_are_named_changes_nothing(real: Path) -> None:
         assert first[name].rows.select(columns).sort(order).equals(last[name].rows.select(columns).sort(order))
 
 
+def test_every_record_of_a_tool_is_understood_whole() -> None:
+    traits = {
+        "snapshot",
+        "files",
+        "encrypted",
+        "short_id",
+        "silent_end",
+        "once",
+        "store",
+        "stored_as",
+        "wal",
+        "whole_sizes",
+    }
+    for name, record in resources.load("catalogues").items():
+        tool = tools.tools()[name]
+        assert set(record) <= traits | set(vars(tool)), name
+        assert set(tool.reads) <= {"json", "lines", "file", "folder"}
+        assert all(callable(tools.reader(tool, form)) for form in tool.reads)
+        assert ("file" in tool.reads) == bool(tool.endings)
+        assert ("folder" in tool.reads) == bool(tool.marks)
+        for patterns in (tool.outcomes, tool.text_outcomes, resources.load("checks")["outcomes"]):
+            assert not patterns or set(patterns) == {"not_run", "broken", "sound", "damaged"}
+
+
 # Outcomes of checks
 
 
@@ -672,6 +697,7 @@ def checks(rows: list[dict[str, Any]]) -> pl.DataFrame:
         ("bagit.py --validate --fast b", "b is valid", 0, (1, "ok")),
         ("bagit.py --validate b", "b is invalid: Payload-Oxum", 1, (2, "error")),
         ("audit-kit verify-restore x", None, 0, (3, "ok")),
+        ("sha512sum --check m", "a.xml: OK", 0, (2, "ok")),
         ("/opt/own-check.sh", None, None, (1, "unknown")),
         ("/opt/own-check.sh", "all fine", 0, (1, "ok")),
     ],
@@ -692,6 +718,8 @@ def test_part_of_the_data_is_said_in_percent() -> None:
     assert understood("restic check --read-data-subset=5%").scope_pct == 5
     assert understood("restic check --read-data-subset 1/4").scope_pct == 25
     assert understood("restic check --read-data").scope_pct is None
+    assert understood("restic check --read-data --read-data-subset=5%").scope_pct == 5
+    assert understood("restic check --read-data-subset=50M").scope_pct == 0
 
 
 def test_text_outweighs_code_and_a_stated_ok_and_output_stays_in_the_engagement(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, line_numbers, listed, moment
+from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, decoded, line_numbers, listed, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,21 +20,15 @@ SEGMENT_BYTES = 16 << 20
 SEGMENT = re.compile(r"^([0-9A-F]{24})(?![0-9A-F.])|^([0-9A-F]{24})(?=\.(?:gz|lz4|zst|bz2|xz)$)", re.IGNORECASE)
 WAL = "wal/"
 KINDS = {"full": "full", "diff": "diff", "incr": "incr"}
-INFO = ("xtrabackup_info", "mariadb_backup_info")
-CHECKPOINTS = ("xtrabackup_checkpoints", "mariadb_backup_checkpoints")
+INFO_FILES = ("xtrabackup_checkpoints", "mariadb_backup_checkpoints", "xtrabackup_info", "mariadb_backup_info")
 
 
-def is_pgbackrest(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)
-    """Tell whether parsed JSON is pgBackRest's info."""
-    return (
-        isinstance(content, list)
-        and bool(content)
-        and all(isinstance(stanza, dict) and "backup" in stanza and "archive" in stanza for stanza in content)
-    )
-
-
-def read_pgbackrest(content: Sequence[Mapping[str, Any]], text: str, origin: Origin) -> Found:
-    """Return the backups of every stanza; several stanzas are repositories of their own."""
+def read_pgbackrest(content: Any, text: str, origin: Origin) -> Found | None:  # noqa: ANN401 (parsed JSON)
+    """Return the backups of every stanza of pgBackRest's info; several stanzas are repositories of their own."""
+    if not isinstance(content, list) or not all(
+        isinstance(stanza, dict) and "backup" in stanza and "archive" in stanza for stanza in content
+    ):
+        return None
     found = Found()
     for stanza in content:
         repo = origin.repo_id if len(content) == 1 else f"{origin.repo_id}/{stanza['name']}"
@@ -97,9 +91,10 @@ def _inside(segment: str | None) -> int | None:
     return None if start is None else start + 1
 
 
-def read_wal(text: str, origin: Origin) -> Found:
+def read_wal(origin: Origin) -> Found:
     """Return the WAL segments listed one a line as files of no backup in particular."""
     found = Found()
+    text = decoded(origin.path.read_bytes())
     names = []
     for number, line in enumerate(text.splitlines(), 1):
         word = line.strip().rpartition("/")[2]
@@ -114,6 +109,17 @@ def read_wal(text: str, origin: Origin) -> Found:
     files = listed(files.with_columns(hash_kind=pl.lit("none")))
     found.contents.append(Content(repo_id=origin.repo_id, backup_id=None, files=files, origin=origin))
     return found
+
+
+def read_info_file(origin: Origin) -> Found:
+    """Return the backup that `xtrabackup_info` alone describes."""
+    return read_info([decoded(origin.path.read_bytes())], origin)
+
+
+def read_info_folder(origin: Origin) -> Found:
+    """Return the backup that the info files in its folder describe."""
+    files = [origin.path / name for name in INFO_FILES if (origin.path / name).is_file()]
+    return read_info([file.read_text(encoding="utf-8", errors="replace") for file in files], origin)
 
 
 def read_info(texts: Sequence[str], origin: Origin) -> Found:
