@@ -640,6 +640,53 @@ def test_every_record_of_a_tool_is_understood_whole() -> None:
             assert not patterns or set(patterns) == {"not_run", "broken", "sound", "damaged"}
 
 
+def kopia(at: int, **more: Any) -> dict[str, Any]:
+    """A snapshot as kopia 0.17 lists it."""
+    return {
+        "id": f"d1876aac51503cad8076163c2d9627{at:02}",
+        "source": {"host": "nas", "userName": "root", "path": "/srv/invoices"},
+        "description": "",
+        "startTime": f"2025-05-{at:02}T18:00:12.756383737Z",
+        "endTime": f"2025-05-{at:02}T18:03:14.104913436Z",
+        "rootEntry": {
+            "name": "invoices",
+            "type": "d",
+            "mode": "0755",
+            "obj": f"k49485a96e3a2a88940d8821c126dbe{at:02}",
+            "summ": {"size": 806572104, "files": 11676, "symlinks": 0, "dirs": 1000, "numFailed": 0},
+        },
+        "retentionReason": ["latest-1", "daily-1"],
+        **more,
+    }
+
+
+def test_kopia_snapshots_and_checkpoints_of_runs_that_were_cut_off(tmp_path: Path) -> None:
+    failed = {"summ": {"size": 9, "files": 3, "numFailed": 1, "numIgnoredErrors": 2, "errors": [{"path": "a.xml"}]}}
+    rows = [kopia(1), kopia(2, incomplete="checkpoint"), kopia(3, rootEntry=failed)]
+    put(tmp_path, "vault.json", json.dumps(rows, indent=1))
+    known = read(tmp_path)["backups"].sort("data_time")
+    assert known["backup_id"].to_list() == [row["id"] for row in rows]
+    assert known["data_time"].dt.replace(microsecond=0)[0] == datetime(2025, 5, 2, 2, 0, 12)
+    assert known["finished_at"].dt.replace(microsecond=0)[0] == datetime(2025, 5, 2, 2, 3, 14)
+    assert known["status"].cast(pl.String).to_list() == ["ok", "failed", "warning"]
+    assert known["raw_status"].to_list() == ["listed", "incomplete: checkpoint", "3 errors"]
+    assert known.select("repo_id", "tool", "source_host", "files", "bytes_source", "encrypted").row(0) == (
+        "vault", "kopia", "nas", 11676, 806572104, None,
+    )  # fmt: skip
+    assert known["source_paths"].to_list() == [["/srv/invoices"]] * 3
+    assert (tmp_path / "vault.json").read_text().splitlines()[known["source_row"][1] - 1].strip().startswith('"id"')
+
+
+def test_a_mount_of_a_kopia_snapshot_gives_its_content_as_a_manifest(tmp_path: Path) -> None:
+    put(tmp_path, "vault.json", json.dumps([kopia(1)]))
+    put(tmp_path, f"vault.{kopia(1)['id'][:8]}.sha256", f"{'ab' * 32}  2025/25112000001234000001.xml\n")
+    found = read(tmp_path)
+    assert found["backups"]["backup_id"].to_list() == [kopia(1)["id"]]
+    assert found["backup_listing"].select("path_norm", "hash", "first_ord").rows() == [
+        ("2025/25112000001234000001.xml", "ab" * 32, 0)
+    ]
+
+
 # Outcomes of checks
 
 
@@ -698,6 +745,17 @@ def checks(rows: list[dict[str, Any]]) -> pl.DataFrame:
         ("bagit.py --validate b", "b is invalid: Payload-Oxum", 1, (2, "error")),
         ("audit-kit verify-restore x", None, 0, (3, "ok")),
         ("sha512sum --check m", "a.xml: OK", 0, (2, "ok")),
+        ("kopia snapshot verify", "Listed 546 blobs.\nFinished processing 2467 objects.", 0, (1, "ok")),
+        ("kopia snapshot verify --verify-files-percent=0", "Finished processing 9 objects.", 0, (1, "ok")),
+        ("kopia snapshot verify --verify-files-percent=100", "Finished processing 2467 objects.", 0, (2, "ok")),
+        ("kopia snapshot verify --verify-files-percent 100", "Processed 0 objects.", None, (2, "unknown")),
+        ("kopia snapshot verify --json --verify-files-percent=100", '{"errorCount": 2}', 0, (2, "error")),
+        (
+            "kopia snapshot verify",
+            "ERROR error connecting to repository: repository is not connected",
+            1,
+            (1, "unknown"),
+        ),
         ("/opt/own-check.sh", None, None, (1, "unknown")),
         ("/opt/own-check.sh", "all fine", 0, (1, "ok")),
     ],
@@ -710,6 +768,10 @@ def test_outcomes(command: str, text: str | None, code: int | None, expected: tu
 def test_what_a_check_names_as_damaged() -> None:
     restore = understood("restic restore a --verify")
     assert outcome(restore, "ignoring error for /a/1.xml: x\nThere were 1 errors", 1)[1] == ["/a/1.xml"]
+    verify = understood("kopia snapshot verify --verify-files-percent=100")
+    when = "root@nas:/srv@2024-05-30 13:04:38 CEST"
+    text = f"ERROR error processing {when}/2025/0bdb:1910.xml: error reading object c8b7: unable to open"
+    assert outcome(verify, text, 1) == ("error", ["/2025/0bdb:1910.xml"])
     sums = understood("sha256sum -c m")
     assert outcome(sums, "发票/b.xml: FAILED open or read\na: OK", 1)[1] == ["发票/b.xml"]
 
@@ -720,6 +782,7 @@ def test_part_of_the_data_is_said_in_percent() -> None:
     assert understood("restic check --read-data").scope_pct is None
     assert understood("restic check --read-data --read-data-subset=5%").scope_pct == 5
     assert understood("restic check --read-data-subset=50M").scope_pct == 0
+    assert understood("kopia snapshot verify --verify-files-percent=10").scope_pct == 10
 
 
 def test_text_outweighs_code_and_a_stated_ok_and_output_stays_in_the_engagement(tmp_path: Path) -> None:
