@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.core.conventions import COMPARED, OPENED, WHOLE_PERCENT
 from audit_kit.core.files import actual, is_inside
 from audit_kit.core.hashing import hash_file
 from audit_kit.loaders.catalogues.tools import tools
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 LONGEST = 4 << 20
 MOST_DAMAGED = 1000
-WHOLE = 100.0
 PARTS = ("not_run", "broken", "sound", "damaged")
 
 
@@ -77,7 +77,7 @@ def _resolved(row: Mapping[str, Any], root: Path) -> dict[str, Any]:
     if "compared_by" in row:
         known["compared_by"] = row["compared_by"] or command.compared_by
         if row.get("level") is None and known["level"] is None:
-            known["level"] = {"hash": 3, "open": 4}.get(known["compared_by"] or "")
+            known["level"] = {"hash": COMPARED, "open": OPENED}.get(known["compared_by"] or "")
     if row.get("evidence_file") is None and (file := _file(root, row.get("output") or row.get("errors_output"))):
         known["evidence_file"] = row.get("output") or row.get("errors_output")
         known["evidence_sha256"] = hash_file(file)
@@ -143,7 +143,7 @@ def _scope(words: Sequence[str], option: str, unit: str) -> float | None:
             continue
         value = value or following
         if hit := re.fullmatch(r"(\d+)/(\d+)", value):
-            return WHOLE / int(hit[2])
+            return WHOLE_PERCENT / int(hit[2])
         if hit := re.fullmatch(rf"([\d.]+){unit}", value):
             return float(hit[1])
         return 0.0

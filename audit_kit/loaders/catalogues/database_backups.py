@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.core.conventions import SEGMENT_BYTES, WAL
 from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, decoded, line_numbers, listed, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SEGMENT_BYTES = 16 << 20
 SEGMENT = re.compile(r"^([0-9A-F]{24})(?![0-9A-F.])|^([0-9A-F]{24})(?=\.(?:gz|lz4|zst|bz2|xz)$)", re.IGNORECASE)
-WAL = "wal/"
 KINDS = {"full": "full", "diff": "diff", "incr": "incr"}
 INFO_FILES = ("xtrabackup_checkpoints", "mariadb_backup_checkpoints", "xtrabackup_info", "mariadb_backup_info")
 

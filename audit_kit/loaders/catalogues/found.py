@@ -72,14 +72,6 @@ class Found:
     set_aside: list[tuple[int, str, str]] = field(default_factory=list)
     rows_in: int = 0
 
-    def add(self, other: Found) -> None:
-        """Take over what another reading found."""
-        self.backups += other.backups
-        self.contents += other.contents
-        self.checks += other.checks
-        self.set_aside += other.set_aside
-        self.rows_in += other.rows_in
-
 
 def decoded(data: bytes) -> str:
     """Return the text of a file in UTF-8, UTF-16 with its mark (as PowerShell writes), or GB18030."""

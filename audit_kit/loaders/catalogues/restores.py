@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit.core import clock, outputs, schema, spreadsheet_csv
+from audit_kit.core.conventions import COMPARED, OPENED
 from audit_kit.core.errors import RequestError, SourceError
 from audit_kit.core.hashing import hash_files
 from audit_kit.loaders.einvoices import folder as einvoices
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-COMPARED, OPENED = 3, 4
 OPENABLE = (".xml", ".ofd")
 MOST_DAMAGED = 1000
 

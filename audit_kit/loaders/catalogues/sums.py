@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.core.conventions import DATA_READ, OURS
 from audit_kit.loaders.catalogues.found import Content, Found, Origin, decoded, named_time, single
 from audit_kit.loaders.catalogues.tools import tools
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 GNU = re.compile(r"^(\\?)([0-9a-fA-F]{64}) [ *](.+)$")
 BSD = re.compile(r"^(\\?)SHA256 \((.+)\) = ([0-9a-fA-F]{64})$")
-OURS = "audit-kit"
 Member = tuple[int, float, str]
 
 
@@ -84,8 +84,8 @@ def some(names: Sequence[str], *, most: int = 5) -> str:
     return "、".join(names[:most]) + (" …" if len(names) > most else "")
 
 
-def own_check(origin: Origin, backup_id: str, faults: list[str], *, level: int = 2) -> dict[str, Any]:
-    """Return what our own reading of a backup found, as a row of table backup_checks; level 2: held against hashes."""
+def own_check(origin: Origin, backup_id: str, faults: list[str], *, level: int = DATA_READ) -> dict[str, Any]:
+    """Return what our own reading of a backup found, as a row of backup_checks; by default held against hashes."""
     return {
         "source_file": origin.name,
         "source_row": 1,

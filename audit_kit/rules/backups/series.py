@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.core.conventions import SEGMENT_BYTES, WAL
 from audit_kit.rules.backups import chains
 from audit_kit.rules.backups.backup_findings import facts, first_of, of_runs, together
 from audit_kit.rules.backups.schedule import WHOLE_KINDS
@@ -31,7 +32,7 @@ def broken_chains(state: State) -> pl.DataFrame:
 def wal_gaps(state: State) -> pl.DataFrame:
     """BK08: WAL segments that must be there and are not; consecutive ones are one finding."""
     gaps = state.gaps.with_columns(
-        spell=(pl.col("position") // chains.SEGMENT_BYTES).diff().fill_null(1).ne(1).cum_sum().over("repo_id")
+        spell=(pl.col("position") // SEGMENT_BYTES).diff().fill_null(1).ne(1).cum_sum().over("repo_id")
     )
     rows: list[dict[str, Any]] = []
     for (repo, _), group in gaps.group_by(["repo_id", "spell"], maintain_order=True):
@@ -39,7 +40,7 @@ def wal_gaps(state: State) -> pl.DataFrame:
         names = group["segment"].to_list()
         known = {"repo": repo, "segment": names[0], "segments": names, "count": len(names), "ids": torn}
         rows.append({"about": [repo, *names], **known})
-    listed = set(state.world.backup_listing.filter(pl.col("path_norm").str.starts_with(chains.WAL))["repo_id"])
+    listed = set(state.world.backup_listing.filter(pl.col("path_norm").str.starts_with(WAL))["repo_id"])
     archiving = state.runs.filter(pl.col("tool").is_in(tools_that("wal")))["repo_id"].unique().sort()
     unknown = {"variant": "unknown", "state": "unknown"}
     unlisted = ({"about": [repo], "repo": repo, **unknown} for repo in archiving if repo not in listed)

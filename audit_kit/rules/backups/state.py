@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit.core.conventions import DATA_READ, LEAST_LETTERS, OURS, WHOLE_PERCENT
 from audit_kit.core.identity import with_key
 from audit_kit.rules.backups import chains, schedule
 from audit_kit.rules.backups.coverage import Coverage
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from audit_kit.core.policy import BackupPolicy
-
-OURS = "audit-kit"
-DATA_READ = 2
-WHOLE = 100.0
-PREFIX = 6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,7 +176,7 @@ def _full_ids(checks: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     def full(repo: str, one: str | None) -> str | None:
         if not one or one in known.get(repo, ()):
             return one or None
-        hits = [other for other in known.get(repo, ()) if other.startswith(one)] if len(one) >= PREFIX else []
+        hits = [other for other in known.get(repo, ()) if other.startswith(one)] if len(one) >= LEAST_LETTERS else []
         return hits[0] if len(hits) == 1 else one
 
     ids = [full(repo, one) for repo, one in checks.select("repo_id", "backup_id").iter_rows()]
@@ -204,7 +200,7 @@ def _verified(runs: pl.DataFrame, checks: pl.DataFrame) -> pl.DataFrame:
     good = (
         (pl.col("result") == "ok")
         & (pl.col("level") >= DATA_READ)
-        & (pl.col("scope_pct") >= WHOLE).fill_null(value=True)
+        & (pl.col("scope_pct") >= WHOLE_PERCENT).fill_null(value=True)
     )
     told = checks.filter(pl.col("performed_at").is_not_null()).select(
         "repo_id",

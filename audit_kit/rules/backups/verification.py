@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.core.conventions import COMPARED, DATA_READ, WHOLE_PERCENT
 from audit_kit.rules.backups.backup_findings import facts
 from audit_kit.rules.backups.coverage import numbered
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from audit_kit.rules.backups.state import State
-
-DATA_READ, COMPARED = 2, 3
 
 
 def not_encrypted(state: State) -> pl.DataFrame:
@@ -49,7 +48,7 @@ def never_verified(state: State) -> pl.DataFrame:
             rows.append({**known, **verdict, **_source(state.runs.filter(pl.col("repo_id") == repo))})
         elif strong.height and strong["performed_at"][-1] < oldest:
             last = strong.row(-1, named=True)
-            scope = 100.0 if last["scope_pct"] is None else last["scope_pct"]
+            scope = WHOLE_PERCENT if last["scope_pct"] is None else last["scope_pct"]
             seen = {"at": last["performed_at"], "level": last["level"], "scope": scope}
             rows.append({**known, **seen, **_source(strong.tail(1))})
     return facts(rows)
