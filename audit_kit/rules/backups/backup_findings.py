@@ -74,7 +74,10 @@ def worded(cause: str, found: pl.DataFrame, *, lang: str) -> pl.DataFrame:
     absent = {name: pl.lit(None, dtype) for name, dtype in KNOWN.items() if name not in found.columns}
     rows = found.with_columns(**absent).cast(KNOWN)  # type: ignore[arg-type]
     rows = rows.with_columns(key="invoice_key", state=pl.col("state").fill_null("fails"))
-    figures = rows.select(_shown(column, words) for column in rows.drop("about").get_columns())
+    wordings = {variant: _wording(entry, variant)[at] for variant in rows["variant"].unique()}
+    fields = {name for text in wordings.values() for _, name, _, _ in Formatter().parse(text) if name}
+    wanted = [name for name in rows.columns if name in fields | set(entry.get("subject", ()))]
+    figures = rows.select("variant", *(_shown(rows[name], words) for name in wanted))
     unknown = entry.get("unknown_severity", UNKNOWN_SEVERITY)
     own = pl.when(pl.col("state") == "fails").then(pl.lit(entry["severity"])).otherwise(pl.lit(unknown))
     subject = [pl.when(pl.col(name) != NOTHING).then(name) for name in entry.get("subject", ()) if name in figures]
@@ -89,22 +92,26 @@ def worded(cause: str, found: pl.DataFrame, *, lang: str) -> pl.DataFrame:
         cause=pl.lit(cause),
         severity=pl.coalesce("severity", own),
         next_step=pl.lit(entry["next_step"][at]),
-        evidence=pl.lit(_evidence(entry, figures, at=at)),
+        evidence=pl.lit(_evidence(wordings, figures)),
         subject=pl.lit(_subject(figures, subject)),
     )
 
 
-def _evidence(entry: Mapping[str, Any], figures: pl.DataFrame, *, at: int) -> pl.Series:
+def _wording(entry: Mapping[str, Any], variant: str | None) -> list[str]:
+    pair: list[str] = entry[f"evidence_{variant}" if variant else "evidence"]
+    return pair
+
+
+def _evidence(wordings: Mapping[str | None, str], figures: pl.DataFrame) -> pl.Series:
     """Return the evidence of every row, its variant's wording filled with the row's figures."""
     said = pl.lit(None, pl.String)
-    for variant in figures["variant"].unique():
+    for variant, wording in wordings.items():
         pieces: list[pl.Expr] = []
-        wording = entry["evidence" if variant == NOTHING else f"evidence_{variant}"]
-        for text, name, _, _ in Formatter().parse(wording[at]):
+        for text, name, _, _ in Formatter().parse(wording):
             pieces.append(pl.lit(text))
             if name:
                 pieces.append(pl.col(name) if name in figures.columns else pl.lit(NOTHING))
-        said = pl.when(pl.col("variant") == variant).then(pl.concat_str(pieces)).otherwise(said)
+        said = pl.when(pl.col("variant").eq_missing(pl.lit(variant))).then(pl.concat_str(pieces)).otherwise(said)
     return figures.select(evidence=said).to_series()
 
 
