@@ -677,6 +677,23 @@ def test_kopia_snapshots_and_checkpoints_of_runs_that_were_cut_off(tmp_path: Pat
     assert (tmp_path / "vault.json").read_text().splitlines()[known["source_row"][1] - 1].strip().startswith('"id"')
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        kopia(1, id=None),
+        kopia(1, source={"host": ["nas"], "path": {"a": 1}}),
+        kopia(1, startTime=5e300),
+        kopia(1, rootEntry={"summ": {"size": -1, "files": "many"}}),
+        {"id": "a" * 64, "tree": "b", "time": "2025-05-01T00:00:00Z", "paths": [1, {"x": 2}]},
+        {"id": "a" * 64, "tree": "b", "time": "2025-05-01T00:00:00Z", "summary": {"total_bytes_processed": 10**30}},
+    ],
+)
+def test_a_catalogue_whose_values_are_of_another_type_is_refused_by_name(tmp_path: Path, row: dict[str, Any]) -> None:
+    put(tmp_path, "vault.json", json.dumps([row]))
+    with pytest.raises(SourceError, match=r"^vault\.json: cannot be read as a backup catalogue \([^\n]+\); export it"):
+        read(tmp_path)
+
+
 def test_a_mount_of_a_kopia_snapshot_gives_its_content_as_a_manifest(tmp_path: Path) -> None:
     put(tmp_path, "vault.json", json.dumps([kopia(1)]))
     put(tmp_path, f"vault.{kopia(1)['id'][:8]}.sha256", f"{'ab' * 32}  2025/25112000001234000001.xml\n")

@@ -55,7 +55,7 @@ def read_json(content: Any, text: str, origin: Origin) -> Found | None:  # noqa:
     encrypted = None if mode is None else not (mode == "none" or mode.startswith("authenticated"))
     found = Found(rows_in=len(rows))
     if not rows:
-        told = {"encrypted": encrypted, "enc_method": mode, "location": location}
+        told: dict[str, Any] = {"encrypted": encrypted, "enc_method": mode, "location": location}
         found.backups.append(backup(origin, tool="borg", **told))
     for row, name, line in zip(rows, names, lines, strict=True):
         stats, (paths, excludes) = row.get("stats") or {}, _sources(row.get("command_line"))
@@ -81,8 +81,7 @@ def read_json(content: Any, text: str, origin: Origin) -> Found | None:  # noqa:
                 enc_method=mode,
                 location=location,
                 excludes=excludes,
-                source_row=line,
-                evidence_line=line,
+                line=line,
             )
         )
     return found

@@ -36,19 +36,18 @@ def read_pgbackrest(content: Any, text: str, origin: Origin) -> Found | None:  #
         for row, line in zip(rows, line_numbers(text, (f'"{row["label"]}"' for row in rows)), strict=True):
             key = (row.get("database") or {}).get("repo-key")
             cipher = ciphers.get(key) or stanza.get("cipher")
-            found.backups.append(
-                _backup(row, cipher, origin) | {"repo_id": repo, "job": repo, "source_row": line, "evidence_line": line}
-            )
+            found.backups.append(_backup(row, cipher, origin, line) | {"repo_id": repo, "job": repo})
         found.rows_in += len(rows)
     return found
 
 
-def _backup(row: Mapping[str, Any], cipher: str | None, origin: Origin) -> dict[str, Any]:
+def _backup(row: Mapping[str, Any], cipher: str | None, origin: Origin, line: int) -> dict[str, Any]:
     times, info = row.get("timestamp") or {}, row.get("info") or {}
     stored = (info.get("repository") or {}).get("size", (info.get("repository") or {}).get("delta"))
     lsn, archive = row.get("lsn") or {}, row.get("archive") or {}
     return backup(
         origin,
+        line=line,
         backup_id=row["label"],
         tool="pgbackrest",
         tool_version=(row.get("backrest") or {}).get("version"),

@@ -161,16 +161,16 @@ def named_time(origin: Origin) -> datetime:
     return written
 
 
-def backup(origin: Origin, **known: Any) -> dict[str, Any]:  # noqa: ANN401 (cells of every type)
-    """Return a row of table backups with what its file and name say, the rest null."""
+def backup(origin: Origin, *, line: int = 1, **known: Any) -> dict[str, Any]:  # noqa: ANN401 (cells of every type)
+    """Return a row of table backups, told of on a line of its file, with what file and name say, the rest null."""
     row: dict[str, Any] = dict.fromkeys(schema.dtypes("backups"))
     evidence = {
         "source_file": origin.name,
-        "source_row": 1,
+        "source_row": line,
         "repo_id": origin.repo_id,
         "job": origin.repo_id,
         "evidence_file": origin.name,
-        "evidence_line": 1,
+        "evidence_line": line,
         "evidence_sha256": origin.sha256,
     }
     return row | evidence | known

@@ -97,8 +97,7 @@ def _job(
         files=_count(values.get("files")),
         bytes_source=_count(values.get("bytes_source")),
         bytes_stored=_count(values.get("bytes_stored")),
-        source_row=number,
-        evidence_line=number,
+        line=number,
     )
 
 

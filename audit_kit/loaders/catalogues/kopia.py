@@ -20,7 +20,7 @@ def read_json(content: Any, text: str, origin: Origin) -> Found | None:  # noqa:
     """Return the snapshots of `kopia snapshot list --json`."""
     if not isinstance(content, list) or not all(isinstance(row, dict) and set(row) >= NEEDED for row in content):
         return None
-    lines = line_numbers(text, (f'"{row["id"]}"' for row in content))
+    lines = line_numbers(text, ('"' + row["id"] + '"' for row in content))
     rows = zip(content, lines, strict=True)
     return Found(backups=[_snapshot(row, line, origin) for row, line in rows], rows_in=len(content))
 
@@ -45,6 +45,5 @@ def _snapshot(row: Mapping[str, Any], line: int, origin: Origin) -> dict[str, An
         raw_status=f"incomplete: {reason}" if reason else (f"{unread} errors" if unread else "listed"),
         files=summary.get("files", stats.get("fileCount")),
         bytes_source=summary.get("size", stats.get("totalSize")),
-        source_row=line,
-        evidence_line=line,
+        line=line,
     )

@@ -45,6 +45,7 @@ __all__ = ["every_file", "read_backups", "read_checks"]
 INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
 TABLES = ("backups", "backup_checks", "backup_listing")
 UNKNOWN = "no backup catalogue, listing or manifest that is known"
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, ArithmeticError, pl.exceptions.PolarsError)
 HEAD = 1 << 16
 LINK = "link"  # why a link within a folder of backups is not read
 SPREAD = (".csv", ".tsv", ".xlsx", ".xlsm", ".xls", ".parquet")
@@ -219,13 +220,17 @@ def _read(origin: Origin) -> Found:
         SourceError: it is damaged, or not what its name says.
     """
     try:
-        return _by_form(origin) or Found(set_aside=[(1, UNKNOWN, "")], rows_in=1)
+        found = _by_form(origin) or Found(set_aside=[(1, UNKNOWN, "")], rows_in=1)
+        own = (content.backup for content in found.contents if content.backup is not None)
+        joining.rows_of("backups", [*found.backups, *own])  # a value that does not fit its column is this file's fault
     except AuditError:
         raise
     except RecursionError as error:
         raise SourceError(f"{origin.name}: is nested too deeply for a backup catalogue; export it again.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, pl.exceptions.PolarsError) as error:
-        raise SourceError(f"{origin.name}: cannot be read as a backup catalogue ({error}); export it again.") from error
+    except UNREADABLE as error:
+        why = str(error).partition("\n")[0]
+        raise SourceError(f"{origin.name}: cannot be read as a backup catalogue ({why}); export it again.") from error
+    return found
 
 
 def _by_form(origin: Origin) -> Found | None:

@@ -40,11 +40,7 @@ def read_json(content: Any, text: str, origin: Origin) -> Found | None:  # noqa:
     rows = [inner for row in content for inner in row.get("snapshots", [row])]
     lines = line_numbers(text, (row["id"] for row in rows))
     return Found(
-        backups=[
-            _snapshot(row, origin) | {"source_row": line, "evidence_line": line}
-            for row, line in zip(rows, lines, strict=True)
-        ],
-        rows_in=len(rows),
+        backups=[_snapshot(row, origin, line=line) for row, line in zip(rows, lines, strict=True)], rows_in=len(rows)
     )
 
 
@@ -52,11 +48,12 @@ def _is_snapshot(row: Mapping[str, Any]) -> bool:
     return ("tree" in row and "time" in row) or "snapshots" in row
 
 
-def _snapshot(row: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
+def _snapshot(row: Mapping[str, Any], origin: Origin, *, line: int = 1) -> dict[str, Any]:
     summary = row.get("summary") or {}
     data_time = moment(row["time"], origin)
     return snapshot(
         origin,
+        line=line,
         backup_id=row["id"],
         tool="restic",
         tool_version=row.get("program_version"),
