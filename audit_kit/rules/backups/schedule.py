@@ -209,13 +209,6 @@ def _slots_of(plan: dict[str, Any], runs: pl.DataFrame, first_seen: datetime | N
     )
 
 
-def due_before(all_slots: pl.DataFrame, run: dict[str, Any]) -> datetime | None:
-    """Return the last slot of a run's job that was due when it began."""
-    of_job = all_slots.filter((pl.col("job") == run["job"]) & (pl.col("due") <= run["start"]))
-    known = of_job.filter(pl.col("kind") == run["kind"])["due"].max() or of_job["due"].max()
-    return known if isinstance(known, datetime) else None
-
-
 def from_zone(moment: datetime | None, tz: str) -> datetime | None:
     """Return a moment of a schedule's own zone as Beijing time."""
     return None if moment is None else beijing(moment.replace(tzinfo=ZoneInfo(tz)))

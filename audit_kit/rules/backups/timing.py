@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -36,37 +36,37 @@ def missing(state: State) -> pl.DataFrame:
 
 def late(state: State) -> pl.DataFrame:
     """BK06: a run that never ended, came late, or began before the one before it had ended; one finding a run."""
-    faults: dict[tuple[str, str], dict[str, Any]] = {}
-    for run in schedule.unfinished(state.runs).to_dicts():
-        faults[run["job"], run["backup_id"]] = {"variant": "unfinished"}
-    for row in state.slots.filter(pl.col("state") == "late").to_dicts():
-        faults.setdefault((row["job"], row["backup_id"]), {"minutes": (row["started_at"] - row["due"]) / MINUTE})
-    for run in schedule.overlapping(state.runs).to_dicts():
-        more = {"variant": "overlap", "until": run["until"], "previous": run["previous"]}
-        faults.setdefault((run["job"], run["backup_id"]), more)
-    ids = pl.Series([one for _, one in faults], dtype=pl.String).implode()
-    runs = {(row["job"], row["backup_id"]): row for row in state.runs.filter(pl.col("backup_id").is_in(ids)).to_dicts()}
-    filled = state.slots.filter(pl.col("backup_id").is_in(ids)).select("job", "backup_id", "due").iter_rows()
-    due = {(job, one): when for job, one, when in filled}
-    rows = []
-    for key, more in faults.items():
-        run = runs[key]
-        rows.append(
-            {
-                **more,
-                "about": (run["repo_id"], run["backup_id"]),
-                "job": run["job"],
-                "kind": run["kind"],
-                "backup": run["short"],
-                "due": due.get(key) or schedule.due_before(state.slots, run) or run["start"],
-                "start": run["start"],
-                "finish": run["finished_at"],
-                "raw": run["raw_status"],
-                "source_file": run["source_file"],
-                "source_row": run["source_row"],
-            }
+    own, due = ["job", "backup_id"], state.slots.select("job", "kind", "due").sort("due")
+    tardy = state.slots.filter(pl.col("state") == "late")
+    faults = (
+        schedule.unfinished(state.runs).select(*own, variant=pl.lit("unfinished")),
+        tardy.select(*own, minutes=(pl.col("started_at") - pl.col("due")).dt.total_microseconds() / recovery.MINUTE),
+        schedule.overlapping(state.runs).select(*own, "until", "previous", variant=pl.lit("overlap")),
+    )
+    runs = (
+        pl.concat(faults, how="diagonal_relaxed")
+        .unique(own, keep="first", maintain_order=True)
+        .join(state.runs.unique(own, keep="last"), on=own, maintain_order="left")
+        .join(state.slots.select(*own, "due").drop_nulls().unique(own, keep="last"), on=own, how="left")
+        .sort("start")
+        .join_asof(
+            due.rename({"due": "due_kind"}),
+            left_on="start",
+            right_on="due_kind",
+            by=["job", "kind"],
+            check_sortedness=False,
         )
-    return facts(rows)
+        .join_asof(
+            due.select("job", due_job="due"), left_on="start", right_on="due_job", by="job", check_sortedness=False
+        )
+    )
+    return of_runs(
+        runs,
+        due=pl.coalesce("due", "due_kind", "due_job", "start"),
+        finish=pl.col("finished_at"),
+        raw=pl.col("raw_status"),
+        **{name: pl.col(name) for name in ("variant", "job", "kind", "start", "minutes", "until", "previous")},
+    )
 
 
 def recovery_point(state: State) -> pl.DataFrame:
