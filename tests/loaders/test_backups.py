@@ -22,10 +22,10 @@ from audit_kit import resources
 from audit_kit.cli.main import main
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, SourceError
-from audit_kit.loaders.catalogues import tars, tools
+from audit_kit.loaders.catalogues import tools
 from audit_kit.loaders.catalogues.checks import outcome, understood
 from audit_kit.loaders.catalogues.reader import read_backups, read_checks
-from audit_kit.loaders.formats import archives
+from audit_kit.loaders.formats import archives, tar_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -830,7 +830,7 @@ def _sparse(path: Path) -> None:
 def _packed_zeros(path: Path) -> None:
     """Write a packed tar with three times more zeros than an archive of its size may hold."""
     member = tarfile.TarInfo("zeros")
-    member.size = 3 * tars.FREE_BYTES
+    member.size = 3 * tar_limits.FREE_BYTES
     block = gzip.compress(bytes(1 << 20))
     path.write_bytes(gzip.compress(member.tobuf()) + block * (member.size >> 20))
 
@@ -838,7 +838,7 @@ def _packed_zeros(path: Path) -> None:
 def _many_members(path: Path) -> None:
     """Write a packed tar with more members than an archive of its size may have."""
     empty = tarfile.TarInfo("empty").tobuf() * 2048
-    path.write_bytes(gzip.compress(empty) * (tars.FREE_MEMBERS // 2048 + 60))
+    path.write_bytes(gzip.compress(empty) * (tar_limits.FREE_MEMBERS // 2048 + 60))
 
 
 def _long_name(path: Path) -> None:
@@ -860,8 +860,8 @@ def _long_name(path: Path) -> None:
 def test_a_tar_is_measured_while_it_is_read(
     make: Callable[[Path], None], name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tars, "FREE_BYTES", 32 << 20)
-    monkeypatch.setattr(tars, "FREE_MEMBERS", 4_000)
+    monkeypatch.setattr(tar_limits, "FREE_BYTES", 32 << 20)
+    monkeypatch.setattr(tar_limits, "FREE_MEMBERS", 4_000)
     make(tmp_path / name)
     began = time.process_time()
     checks = read(tmp_path)["backup_checks"]

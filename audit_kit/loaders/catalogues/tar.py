@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from audit_kit.core.hashing import hash_file
-from audit_kit.loaders.catalogues import tars
 from audit_kit.loaders.catalogues.found import Found, Origin
 from audit_kit.loaders.catalogues.sums import Member, content_of, own_check, parsed, some
 from audit_kit.loaders.catalogues.tools import tools
+from audit_kit.loaders.formats import tar_limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,7 +81,7 @@ def _members(path: Path) -> tuple[dict[str, Member], list[str]]:
     members: dict[str, Member] = {}
     faults: list[str] = []
     try:
-        with tars.opened(path) as (archive, left):
+        with tar_limits.opened(path) as (archive, left):
             for member in archive:
                 left.take_member()
                 if not member.isfile() or (source := archive.extractfile(member)) is None:
