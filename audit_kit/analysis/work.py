@@ -24,6 +24,7 @@ from audit_kit.core.cache_folder import NEW, alone, cache_folder, clear, warn
 from audit_kit.core.errors import EngagementError, RequestError
 from audit_kit.core.identity import with_key
 from audit_kit.core.policy import Export
+from audit_kit.core.words import LANGUAGES
 from audit_kit.loaders.catalogues.reader import every_file
 from audit_kit.loaders.engagement import shared_inputs
 from audit_kit.loaders.engagement.sources import digest, fresh
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from audit_kit.loaders.engagement.engagement import Engagement
     from audit_kit.loaders.reading import Reading
 
-LANGUAGES = ("zh", "en")
 CACHE_BYTES = 4 << 30
 CACHE_ENTRIES = 24
 EVIDENCE = ("accounts", "notices", "operations", "sync_log", "confirmations", "substitute")

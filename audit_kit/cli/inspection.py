@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 from audit_kit.core.reasons import reason_in
-from audit_kit.core.wording import wording
+from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,31 +16,37 @@ MOST_LINES = 20
 
 def inspection(tables: Sequence[Mapping[str, Any]], *, lang: str) -> str:
     """Return how each table was read, from what `loaders.tables.inspect` gives."""
-    w = wording(lang)
-    return "\n\n".join("\n".join(_table(table, w, lang)) for table in tables)
+    words = Words(lang)
+    return "\n\n".join("\n".join(_table(table, words)) for table in tables)
 
 
-def _table(table: Mapping[str, Any], w: Mapping[str, Mapping[str, str]], lang: str) -> list[str]:
-    say = w["console"]
+def _table(table: Mapping[str, Any], words: Words) -> list[str]:
     sheet = f" · {table['sheet']}" if table["sheet"] else ""
-    name = w["table"].get(table["table"], table["table"])
-    lines = [f"{table['file']}{sheet}", f"  {say['table']}: {name} ({table['table']})"]
-    lines.append(f"  {say['rows']}: {table['rows']:,}   {say['set_aside']}: {len(table['set_aside']):,}")
+    name = words.term("table", table["table"])
+    lines = [f"{table['file']}{sheet}", f"  {words('console.table')}: {name} ({table['table']})"]
+    lines.append(
+        f"  {words('console.rows')}: {table['rows']:,}   {words('console.set_aside')}: {len(table['set_aside']):,}"
+    )
     if table["encoding"]:
-        lines.append(f"  {say['encoding']}: {table['encoding']}")
+        lines.append(f"  {words('console.encoding')}: {table['encoding']}")
     if sums := {key: value for key, value in table["totals"].items() if value is not None}:
-        lines.append(f"  {say['totals']}: " + "   ".join(f"{say[key]} {value}" for key, value in sums.items()))
+        lines.append(
+            f"  {words('console.totals')}: "
+            + "   ".join(f"{words(f'console.{key}')} {value}" for key, value in sums.items())
+        )
     for line in table["control"]:
-        verdict = say["agrees"] if line["agrees"] else say["disagrees"]
-        stated = f"{say['stated']} {line['stated']}, {say['computed']} {line['computed']}"
-        lines.append(f"  {say['control']} {line['column']}: {stated}: {verdict}")
-    lines.append(f"  {say['columns']}:")
+        verdict = words("console.agrees") if line["agrees"] else words("console.disagrees")
+        stated = f"{words('console.stated')} {line['stated']}, {words('console.computed')} {line['computed']}"
+        lines.append(f"  {words('console.control')} {line['column']}: {stated}: {verdict}")
+    lines.append(f"  {words('console.columns')}:")
     width = max((_width(theirs) for theirs in table["columns"]), default=0)
     lines += [f"    {_padded(theirs, width)}  {ours or '–'}" for theirs, ours in table["columns"].items()]
-    aside = [f"    {line['file']}:{line['row']}  {reason_in(lang, line['reason'])}" for line in table["set_aside"]]
-    lines += _some(aside, say["aside"])
+    aside = [
+        f"    {line['file']}:{line['row']}  {reason_in(words.lang, line['reason'])}" for line in table["set_aside"]
+    ]
+    lines += _some(aside, words("console.aside"))
     cleaned = [f"    {line['row']}  {', '.join(line['cleaning'])}" for line in table["cleaning"]]
-    return lines + _some(cleaned, say["cleaning"])
+    return lines + _some(cleaned, words("console.cleaning"))
 
 
 def _some(lines: list[str], title: str) -> list[str]:

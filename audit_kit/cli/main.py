@@ -21,6 +21,7 @@ from audit_kit.cli.engagement_option import add_without, opened
 from audit_kit.core import processes
 from audit_kit.core.errors import EXIT_DEFECT, EXIT_DONE, AuditError, RequestError, defect
 from audit_kit.core.files import shown
+from audit_kit.core.words import LANGUAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 SEVERITIES = ("critical", "high", "medium", "low", "info")
-LANGUAGES = ("zh", "en")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -387,6 +387,7 @@ INPUTS: dict[str, type[dy.Schema]] = {
 }
 OUTPUTS: dict[str, type[dy.Schema]] = {"matches": Matches, "findings": Findings}
 TABLES: dict[str, type[dy.Schema]] = INPUTS | OUTPUTS
+ALL_CHANNELS = "全部"  # the word for all channels together, of a stop or a figure
 
 
 def dtypes(table: str) -> dict[str, pl.DataType]:

@@ -1,18 +1,23 @@
 """The words a person reads, in the language asked for: labels, sentences, amounts, spans of time.
 
-Labels come from `resources/labels.toml`, each a pair: Chinese, then English. A sentence may hold named fields; one
-that holds text from the engagement is escaped where it becomes HTML, never here.
+Every text is an entry of a table of `resources/words/*.toml`, a pair: Chinese, then English. A sentence may hold named
+fields; one that holds text from the engagement is escaped where it becomes HTML, never here. The texts of causes and of
+vocabularies stand in their own tables.
 """
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from audit_kit import resources
 from audit_kit.core.errors import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from decimal import Decimal
 
 LANGUAGES = ("zh", "en")
@@ -20,9 +25,18 @@ MINUTES_AN_HOUR = 60
 MINUTES_A_DAY = 24 * 60
 
 
+@cache
+def texts() -> dict[str, dict[str, list[str]]]:
+    """Return every entry of `resources/words/*.toml` by section and name; callers must not change it."""
+    tables = sorted(files("audit_kit.resources").joinpath("words").iterdir(), key=lambda table: table.name)
+    return {
+        section: entries for table in tables for section, entries in tomllib.loads(table.read_text("utf-8")).items()
+    }
+
+
 @dataclass(frozen=True)
 class Words:
-    """The labels of one language; call it with a key of labels.toml, as `section.name`."""
+    """The words of one language; call it with the key of an entry, as `section.name`."""
 
     lang: str = "zh"
 
@@ -32,30 +46,45 @@ class Words:
             raise RequestError(f"lang must be one of {', '.join(LANGUAGES)}, not {self.lang!r}")
 
     def __call__(self, key: str, **fields: object) -> str:
-        """Return a label or sentence; `fields` fill its named places."""
+        """Return a label or sentence by its `section.name`; `fields` fill its named places and are never interpreted.
+
+        Raises:
+            KeyError: there is no such entry.
+        """
         section, _, name = key.partition(".")
-        text: str = resources.load("labels")[section][name][LANGUAGES.index(self.lang)]
+        text = texts()[section][name][LANGUAGES.index(self.lang)]
         return text.format(**fields) if fields else text
 
     def term(self, vocabulary: str, word: str | None) -> str:
-        """Return the label of a word of a vocabulary (outcome, severity, …); an unknown word stands for itself."""
+        """Return the label of a word of a vocabulary, by its key: outcomes, slots, or a section.
+
+        Raises:
+            KeyError: there is no such vocabulary, or the word is none of it.
+        """
         if word is None:
             return self("unit.nothing")
-        for section in (vocabulary, f"{vocabulary}s", f"{vocabulary[:-1]}ies", f"{vocabulary}es"):
-            known = resources.load("vocabularies").get(section, {}).get(word)
-            if isinstance(known, dict):
-                return str(known[self.lang])
-            if pair := resources.load("labels").get(section, {}).get(word):
-                return str(pair[LANGUAGES.index(self.lang)])
-        return word
+        known = resources.load("vocabularies").get(vocabulary)
+        return str(known[word][self.lang]) if known else self(f"{vocabulary}.{word}")
 
-    def terms(self, vocabulary: str, words: list[str] | tuple[str, ...]) -> dict[str, str]:
-        """Return word to label for several words."""
-        return {word: self.term(vocabulary, word) for word in words}
+    def terms(self, vocabulary: str, words: Iterable[str | None]) -> dict[str, str]:
+        """Return word to label for several words; null is left out."""
+        return {word: self.term(vocabulary, word) for word in words if word is not None}
+
+    def heads(self, *columns: str, **others: str) -> dict[str, str]:
+        """Return columns with their headings, in order: each its own, of `others` the heading of that name."""
+        return {name: self(f"head.{key}") for name, key in (dict(zip(columns, columns, strict=True)) | others).items()}
+
+    def section(self, section: str) -> dict[str, str]:
+        """Return every entry of a section by its name."""
+        return {name: self(f"{section}.{name}") for name in texts()[section]}
 
     def cause(self, cause: str) -> str:
-        """Return the title of a cause, from causes.toml or backup_causes.toml; else the cause itself."""
+        """Return the title of a cause; one that only an older report knows stands for itself."""
         return self._of_cause(cause, "title") or cause
+
+    def causes(self, causes: Iterable[str]) -> dict[str, str]:
+        """Return cause to title for several causes."""
+        return {cause: self.cause(cause) for cause in causes}
 
     def rule(self, cause: str) -> str:
         """Return the plain sentence that a cause stands for, or an empty text."""
@@ -65,10 +94,12 @@ class Words:
         """Return what to do about a cause, or an empty text."""
         return self._of_cause(cause, "next_step")
 
-    def _of_cause(self, cause: str, name: str) -> str:
-        entry = _wording(cause)
-        pair = entry.get(name)
-        return str(pair[LANGUAGES.index(self.lang)] if pair else entry.get(self.lang, {}).get(name, ""))
+    def _of_cause(self, cause: str, part: str) -> str:
+        tables = [resources.load(name)["causes"] for name in ("causes", "backup_causes")]
+        entry: dict[str, Any] = next((table[cause] for table in tables if cause in table), {})
+        if part in entry:
+            return str(entry[part][LANGUAGES.index(self.lang)])
+        return str(entry.get(self.lang, {}).get(part, ""))
 
     def count(self, number: Decimal | float | None) -> str:
         """Return a whole number with thousands separators."""
@@ -103,14 +134,10 @@ class Words:
             return self("unit.hours_minutes", hours=hours, minutes=mins)
         return self("unit.minutes", minutes=mins)
 
-
-def _wording(cause: str) -> dict[str, Any]:
-    for name in ("causes", "backup_causes"):
-        try:
-            wording = resources.load(name)
-        except FileNotFoundError:
-            continue
-        found = wording.get("causes", wording).get(cause)
-        if found:
-            return dict(found)
-    return {}
+    def about(self, minutes: float | None) -> str:
+        """Return a length of time given in minutes, rounded, in the one unit that reads best."""
+        if minutes is None:
+            return self("unit.never")
+        sizes = {"days": MINUTES_A_DAY, "hours": MINUTES_AN_HOUR}
+        unit = next((unit for unit, size in sizes.items() if minutes >= 2 * size), "minutes")
+        return self(f"unit.about_{unit}", size=f"{minutes / sizes.get(unit, 1):.3g}")

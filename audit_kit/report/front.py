@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from audit_kit.core import schema
 from audit_kit.core.reasons import reason_in
-from audit_kit.core.wording import wording
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.unused import LEFT_OUT
 from audit_kit.report.manifest import ACUTE, CHANGES
@@ -51,29 +50,29 @@ def head(manifest: Mapping[str, Any], *, lang: str) -> dict[str, Any]:
 
 def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, pdf: bool = False) -> str:
     """Return the page that answers the auditor's question at its head and shows where the answer comes from."""
-    words, w = Words(lang), wording(lang)
+    words = Words(lang)
     figures = manifest["summary"]
     about = head(manifest, lang=lang)
-    files = [{"name": FILE_NAMES[name], "about": w["front"][name]} for name in _FILES]
+    files = [{"name": FILE_NAMES[name], "about": words(f"front.{name}")} for name in _FILES]
     printed = [{"name": tab.file.replace(".html", ".pdf"), "about": tab.name} for tab in tabs] if pdf else []
     return render(
         "front",
         lang=lang,
-        title=f"{w['page']['short']} {manifest['month']} {about['name']}",
+        title=f"{words('page.short')} {manifest['month']} {about['name']}",
         head=about,
         tabs=tabs,
-        terms={"severity": words.terms("severity", schema.SEVERITIES)},
-        verdict=_verdict(manifest, words, w),
-        tiles=_tiles(figures, words, w),
-        bars=_bars(figures, words, w),
-        tie=_tie(figures, words, w),
-        causes=[_cause(cause, words, w) for cause in figures["causes"]],
-        change=_change(manifest, words, w),
+        terms={"severity": words.terms("severities", schema.SEVERITIES)},
+        verdict=_verdict(manifest, words),
+        tiles=_tiles(figures, words),
+        bars=_bars(figures, words),
+        tie=_tie(figures, words),
+        causes=[_cause(cause, words) for cause in figures["causes"]],
+        change=_change(manifest, words),
         files=files + printed,
-        sources=_sources(manifest, words, w),
+        sources=_sources(manifest, words),
         more_sources=_more(manifest, lang),
         unused=[{"file": file["file"], "why": reason_in(lang, file["why"])} for file in _unused(manifest)],
-        more_unused=_more_unused(manifest, words, w),
+        more_unused=_more_unused(manifest, words),
         parameters=manifest["parameters"],
         versions=manifest["versions"],
     )
@@ -81,18 +80,18 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
 
 def months_page(manifests: Sequence[Mapping[str, Any]], *, lang: str) -> str:
     """Return the list of the months, newest first."""
-    words, w = Words(lang), wording(lang)
+    words = Words(lang)
     return render(
         "months",
         lang=lang,
-        title=w["months"]["title"],
-        lines=[_month_line(manifest, words, w) for manifest in manifests],
+        title=words("months.title"),
+        lines=[_month_line(manifest, words) for manifest in manifests],
     )
 
 
 def month_name(month: str, *, lang: str) -> str:
     """Return a month as a person writes it."""
-    return wording(lang)["page"]["month"].format(year=month[:4], month=int(month[5:]))
+    return Words(lang)("page.month", year=month[:4], month=int(month[5:]))
 
 
 def acute(figures: Mapping[str, Any]) -> int:
@@ -100,23 +99,28 @@ def acute(figures: Mapping[str, Any]) -> int:
     return sum(figures["severities"].get(word, 0) for word in ACUTE)
 
 
-def _verdict(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> dict[str, Any]:
-    figures, say = manifest["summary"], w["verdict"]
-    count, unused = acute(figures), manifest["unused_in_all"]
-    lines = [*figures["answer"], say["acute"].format(count=words.count(count)) if count else say["calm"]]
+def _verdict(manifest: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    figures, unused = manifest["summary"], manifest["unused_in_all"]
+    count = acute(figures)
+    lines = [*figures["answer"], words("verdict.acute", count=words.count(count)) if count else words("verdict.calm")]
     if figures["set_aside"]:
-        lines.append(say["aside"].format(count=words.count(figures["set_aside"])))
+        lines.append(words("verdict.aside", count=words.count(figures["set_aside"])))
     if unused:
-        lines.append(say["unused"].format(count=words.count(unused)))
+        lines.append(words("verdict.unused", count=words.count(unused)))
     return {"lines": lines, "tone": "bad" if count else "good"}
 
 
-def _tiles(figures: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> list[dict[str, str]]:
+def _tiles(figures: Mapping[str, Any], words: Words) -> list[dict[str, str]]:
     ledger, missing, changed = figures["ledger"], figures["missing"], figures["changes"]
     found = {key: ledger[key] - missing[key] for key in ("rows", "yuan")}
     count = acute(figures)
     tiles = [
-        {"name": w["tile"][name], "value": words.count(side["rows"]), "note": words.yuan(side["yuan"]), "tone": tone}
+        {
+            "name": words(f"tile.{name}"),
+            "value": words.count(side["rows"]),
+            "note": words.yuan(side["yuan"]),
+            "tone": tone,
+        }
         for name, side, tone in (
             ("ledger", ledger, ""),
             ("found", found, ""),
@@ -125,14 +129,14 @@ def _tiles(figures: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> li
     ]
     tiles.append(
         {
-            "name": w["tile"]["acute"],
+            "name": words("tile.acute"),
             "value": words.count(count),
-            "note": w["tile"]["acute_note"],
+            "note": words("tile.acute_note"),
             "tone": "bad" if count else "good",
         }
     )
-    value = w["tile"]["first"] if changed is None else _three(changed, words)
-    tiles.append({"name": w["tile"]["change"], "value": value, "note": w["tile"]["change_note"], "tone": ""})
+    value = words("tile.first") if changed is None else _three(changed, words)
+    tiles.append({"name": words("tile.change"), "value": value, "note": words("tile.change_note"), "tone": ""})
     return tiles
 
 
@@ -141,12 +145,12 @@ def _three(changed: Mapping[str, Any], words: Words) -> str:
     return f"+{new} / −{closed} / {still}"
 
 
-def _bars(figures: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _bars(figures: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
     bars = []
     for side in SIDES:
         parts = [
             {
-                "name": words.term("outcome", line["outcome"]),
+                "name": words.term("outcomes", line["outcome"]),
                 "rows": line["rows"],
                 "rows_text": words.count(line["rows"]),
                 "yuan_text": words.yuan(line["yuan"]),
@@ -155,11 +159,11 @@ def _bars(figures: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> lis
             for line in figures["outcomes"]
             if line["side"] == side
         ]
-        bars.append({"name": w["front"][side], "parts": parts, "rows_text": words.count(figures[side]["rows"])})
+        bars.append({"name": words(f"front.{side}"), "parts": parts, "rows_text": words.count(figures[side]["rows"])})
     return bars
 
 
-def _tie(figures: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _tie(figures: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
     by_place = {(line["side"], line["outcome"]): line for line in figures["outcomes"]}
     lines = []
     for outcome in schema.OUTCOMES:
@@ -167,13 +171,13 @@ def _tie(figures: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> list
         if any(sides):
             lines.append(
                 {
-                    "name": words.term("outcome", outcome),
+                    "name": words.term("outcomes", outcome),
                     "colour": theme.OUTCOMES[outcome],
                     "cells": _money_cells(sides, words),
                 }
             )
     total = {
-        "name": w["front"]["total"],
+        "name": words("front.total"),
         "total": True,
         "cells": _money_cells([figures[side] for side in SIDES], words),
     }
@@ -188,8 +192,8 @@ def _money_cells(sides: Sequence[Mapping[str, Any] | None], words: Words) -> lis
     return [*cells, f"{ledger - platform:+,.2f}" if ledger != platform else "0.00"]
 
 
-def _cause(cause: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = w["front"]["unknown_state"].format(count=words.count(cause["unknown"])) if cause["unknown"] else ""
+def _cause(cause: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    unknown = words("front.unknown_state", count=words.count(cause["unknown"])) if cause["unknown"] else ""
     return {
         "severity": cause["severity"],
         "title": words.cause(cause["cause"]),
@@ -201,41 +205,41 @@ def _cause(cause: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> dict
     }
 
 
-def _change(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> dict[str, Any]:
+def _change(manifest: Mapping[str, Any], words: Words) -> dict[str, Any]:
     changed = manifest["summary"]["changes"]
     month = manifest["previous"] or "–"
     tones = {"new": "bad", "closed": "good", "open": ""}
     tiles = [
         {
-            "name": w["front"][word],
+            "name": words(f"front.{word}"),
             "value": words.count(changed[word]["rows"]),
             "note": words.yuan(changed[word]["yuan"]),
             "tone": tones[word] if changed[word]["rows"] else "",
         }
         for word in (CHANGES if changed else ())
     ]
-    title = w["front"]["change"].format(month=month) if changed else w["tile"]["change"]
+    title = words("front.change", month=month) if changed else words("tile.change")
     return {"title": title, "first": changed is None, "tiles": tiles}
 
 
-def _sources(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _sources(manifest: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
     lines = []
     for file in manifest["inputs"][:MOST_SOURCES]:
         totals = [line for line in manifest["control"] if line["source_file"] == file["source_file"]]
         totals = [line for line in totals if line["sheet"] in {None, file["sheet"]}]
         wrong = [line for line in totals if not line["agrees"]]
         sheet = f" · {file['sheet']}" if file["sheet"] else ""
-        verdict = f"{w['front']['disagrees']} {len(wrong)}/{len(totals)}" if wrong else w["front"]["agrees"]
+        verdict = f"{words('front.disagrees')} {len(wrong)}/{len(totals)}" if wrong else words("front.agrees")
         lines.append(
             {
-                "table": w["table"].get(file["table"], file["table"]),
+                "table": words.term("table", file["table"]),
                 "file": f"{file['source_file']}{sheet}",
                 "rows_in": words.count(file["rows_in"]),
                 "rows_kept": words.count(file["rows_kept"]),
                 "rows_set_aside": words.count(file["rows_set_aside"]),
                 "aside": bool(file["rows_set_aside"]),
                 "gross": "–" if file["gross"] is None else f"{file['gross']:,.2f}",
-                "stated": verdict if totals else w["front"]["no_totals"],
+                "stated": verdict if totals else words("front.no_totals"),
                 "disagrees": bool(wrong),
                 "sha256": file["sha256"] or "",
             }
@@ -245,7 +249,7 @@ def _sources(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) ->
 
 def _more(manifest: Mapping[str, Any], lang: str) -> str:
     left = manifest["inputs_in_all"] - min(len(manifest["inputs"]), MOST_SOURCES)
-    return wording(lang)["front"]["more_sources"].format(count=f"{left:,}") if left > 0 else ""
+    return Words(lang)("front.more_sources", count=f"{left:,}") if left > 0 else ""
 
 
 def _unused(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -253,12 +257,12 @@ def _unused(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return sorted(manifest["unused"], key=lambda file: (file["kind"] != LEFT_OUT, file["kind"]))[:MOST_SOURCES]
 
 
-def _more_unused(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> str:
+def _more_unused(manifest: Mapping[str, Any], words: Words) -> str:
     left = manifest["unused_in_all"] - MOST_SOURCES
-    return w["front"]["more_sources"].format(count=words.count(left)) if left > 0 else ""
+    return words("front.more_sources", count=words.count(left)) if left > 0 else ""
 
 
-def _month_line(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any]) -> dict[str, str]:
+def _month_line(manifest: Mapping[str, Any], words: Words) -> dict[str, str]:
     figures = manifest["summary"]
     changed = figures["changes"]
     return {
@@ -268,7 +272,7 @@ def _month_line(manifest: Mapping[str, Any], words: Words, w: Mapping[str, Any])
         "missing": words.count(figures["missing"]["rows"]),
         "missing_yuan": f"{Decimal(figures['missing']['yuan']):,.2f}",
         "acute": words.count(acute(figures)),
-        "change": w["tile"]["first"] if changed is None else _three(changed, words),
+        "change": words("tile.first") if changed is None else _three(changed, words),
         "made_at": _moment(manifest["started_at"]),
     }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import asdict
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.analysis import earlier
 from audit_kit.core import schema
 from audit_kit.views.overview import answers, charts
-from audit_kit.views.show import masking, provenance
+from audit_kit.views.show.masking import company
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from audit_kit.views.show.page import Page
 
 FILE = "manifest.json"
-FINDINGS = provenance.FINDINGS
-CHANGES = provenance.CHANGES
+FINDINGS = earlier.FINDINGS
+CHANGES = earlier.CHANGES
 ACUTE = ("critical", "high")
 PACKAGES = ("audit-kit", "polars", "altair", "papermill", "nbconvert", "dataframely")
 MOST_INPUTS = 2_000
@@ -79,21 +79,6 @@ def belongs(manifest: dict[str, Any] | None, engagement: Engagement) -> bool:
     return any(all(theirs.get(key) == mine[key] for key in keys) for mine in ours)
 
 
-def company(engagement: Engagement, *, redact: bool) -> dict[str, Any]:
-    """Return who is audited, masked where the report is to leave the house."""
-    names = pl.DataFrame(
-        {"seller_name": [engagement.name, engagement.taxpayer_name]}, schema={"seller_name": pl.String}
-    )
-    ids = pl.DataFrame({"tax_id": engagement.taxpayer_ids}, schema={"tax_id": pl.String})
-    name, taxpayer_name = masking.mask(names, redact=redact)["seller_name"]
-    return {
-        "name": name,
-        "taxpayer_name": taxpayer_name,
-        "taxpayer_ids": masking.mask(ids, redact=redact)["tax_id"].to_list(),
-        "direction": engagement.direction,
-    }
-
-
 def read(path: Path) -> dict[str, Any] | None:
     """Return a manifest, or null where there is none that can be read."""
     try:
@@ -106,7 +91,7 @@ def read(path: Path) -> dict[str, Any] | None:
 def build(page: Page, found: pl.DataFrame, *, started_at: datetime) -> dict[str, Any]:
     """Return the manifest as plain values, not yet with its end and the files it made."""
     analysis = page.whole
-    inputs = analysis.files.drop("columns", "unplaced", strict=False)
+    inputs = page.safe(analysis.files.drop("columns", "unplaced", strict=False))
     return {
         "made_by": "audit-kit",
         "month": page.month,
@@ -119,9 +104,9 @@ def build(page: Page, found: pl.DataFrame, *, started_at: datetime) -> dict[str,
         "versions": versions(),
         "inputs": inputs.head(MOST_INPUTS).to_dicts(),
         "inputs_in_all": inputs.height,
-        "unused": [asdict(file) for file in analysis.engagement.unused[:MOST_INPUTS]],
+        "unused": page.unused.head(MOST_INPUTS).to_dicts(),
         "unused_in_all": len(analysis.engagement.unused),
-        "control": analysis.control.to_dicts(),
+        "control": page.safe(analysis.control).to_dicts(),
         "summary": summary(page, found),
     }
 

@@ -26,7 +26,7 @@ from traitlets import default
 
 from audit_kit.core import errors, outputs, processes
 from audit_kit.core.errors import RequestError
-from audit_kit.core.wording import LANGUAGES
+from audit_kit.core.words import LANGUAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

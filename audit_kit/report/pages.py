@@ -20,7 +20,7 @@ from markupsafe import Markup
 from audit_kit.core import outputs
 from audit_kit.core.cache_folder import cache_folder, make_folder
 from audit_kit.core.errors import AuditError
-from audit_kit.core.wording import wording
+from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def render(template: str, *, lang: str, **context: Any) -> str:  # noqa: ANN401 
         _environment()
         .get_template(f"{template}.html.j2")
         .render(
-            lang=lang, w=wording(lang), css=_style(), policy=CONTENT_POLICY, version=version("audit-kit"), **context
+            lang=lang, words=Words(lang), css=_style(), policy=CONTENT_POLICY, version=version("audit-kit"), **context
         )
     )
 

@@ -18,10 +18,9 @@ from audit_kit.analysis import work as analyses
 from audit_kit.core import outputs, places, schema
 from audit_kit.core.errors import EXIT_DONE, EXIT_FINDINGS, EngagementError, PlaceError, ReportError, RequestError
 from audit_kit.core.files import shown, shown_path
-from audit_kit.core.wording import LANGUAGES, wording
+from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.loaders.engagement import shared_inputs
 from audit_kit.loaders.engagement.engagement import open_engagement
-from audit_kit.loaders.engagement.unused import rows
 from audit_kit.report import front, manifest, pages, workbook
 from audit_kit.report import notebooks as execution
 from audit_kit.report.progress import Progress, unused_lines
@@ -220,8 +219,8 @@ def _worked_up(request: _Request, engagement: Engagement, stage: Path, progress:
         manifest=manifest.build(page, found, started_at=request.started_at),
         findings=found,
         sheets=workbook.report_sheets(
-            *(detailed, whole.files, whole.control, page.safe(whole.set_aside)),
-            unused=rows(engagement.unused),
+            *(detailed, page.safe(whole.files), page.safe(whole.control), page.safe(whole.set_aside)),
+            unused=page.unused,
             lang=request.lang,
         ),
         history=history,
@@ -280,7 +279,7 @@ def _write_pages(request: _Request, material: _Material, stage: Path) -> None:
     folder, lang, about = stage / "report", request.lang, material.manifest
     folder.mkdir()
     executed = {path.stem: nbformat.read(path, as_version=4) for path in sorted((stage / "notebooks").glob("*.ipynb"))}
-    answers = wording(lang)["notebook"]
+    answers = Words(lang).section("notebook")
     titles = {stem: pages.title_of(notebook, default=stem) for stem, notebook in executed.items()}
     tabs = [
         front.Tab(f"{stem}.html", pages.short(title), title, answers.get(stem, "")) for stem, title in titles.items()

@@ -15,7 +15,6 @@ from audit_kit.core import outputs, schema, spreadsheet_csv
 from audit_kit.core.errors import RequestError
 from audit_kit.core.reasons import reason_in
 from audit_kit.core.spreadsheet_csv import flat
-from audit_kit.core.wording import wording
 from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
@@ -99,8 +98,8 @@ def report_sheets(
     lang: str,
 ) -> list[Sheet]:
     """Return the sheets of findings.xlsx: findings, causes with money, sources, rows set aside and files not used."""
-    words, w = Words(lang), wording(lang)
-    named = {**w["front"], **w["workbook"]}
+    words = Words(lang)
+    named = {**words.section("front"), **words.section("workbook")}
     causes = found.group_by("cause", maintain_order=True).agg(
         pl.col("severity").first(), findings=pl.len(), amount=pl.col("amount").sum()
     )
@@ -109,28 +108,29 @@ def report_sheets(
         *("encoding", "size", "sha256"),
     )
     totals = control.select("table", "source_file", "sheet", "column", "stated", "computed", "agrees")
-    aside = pl.concat([unused, set_aside], how="diagonal_relaxed").select(
+    left = unused.select(source_file="file", reason="why")
+    aside = pl.concat([left, set_aside], how="diagonal_relaxed").select(
         "table", "source_file", "source_row", "reason", "value"
     )
     aside = aside.with_columns(pl.Series("reason", [reason_in(lang, reason) for reason in aside["reason"]], pl.String))
     return [
-        Sheet(w["workbook"]["findings"], _named_findings(found, words, w), named, (w["workbook"]["sorted"],)),
-        Sheet(w["workbook"]["causes"], _named_causes(causes, words), named, (w["front"]["causes_note"],)),
-        Sheet(w["workbook"]["sources"], sources, named, (w["front"]["sources_note"],)),
-        Sheet(w["workbook"]["control"], totals, named),
-        Sheet(w["workbook"]["set_aside"], aside, named),
+        Sheet(words("workbook.findings"), _named_findings(found, words), named, (words("workbook.sorted"),)),
+        Sheet(words("workbook.causes"), _named_causes(causes, words), named, (words("front.causes_note"),)),
+        Sheet(words("workbook.sources"), sources, named, (words("front.sources_note"),)),
+        Sheet(words("workbook.control"), totals, named),
+        Sheet(words("workbook.set_aside"), aside, named),
     ]
 
 
-def _named_findings(found: pl.DataFrame, words: Words, w: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
+def _named_findings(found: pl.DataFrame, words: Words) -> pl.DataFrame:
     text = pl.String()
-    causes = {cause: words.cause(cause) for cause in found["cause"].unique()}
+    causes = words.causes(found["cause"].unique())
     return found.select(
-        pl.col("severity").cast(text).replace(words.terms("severity", schema.SEVERITIES)),
+        pl.col("severity").cast(text).replace(words.terms("severities", schema.SEVERITIES)),
         pl.col("cause").replace(causes),
         *("invoice_key", "issued_at", "counterparty", "amount", "probability_late", "evidence", "next_step", "voucher"),
-        pl.col("area").cast(text).replace(words.terms("area", schema.AREAS)),
-        pl.col("state").cast(text).replace(w["state"]),
+        pl.col("area").cast(text).replace(words.terms("areas", schema.AREAS)),
+        pl.col("state").cast(text).replace(words.section("state")),
         *("source_file", "source_row", "finding_id"),
         cause_code=pl.col("cause"),
     )
@@ -139,8 +139,8 @@ def _named_findings(found: pl.DataFrame, words: Words, w: Mapping[str, Mapping[s
 def _named_causes(causes: pl.DataFrame, words: Words) -> pl.DataFrame:
     codes = causes["cause"].to_list()
     return causes.select(
-        pl.col("severity").cast(pl.String).replace(words.terms("severity", schema.SEVERITIES)),
-        pl.col("cause").replace({code: words.cause(code) for code in codes}),
+        pl.col("severity").cast(pl.String).replace(words.terms("severities", schema.SEVERITIES)),
+        pl.col("cause").replace(words.causes(codes)),
         "findings",
         "amount",
         next_step=pl.col("cause").replace({code: words.next_step(code) for code in codes}),

@@ -12,8 +12,8 @@ from audit_kit import resources
 from audit_kit.analysis.work import Analysis, analyse
 from audit_kit.core.errors import RequestError
 from audit_kit.core.identity import with_key
-from audit_kit.core.words import LANGUAGES, Words
-from audit_kit.rules.sync.observations import ALL_CHANNELS
+from audit_kit.core.schema import ALL_CHANNELS
+from audit_kit.core.words import Words
 from audit_kit.views.show import masking
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ STORY = {
     "source_file": pl.String(),
     "source_row": pl.UInt32(),
 }
-# Each table's moments: the column of the time, and the words for it in resources/trace.toml.
+# Each table's moments: the column of the time, and the words for it in resources/words/trace.toml.
 BOOKS = {
     "ledger": {"issued_at": "ledger"},
     "platform": {"issued_at": "platform", "visible_at": "platform_visible"},
@@ -75,15 +75,14 @@ def trace(known: Engagement | Analysis, number: str, *, lang: str = "zh", reveal
     if not keys:
         raise RequestError(f"No source knows an invoice {number}; look at its first {SHORTEST_PREFIX} digits alone.")
     if len(keys) > 1:
-        return _listed(books, keys, lang)
+        return _listed(books, keys, Words(lang))
     parts = list(_told(analysis, books, keys[0], Words(lang), reveal=reveal))
     return pl.concat([pl.DataFrame(schema=STORY), *parts]).sort("at", nulls_last=True, maintain_order=True)
 
 
 def tell(story: pl.DataFrame, *, lang: str = "zh") -> str:
     """Return a story as lines of text: time, source, what, and the file and row it was read from."""
-    words = resources.load("trace")["heads"]
-    unknown = words["unknown_time"][LANGUAGES.index(lang)]
+    unknown = Words(lang)("story.unknown_time")
     lines = []
     for at, source, what, file, row in story.select(list(STORY)).iter_rows():
         place = f"  [{file}{f':{row}' if row is not None else ''}]" if file else ""
@@ -121,18 +120,18 @@ def _stated() -> pl.Expr:
     return text.str.replace_all(r"[^0-9A-Za-z]", "").alias("stated")
 
 
-def _listed(books: dict[str, pl.DataFrame], keys: list[str], lang: str) -> pl.DataFrame:
+def _listed(books: dict[str, pl.DataFrame], keys: list[str], words: Words) -> pl.DataFrame:
     """Return the invoices that a number may mean, with where each was found."""
-    labels = resources.load("trace")
     rows = []
     for key in keys:
         hits = {table: frame.filter(pl.col("invoice_key") == key) for table, frame in books.items()}
         hits = {table: frame for table, frame in hits.items() if frame.height}
         first = next(iter(hits.values())).row(0, named=True)
-        found = "、".join(labels["sources"][table][LANGUAGES.index(lang)] for table in hits)
-        what = labels["what"]["candidates"][LANGUAGES.index(lang)].format(invoice_key=key, found_in=found)
-        source = labels["sources"]["candidates"][LANGUAGES.index(lang)]
-        rows.append((first["issued_at"], source, what, first["source_file"], first["source_row"]))
+        found = words("answer.comma").join(words(f"story_source.{table}") for table in hits)
+        what = words("story_what.candidates", invoice_key=key, found_in=found)
+        rows.append(
+            (first["issued_at"], words("story_source.candidates"), what, first["source_file"], first["source_row"])
+        )
     return pl.DataFrame(rows, schema=STORY, orient="row")
 
 
@@ -171,17 +170,13 @@ def _moments(
     frame: pl.DataFrame, table: str, moments: dict[str, str], words: Words, *, reveal: bool
 ) -> Iterator[pl.DataFrame]:
     """Yield a table's rows in words, once a moment; a row without its first moment is told without a time."""
-    labels = resources.load("trace")
-    lang = LANGUAGES.index(words.lang)
-    shown = frame if reveal else _masked(frame)
+    shown = _worded(frame if reveal else _masked(frame), words)
     for number, (column, name) in enumerate(moments.items()):
         rows = [
             (
                 row[column],
-                labels["sources"][table][lang],
-                labels["what"][name][lang].format(
-                    **{field: _shown(field, value, words) for field, value in row.items()}
-                ),
+                words(f"story_source.{table}"),
+                words(f"story_what.{name}", **{field: _shown(field, value, words) for field, value in row.items()}),
                 row.get("source_file"),
                 row.get("source_row"),
             )
@@ -203,16 +198,24 @@ def _masked(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _worded(frame: pl.DataFrame, words: Words) -> pl.DataFrame:
+    """Return the frame with the words of its enumerations as a person reads them."""
+    vocabularies = {tuple(entries): name for name, entries in resources.load("vocabularies").items()}
+    return frame.with_columns(
+        pl.col(name).cast(pl.String).replace(words.terms(vocabularies[tuple(dtype.categories)], dtype.categories))
+        for name, dtype in frame.schema.items()
+        if isinstance(dtype, pl.Enum)
+    )
+
+
 def _shown(field: str, value: Any, words: Words) -> str:  # noqa: ANN401 (any column's value)
     """Return a value as it is read."""
     if value is None or value == []:
         return "–"
     if isinstance(value, list):
-        return "、".join(map(str, value))
+        return words("answer.comma").join(map(str, value))
     if field == "cause":
         return words.cause(value)
-    if vocabulary := resources.load("trace")["enums"].get(field):
-        return words.term(vocabulary, str(value))
     return f"{value:,}" if field == "gross" else str(value)
 
 

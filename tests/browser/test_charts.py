@@ -15,6 +15,7 @@ from audit_kit.views.missing import charts as missing_charts
 from audit_kit.views.overview import charts
 from audit_kit.views.show.page import open_page
 from audit_kit.views.sync import charts as sync_charts
+from audit_kit.views.sync import late_charts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ def made(tmp_path_factory):
         ),
         "causes": missing_charts.causes_in_time(missing_charts.cause_days(analysis)),
         "slow": sync_charts.slow_hours(sync_charts.hours(opened.whole, **month), analysis.stops),
-        "late": sync_charts.late_bars(sync_charts.late_bins(analysis)),
+        "late": late_charts.late_bars(late_charts.late_bins(analysis)),
         "backups": backup_charts.timeline(
             backup_charts.segments(backup, **month), backup_charts.recovery(backup, **month), target_minutes=120
         ),

@@ -1,55 +1,129 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import tomllib
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from string import Formatter
 
 import pytest
 
-import audit_kit.views
+import audit_kit
 from audit_kit import resources
-from audit_kit.core import schema
+from audit_kit.core import places, schema
 from audit_kit.core.errors import RequestError
-from audit_kit.core.words import Words
+from audit_kit.core.words import Words, texts
 
-ROOMS = sorted(Path(audit_kit.views.__file__).parent.rglob("*.py"))
-LABELS = [(section, name) for section, names in resources.load("labels").items() for name in names]
+PACKAGE = Path(audit_kit.__file__).parent
+TABLES = sorted((PACKAGE / "resources" / "words").glob("*.toml"))
+ENTRIES = [(section, name) for section, names in texts().items() for name in names]
+KEYS = {f"{section}.{name}" for section, name in ENTRIES}
 
 
 def _fields(text: str) -> set[str]:
     return {name for _, name, _, _ in Formatter().parse(text) if name}
 
 
-@pytest.mark.parametrize(("section", "name"), LABELS)
-def test_every_label_says_the_same_in_two_languages(section, name):
-    chinese, english = resources.load("labels")[section][name]
-    assert chinese.strip()
-    assert english.strip()
-    assert _fields(chinese) == _fields(english)
-    assert not re.search("[\u4e00-\u9fff]", english)
+def test_every_entry_says_the_same_in_two_languages():
+    for section, name in ENTRIES:
+        chinese, english = texts()[section][name]
+        assert chinese.strip() and english.strip(), (section, name)  # noqa: PT018 -- names the entry
+        assert _fields(chinese) == _fields(english), (section, name)
+        assert not re.search("[\u4e00-\u9fff]", english), (section, name)
 
 
-def test_every_label_that_a_room_asks_for_is_there():
-    asked = set()
-    for room in ROOMS:
-        for node in ast.walk(ast.parse(room.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                section, dot, name = node.value.partition(".")
-                if dot and section in resources.load("labels") and re.fullmatch("[a-z_]*[a-z]", name):
-                    asked.add((section, name))
-    assert asked
-    assert sorted(asked - set(LABELS)) == []
+def test_a_section_stands_in_one_table_and_is_no_vocabulary():
+    sections = [section for table in TABLES for section in tomllib.loads(table.read_text(encoding="utf-8"))]
+    assert sorted(sections) == sorted(set(sections))
+    assert not set(sections) & set(resources.load("vocabularies"))
+
+
+def _sources() -> list[str]:
+    cells = [json.loads(path.read_text(encoding="utf-8"))["cells"] for path in PACKAGE.parent.glob("notebooks/*.ipynb")]
+    code = ["".join(cell["source"]) for page in cells for cell in page if cell["cell_type"] == "code"]
+    return code + [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
+
+
+@cache
+def _asked() -> tuple[set[str], set[str], set[str]]:
+    """Return keys asked for whole, shapes of keys that hold a name in a variable, and every word of the code."""
+    whole, shapes, words = set(), set(), set()
+    for source in _sources():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.JoinedStr):
+                parts = [re.escape(part.value) if isinstance(part, ast.Constant) else "(.+)" for part in node.values]
+                shapes.add("".join(parts))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words.add(re.sub(r"^(?:\w+\()?(\w+)\)?:[NOQT]$", r"\1", node.value))  # a chart's column is a word too
+                whole |= {node.value} & KEYS
+            elif isinstance(node, ast.keyword) and node.arg:
+                words.add(node.arg)
+    for template in (PACKAGE / "resources" / "report").glob("*.j2"):
+        whole |= set(re.findall(r"""words\(["']([a-z_.0-9]+)["']""", template.read_text(encoding="utf-8")))
+    return whole, {shape for shape in shapes if re.match(r"[a-z_]+\\\.", shape)}, words
+
+
+def test_every_entry_that_is_asked_for_is_there():
+    asked = {
+        node.args[0].value
+        for source in _sources()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and re.search(r"\bwords$", ast.unparse(node.func))
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+        and "." in node.args[0].value
+    }
+    assert len(asked) > len(KEYS) / 4
+    assert sorted((asked | _asked()[0]) - KEYS) == []
+
+
+def test_every_entry_is_asked_for():
+    """By its whole key, or as one of those whose name stands in a variable: then the name is a word of the code."""
+    whole, shapes, words = _asked()
+    known = words | {name for table in schema.TABLES for name in schema.dtypes(table)} | set(schema.INPUTS)
+    known |= {str(level) for level in range(5)} | {path.stem for path in places.notebooks()}
+    known |= set(resources.load("drills")["groups"])
+
+    def may_be_asked(section: str, name: str) -> bool:
+        fits = [found.groups() for shape in shapes if (found := re.fullmatch(shape, f"{section}.{name}"))]
+        return any(known.issuperset(names) for names in fits) or (section in words and name in known)
+
+    assert [key for key in sorted(KEYS - whole) if not may_be_asked(*key.split("."))] == []
+
+
+def test_a_missing_entry_is_an_error():
+    with pytest.raises(KeyError):
+        Words("zh")("head.no_such_entry")
+    with pytest.raises(KeyError):
+        Words("zh").term("outcomes", "no such outcome")
+    with pytest.raises(KeyError):
+        Words("zh").term("outcome", "matched")
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_every_outcome_severity_and_area_has_a_label(lang):
     words = Words(lang)
-    for vocabulary, terms in (("outcome", schema.OUTCOMES), ("severity", schema.SEVERITIES), ("area", schema.AREAS)):
+    for vocabulary, terms in (
+        ("outcomes", schema.OUTCOMES),
+        ("severities", schema.SEVERITIES),
+        ("areas", schema.AREAS),
+    ):
         labels = words.terms(vocabulary, terms)
         assert len(set(labels.values())) == len(terms)
-    assert words.term("outcome", "no such outcome") == "no such outcome"
+    assert words.term("outcomes", None) == "–"
+
+
+def test_headings_come_in_the_order_asked_for():
+    heads = Words("en").heads("channel", "rows", gross="amount", rows="findings")
+    assert list(heads.items()) == [("channel", "Channel"), ("rows", "Findings"), ("gross", "Gross (CNY)")]
+
+
+def test_what_is_filled_in_is_data():
+    assert Words("en")("answer.absent", list="{list} {0}").startswith("Not supplied: {list} {0}.")
 
 
 @pytest.mark.parametrize("cause", ["late", "amount_conflict", "BK05"])
@@ -58,6 +132,7 @@ def test_a_cause_has_a_title_a_rule_and_a_next_step_in_both_languages(cause):
         assert words.cause(cause) not in {"", cause}
         assert words.rule(cause)
         assert words.next_step(cause)
+    assert Words("zh").cause("of an older report") == "of an older report"
 
 
 def test_numbers_amounts_shares_and_spans_are_written_as_people_write_them():
@@ -68,6 +143,8 @@ def test_numbers_amounts_shares_and_spans_are_written_as_people_write_them():
     assert words.span(59.6) == "1 小时 0 分"
     assert words.span(26 * 60) == "1 天 2 小时"
     assert words.span(None) == words.count(None) == words.share(None) == "–"
+    assert [words.about(minutes) for minutes in (119, 120, 2880)] == ["119 分钟", "2 小时", "2 天"]
+    assert words.about(None) == "超出本期所见的时间"
 
 
 def test_a_share_never_claims_to_be_nothing_or_everything_when_it_is_not():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 import numpy as np
 import polars as pl
 import pytest
 
 from audit_kit.core import schema
-from audit_kit.rules.causes.leads import amount_bands, counterparties, digit_profile, forecast, gaps
+from audit_kit.rules.causes.leads import counterparties, digit_profile, gaps
+from audit_kit.rules.sync.forecast import forecast
 
 
 def test_digits_that_follow_benford() -> None:
@@ -43,16 +43,6 @@ def test_where_benford_says_nothing(amounts: list[float], reason: str) -> None:
     profile = digit_profile(pl.Series(amounts, dtype=pl.Float64))
     assert profile.reason == reason
     assert profile.conforms is None
-
-
-def test_bands_keep_every_amount() -> None:
-    rows = pl.DataFrame({"gross": [Decimal("-5.00"), Decimal("50.00"), Decimal("150.00"), Decimal("2000000.00")],
-                         "missing": [False, True, True, False]})  # fmt: skip
-    table = amount_bands(rows)
-    assert table["issued"].sum() == 4
-    assert table["missing"].sum() == 2
-    assert table.filter(pl.col("band") == 0)["from_yuan"].item() is None
-    assert table["yuan"].sum() == 200
 
 
 def old(code: str, *numbers: int) -> pl.DataFrame:

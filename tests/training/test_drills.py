@@ -10,6 +10,7 @@ import pytest
 from audit_kit.analysis.work import analyse
 from audit_kit.cli.main import main
 from audit_kit.core.errors import RequestError
+from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.training.drill import drill, scoring
 from audit_kit.training.drill.answer_sheet import Answers, Named, from_labels, read_answers
@@ -185,7 +186,7 @@ def test_hints_go_from_vague_to_plain_and_end(tmp_path):
     told = [drill.hint(made.folder, lang="zh") for _ in range(4)]
     assert told[0] == "先看这一类：录入。（扣 3 分）"
     assert told[1].endswith("共有 1 种原因。（扣 6 分）")
-    assert scoring.cause_title(made.causes[0], "zh") in told[2]
+    assert Words("zh").cause(made.causes[0]) in told[2]
     assert told[3] == "提示已用完。"
     assert drill.score(made.folder, Answers()).hint_cost == 3 + 6 + 12
 

@@ -23,6 +23,20 @@ def test_invoice_numbers_stay_readable():
     assert _one("代码 011002400111 号码 20464149", redact=True) == "代码 011002400111 号码 20464149"
 
 
+def test_the_rows_own_number_stays_though_it_looks_like_a_tax_id():
+    frame = pl.DataFrame(
+        {
+            "invoice_key": ["110025113048197858", None, ""],
+            "evidence": ["发票 110025113048197858，购方 91110105MA01ABCD2X，另一 110025113048197859。"] * 3,
+        }
+    )
+    own, unknown, empty = masking.mask(frame, redact=True)["evidence"]
+    assert own == "发票 110025113048197858，购方 91****CD2X，另一 11****7859。"
+    assert unknown == empty == "发票 11****7858，购方 91****CD2X，另一 11****7859。"
+    assert _one("台账写作“2.51120000003710E+19”", redact=True) == "台账写作“2.51120000003710E+19”"
+    assert _one("110105199003071,110105199003072", redact=True) == "11****3071,11****3072"
+
+
 def test_a_credit_code_is_hidden_only_when_redacted():
     code = "91110105MA01ABCD2X"
     assert _one(f"税号{code}", redact=False) == f"税号{code}"
@@ -33,14 +47,16 @@ def test_names_keep_their_ends_and_are_hidden_inside_sentences_too():
     frame = pl.DataFrame(
         {"buyer_name": ["张三", "北京某某科技有限公司", None], "evidence": ["北京某某科技有限公司的票"] * 3}
     )
-    shown = masking.mask(frame, redact=True, known=frame["buyer_name"])
+    known = masking.instead(frame["buyer_name"], "name")
+    shown = masking.mask(frame, redact=True, known=known)
     assert shown["buyer_name"].to_list() == ["张**", "北京****公司", None]
     assert shown["evidence"][0] == "北京****公司的票"
-    assert masking.mask(frame, redact=False, known=frame["buyer_name"]).equals(frame)
+    assert masking.mask(frame, redact=False, known=known).equals(frame)
 
 
 def test_the_longest_of_several_known_names_is_hidden_first():
-    known = pl.Series(["北京某某科技有限公司", "北京某某科技有限公司第二分公司"])
+    names = pl.Series(["北京某某科技有限公司", "北京某某科技有限公司第二分公司"])
+    known = masking.instead(names, "name")
     assert _one("北京某某科技有限公司第二分公司", redact=True, known=known) == "北京****公司"
 
 

@@ -10,8 +10,12 @@ import pytest
 
 from audit_kit.core import places
 from audit_kit.core.errors import RequestError
-from audit_kit.views.overview import answers
+from audit_kit.views.backups.answers import backups
+from audit_kit.views.missing.answers import missing
+from audit_kit.views.overview.answers import OPTIONAL, overview
 from audit_kit.views.show import page as pages
+from audit_kit.views.show.sentences import unknown_sources
+from audit_kit.views.sync.answers import delays
 
 ABSENT = ("同步日志", "账号权限", "系统公告", "操作日志", "备用查询", "备份目录")
 
@@ -41,7 +45,7 @@ def test_a_month_that_is_none_is_refused(engagement):
 
 
 @pytest.mark.parametrize("name", ["page", "english", "bare"])
-@pytest.mark.parametrize("answer", [answers.overview, answers.delays, answers.missing, answers.backups])
+@pytest.mark.parametrize("answer", [overview, delays, missing, backups])
 def test_every_page_opens_with_sentences_in_words_and_numbers(name, answer, request):
     opened = request.getfixturevalue(name)
     lines = answer(opened)
@@ -60,22 +64,22 @@ def test_every_page_opens_with_sentences_in_words_and_numbers(name, answer, requ
 
 
 def test_the_overview_counts_what_the_matches_hold(page):
-    text = " ".join(answers.overview(page))
-    missing = page.analysis.matches.filter(pl.col("outcome") == "missing").height
+    text = " ".join(overview(page))
+    gone = page.analysis.matches.filter(pl.col("outcome") == "missing").height
     assert f"{page.analysis.ledger.height:,} 张" in text
-    assert f"看不到 {missing} 张" in text
+    assert f"看不到 {gone} 张" in text
     assert f"{page.analysis.ledger['gross'].sum():,.2f} 元" in text
 
 
 def test_sources_that_are_not_there_are_named_and_never_a_pass(bare):
-    (line,) = [line for line in answers.overview(bare) if "没有提供：" in line]
+    (line,) = [line for line in overview(bare) if "没有提供：" in line]
     assert all(name in line for name in ABSENT)
     assert "不算通过" in line
-    assert "未知" in answers.backups(bare)[0]
+    assert "未知" in backups(bare)[0]
 
 
 def test_every_optional_source_is_there_on_a_full_engagement(page):
-    assert answers.unknown_sources(page, answers.OPTIONAL) == ""
+    assert unknown_sources(page, OPTIONAL) == ""
 
 
 def test_a_redacted_page_hides_names_inside_evidence_too(english):

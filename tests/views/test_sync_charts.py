@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
+from audit_kit.analysis.earlier import FINDINGS, reliability
 from audit_kit.rules.sync.curves import quantiles, survival
-from audit_kit.views.show import parts, provenance, theme
-from audit_kit.views.sync import charts, tables
+from audit_kit.views.show import parts, theme
+from audit_kit.views.sync import charts, late_charts, tables
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +85,7 @@ def test_hours_count_late_and_issued_within_the_period_only():
 
 
 def test_chances_are_counted_once_each_in_bins_that_end_below_one(page):
-    frame = charts.late_bins(page.analysis)
+    frame = late_charts.late_bins(page.analysis)
     estimated = page.analysis.findings["probability_late"].drop_nulls()
     assert frame["rows"].sum() == len(estimated)
     assert frame["bin"].min() >= 0
@@ -104,20 +105,19 @@ def test_last_months_chances_are_scored_on_what_the_ledger_still_lists(page, tmp
     missing = page.whole.matches.filter(pl.col("outcome") == "missing")["invoice_key"].drop_nulls().head(20)
     keys = pl.concat([matched, missing])
     earlier = pl.DataFrame({"invoice_key": keys, "probability_late": [0.85] * len(keys)})
-    earlier.write_parquet(tmp_path / provenance.FINDINGS)
+    earlier.write_parquet(tmp_path / FINDINGS)
     manifest = tmp_path / "manifest.json"
-    last = SimpleNamespace(previous=str(manifest), whole=page.whole)
     manifest.write_text(json.dumps({"taken_at": str(page.whole.taken_at)}))
-    assert tables.reliability(last).is_empty()  # the same export cannot judge its own predictions
+    assert reliability(page.whole, str(manifest)).is_empty()  # the same export cannot judge its own predictions
     manifest.write_text(json.dumps({"taken_at": str(page.whole.taken_at - timedelta(days=7))}))
-    scored = tables.reliability(last)
+    scored = reliability(page.whole, str(manifest))
     assert scored["rows"].to_list() == [50]
     assert scored["observed"][0] == pytest.approx(0.6)
-    assert charts.reliability(scored).to_dict()["layer"]
+    assert late_charts.reliability(scored).to_dict()["layer"]
 
 
 def test_without_an_earlier_report_reliability_is_unknown(page):
-    (data,) = charts.reliability(tables.reliability(page)).to_dict()["datasets"].values()
+    (data,) = late_charts.reliability(reliability(page.whole, page.previous)).to_dict()["datasets"].values()
     assert "settle" in data[0]["sentence"]
 
 

@@ -15,11 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit_kit.analysis import earlier
 from audit_kit.core import spreadsheet_csv
 from audit_kit.core.errors import RequestError
-from audit_kit.views.missing import lead_tables
+from audit_kit.views.missing import pattern_charts
+from audit_kit.views.missing import tables as missing_tables
 from audit_kit.views.overview import charts, differences
-from audit_kit.views.show import downloads, provenance, tables
+from audit_kit.views.overview import tables as overview_tables
+from audit_kit.views.show import downloads, finding_rows, provenance, tables
+from audit_kit.views.sync import tables as sync_tables
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}"
 
@@ -52,16 +56,16 @@ def test_the_searchable_table_escapes_too_and_says_openly_what_it_leaves_out():
 
 
 def test_the_tie_shows_both_sides_and_their_sum(page):
-    text = tables.tie(charts.outcome_totals(page.analysis)).as_raw_html()
+    text = overview_tables.tie(charts.outcome_totals(page.analysis)).as_raw_html()
     for total in (page.analysis.ledger["gross"].sum(), page.analysis.platform["gross"].sum()):
         assert f"{total:,.2f}" in text
     assert f"{page.analysis.ledger.height:,}" in text
 
 
 def test_every_cause_is_a_plain_sentence_with_what_was_observed(page):
-    summary = tables.cause_summary(page.findings, page.analysis.ledger)
+    summary = finding_rows.cause_summary(page.findings, page.analysis.ledger)
     assert summary["findings"].sum() == page.findings.height
-    text = tables.causes(page.safe(summary)).as_raw_html()
+    text = finding_rows.causes(page.safe(summary)).as_raw_html()
     for row in summary.iter_rows(named=True):
         assert page.words.cause(row["cause"]) in text
     assert "例：" in text
@@ -69,17 +73,17 @@ def test_every_cause_is_a_plain_sentence_with_what_was_observed(page):
 
 
 def test_no_findings_is_good_news_in_words(page):
-    said = tables.causes(tables.cause_summary(page.findings.clear(), page.analysis.ledger))
+    said = finding_rows.causes(finding_rows.cause_summary(page.findings.clear(), page.analysis.ledger))
     assert "每张发票都与平台一致" in said.data
 
 
 def test_findings_are_listed_most_severe_and_dearest_first(page):
-    frame = tables.findings_list(page.analysis, page.findings)
+    frame = finding_rows.findings_list(page.analysis, page.findings)
     assert frame.height == page.findings.height
-    order = [page.words.term("severity", word) for word in ("critical", "high", "medium", "low", "info")]
+    order = [page.words.term("severities", word) for word in ("critical", "high", "medium", "low", "info")]
     places = [order.index(word) for word in frame["severity"]]
     assert places == sorted(places)
-    assert set(tables.FINDING_COLUMNS) <= set(frame.columns)
+    assert set(finding_rows.FINDING_COLUMNS) <= set(frame.columns)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,7 @@ def test_the_button_holds_at_most_so_many_rows_and_says_so():
 
 
 def test_the_button_of_a_large_frame_stays_small(page):
-    rows = page.safe(tables.findings_list(page.analysis, page.findings)).select(tables.FINDING_COLUMNS)
+    rows = page.safe(finding_rows.findings_list(page.analysis, page.findings)).select(finding_rows.FINDING_COLUMNS)
     many = pl.concat([rows] * (20_000 // rows.height + 1))
     html = downloads.button(many, name="x").data
     assert len(html) < 600_000
@@ -189,39 +193,39 @@ def test_agreement_in_every_field_is_said(apart):
 
 def test_findings_are_compared_with_last_months_by_their_id(page, tmp_path):
     findings = page.findings
-    earlier = pl.concat([findings.tail(findings.height - 3), findings.head(1).with_columns(finding_id=pl.lit("gone"))])
-    earlier.write_parquet(tmp_path / provenance.FINDINGS)
-    compared = provenance.changes(findings, str(tmp_path / "manifest.json"))
+    before = pl.concat([findings.tail(findings.height - 3), findings.head(1).with_columns(finding_id=pl.lit("gone"))])
+    before.write_parquet(tmp_path / earlier.FINDINGS)
+    compared = earlier.changes(findings, str(tmp_path / "manifest.json"))
     counts = dict(compared["change"].value_counts().iter_rows())
     assert counts == {"new": 3, "open": findings.height - 3, "closed": 1}
-    assert "已消除" in provenance.change_table(compared).as_raw_html()
+    assert "已消除" in overview_tables.change_table(compared).as_raw_html()
     totals = charts.change_totals(compared)
     assert totals["rows"].sum() == findings.height + 1
 
 
 def test_without_a_previous_report_nothing_is_compared(page):
-    assert provenance.changes(page.findings, "").is_empty()
-    assert provenance.change_table(provenance.changes(page.findings, "")).data == ""
+    assert earlier.changes(page.findings, "").is_empty()
+    assert overview_tables.change_table(earlier.changes(page.findings, "")).data == ""
 
 
 def test_a_previous_report_without_findings_is_a_mistake_to_mend(page, tmp_path):
     with pytest.raises(RequestError, match="manifest"):
-        provenance.changes(page.findings, str(tmp_path / "manifest.json"))
+        earlier.changes(page.findings, str(tmp_path / "manifest.json"))
 
 
 def test_sources_and_foot_say_what_was_read_and_how_to_make_it_again(page):
-    text = provenance.sources(page.whole).as_raw_html()
+    text = provenance.sources(page).as_raw_html()
     assert "ledger-2025-05" in text
-    foot = provenance.foot(page.whole, page.parameters).data
+    foot = provenance.foot(page).data
     assert page.whole.engagement.fingerprint() in foot
     assert "audit-kit" in foot
     assert "target_hours = 24" in foot
 
 
 def test_counterparties_digits_gaps_and_tomorrow_are_drawn_or_said(page):
-    masked = page.safe(lead_tables.counterparties(page.analysis))
-    assert "交易对方" in lead_tables.counterparty_table(masked).as_raw_html()
-    assert lead_tables.counterparty_table(masked.clear()).data
-    assert lead_tables.digit_bars(lead_tables.digits(page.analysis)).to_dict()["layer"]
-    assert lead_tables.gaps(page.analysis)
-    assert lead_tables.tomorrow(page.analysis)
+    masked = page.safe(missing_tables.counterparties(page.analysis))
+    assert "交易对方" in missing_tables.counterparty_table(masked).as_raw_html()
+    assert missing_tables.counterparty_table(masked.clear()).data
+    assert pattern_charts.digit_bars(pattern_charts.digits(page.analysis)).to_dict()["layer"]
+    assert missing_tables.gaps(page.analysis)
+    assert sync_tables.tomorrow(page.analysis)

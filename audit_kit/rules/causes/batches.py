@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.causes.evidence import moment
 from audit_kit.rules.causes.patterns import (
     BIN_MINUTES,
@@ -21,7 +22,6 @@ from audit_kit.rules.causes.patterns import (
 )
 from audit_kit.rules.causes.population import population, with_ledger, without
 from audit_kit.rules.sync.curves import typed
-from audit_kit.rules.sync.stops import ALL_CHANNELS
 
 if TYPE_CHECKING:
     from audit_kit.rules.causes.evidence import Case

@@ -1,4 +1,4 @@
-"""What missing invoices look like: amounts and their digits, gaps in old number ranges, counterparties, tomorrow.
+"""What missing invoices look like: first digits of amounts, gaps in old number ranges, counterparties.
 
 None of it proves anything by itself; each says where to look, and whether the test may be used at all.
 """
@@ -7,29 +7,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from audit_kit.core.identity import OLD_CODES, OLD_NUMBER
 from audit_kit.rules.causes.patterns import levels
 from audit_kit.rules.sync.curves import typed
-from audit_kit.rules.sync.lateness import at_age, lateness
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 BENFORD_LEAST = 300  # amounts below which first digits say nothing
 BENFORD_ORDERS = 2.0  # powers of ten that the middle 98 % of amounts must span
 BENFORD_REPEATED = 0.3  # largest share that the twenty commonest amounts may have
 COMMONEST = 20
 CONFORMS = 0.015  # mean absolute deviation above which first digits do not follow Benford (Nigrini)
-BAND_EDGES = (0, 100, 1_000, 10_000, 100_000, 1_000_000)
 GAP_LONGEST = 500  # a longer jump is another range of numbers
-WEEKS = 4
-DAY_MINUTES = 1440.0
-STEP_MINUTES = 30
 
 GAPS = {
     "invoice_code": pl.String(),
@@ -87,25 +77,6 @@ def digit_profile(amounts: pl.Series) -> DigitProfile:
         deviation=deviation,
         conforms=None if reason else deviation <= CONFORMS,
     )
-
-
-def amount_bands(rows: pl.DataFrame, edges: Sequence[float] = BAND_EDGES) -> pl.DataFrame:
-    """Return `band` (place in the edges; 0 = red invoices), `from_yuan`, `issued`, `missing`, `yuan` (missing).
-
-    Args:
-        rows: `gross`, `missing`.
-        edges: lower ends of the bands in yuan.
-    """
-    gross = pl.col("gross").cast(pl.Float64)
-    band = pl.sum_horizontal(*((gross >= edge).cast(pl.Int64) for edge in edges))
-    known = rows.filter(gross.is_not_null())
-    table = known.group_by(band=band).agg(
-        issued=pl.len(), missing=pl.col("missing").sum(), yuan=gross.filter("missing").abs().sum()
-    )
-    lower = pl.col("band").replace_strict(
-        {0: None, **{at + 1: float(edge) for at, edge in enumerate(edges)}}, return_dtype=pl.Float64
-    )
-    return table.with_columns(from_yuan=lower).select("band", "from_yuan", "issued", "missing", "yuan").sort("band")
 
 
 def gaps(ledger: pl.DataFrame, platform: pl.DataFrame) -> pl.DataFrame:
@@ -177,74 +148,3 @@ def counterparties(rows: pl.DataFrame, *, direction: str = "issued") -> pl.DataF
     yuan = rows.filter("missing").group_by(level="counterparty").agg(yuan=pl.col("gross").cast(pl.Float64).abs().sum())
     found = levels(rows, ("counterparty",)).filter(pl.col("missing") > 0)
     return found.join(yuan, on="level", how="left").sort("yuan", "level", descending=[True, False], nulls_last=True)
-
-
-def forecast(
-    observations: pl.DataFrame, *, taken_at: datetime, hours: float = 24, table: pl.DataFrame | None = None
-) -> pl.DataFrame:
-    """Return how many invoices will still be on their way some hours from now, merely late.
-
-    Args:
-        observations: as returned by `delays.observations`.
-        taken_at: now.
-        hours: how far ahead.
-        table: as returned by `lateness`; made from the observations where not given.
-
-    Returns:
-        `channel`, `waiting` (missing now), `arriving` (expected to come until then), `still_late` (of those waiting,
-        expected to come later), `new_late` (of those yet to be issued, at the pace of the same weekday in the last four
-        weeks), `late` (both), `lower`, `upper` (90 %), `lost` (expected never to come).
-    """
-    table = table if table is not None else lateness(observations)
-    span = hours * 60
-    waiting = observations.filter(~pl.col("visible") & pl.col("age").is_not_null())
-    now = at_age(waiting, table)
-    then = at_age(waiting.with_columns(then=pl.col("age") + span), table, age="then")
-    waiting = waiting.with_columns(
-        arrives=((now["survival"] - then["survival"]) / now["survival"]).clip(0, 1),
-        late=((then["survival"] - now["plateau"]) / now["survival"]).clip(0, 1),
-    )
-    old = waiting.group_by("channel").agg(
-        waiting=pl.len(),
-        arriving=pl.col("arrives").sum(),
-        still_late=pl.col("late").sum(),
-        spread=(pl.col("late") * (1 - pl.col("late"))).sum(),
-        lost=(1 - pl.col("arrives") - pl.col("late")).sum(),
-    )
-    new = _yet_to_come(observations, table, taken_at, span)
-    both = old.join(new, on="channel", how="full", coalesce=True).fill_null(0)
-    late = pl.col("still_late") + pl.col("new_late")
-    half = 1.645 * (pl.col("spread") + pl.col("new_late")).sqrt()
-    return both.select(
-        "channel",
-        "waiting",
-        "arriving",
-        "still_late",
-        "new_late",
-        late=late,
-        lower=(late - half).clip(0),
-        upper=late + half,
-        lost="lost",
-    ).sort("channel")
-
-
-def _yet_to_come(observations: pl.DataFrame, table: pl.DataFrame, taken_at: datetime, span: float) -> pl.DataFrame:
-    """Return `channel`, `new_late`: of those issued in the span ahead, how many will be on their way at its end."""
-    since = taken_at - timedelta(weeks=WEEKS)
-    past = observations.filter(pl.col("issued_at").is_between(since, taken_at, closed="left"))
-    first = past["issued_at"].min()
-    if not isinstance(first, datetime):
-        return pl.DataFrame(schema={"channel": pl.String(), "new_late": pl.Float64()})
-    weeks = max(1.0, (taken_at - first) / timedelta(weeks=1))
-    ahead = ((pl.col("issued_at") - since).dt.total_microseconds() / 60e6) % (7 * DAY_MINUTES)
-    slots = (
-        past.with_columns(ahead=ahead)
-        .filter(pl.col("ahead") < span)
-        .group_by("channel", slot=(pl.col("ahead") / STEP_MINUTES).floor())
-        .agg(pace=pl.len() / weeks)
-        .with_columns(age=span - (pl.col("slot") + 0.5) * STEP_MINUTES, held=pl.lit(1.0))
-        .with_columns(loose="age")
-    )
-    known = at_age(slots, table)
-    slots = slots.with_columns(new_late=pl.col("pace") * (known["survival"] - known["plateau"]).clip(0))
-    return slots.group_by("channel").agg(pl.col("new_late").sum())

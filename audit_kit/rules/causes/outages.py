@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.causes.patterns import RUN_TELLING_LAST, WINDOW_RATIO, windows
 from audit_kit.rules.causes.population import lost_share, still_open, without
-from audit_kit.rules.sync.stops import ALL_CHANNELS
 
 if TYPE_CHECKING:
     from audit_kit.rules.causes.evidence import Case

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.sync.curves import CONFIDENCE_Z
 
 if TYPE_CHECKING:
@@ -189,7 +190,9 @@ def windows(rows: pl.DataFrame) -> pl.DataFrame:
     timed = rows.filter(pl.col("issued_at").is_not_null())
     if timed.is_empty():
         return pl.DataFrame(schema=WINDOWS)
-    scans = [("全部", timed)] + [(str(name), part) for (name,), part in timed.group_by("channel", maintain_order=True)]
+    scans = [(ALL_CHANNELS, timed)] + [
+        (str(name), part) for (name,), part in timed.group_by("channel", maintain_order=True)
+    ]
     found = [window for name, part in scans for window in _scan(name, part)]
     return pl.DataFrame(found, schema=WINDOWS).sort("evidence", descending=True)
 

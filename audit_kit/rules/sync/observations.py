@@ -12,18 +12,18 @@ import polars as pl
 from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.identity import DIGITAL
+from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.sync.curves import quantiles, survival, typed
 from audit_kit.rules.sync.lateness import HISTORY, lateness, lost_interval, probability_late, remembered
 from audit_kit.rules.sync.service_level import budget_by_incident, of_delays, service_level
 from audit_kit.rules.sync.settling import Settlement, settle
-from audit_kit.rules.sync.stops import ALL_CHANNELS, STOPS, StoodStill, stops
+from audit_kit.rules.sync.stops import STOPS, StoodStill, stops
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
 __all__ = [
-    "ALL_CHANNELS",
     "HISTORY",
     "OBSERVATIONS",
     "STOPS",

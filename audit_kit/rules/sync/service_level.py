@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.sync.curves import survival
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from audit_kit.core.policy import SyncPolicy
-
-WHOLE = "全部"
 
 
 def of_delays(observations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
@@ -43,12 +42,12 @@ def service_level(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: d
     Returns:
         `month`, `channel` ("全部" = all), `issued`, `share` (Kaplan–Meier on wall-clock time), `lower`, `upper` (95 %),
         `target_minutes`, `target_share`, `budget` (misses allowed), `used` (misses), `used_share` (of the budget),
-        `state` (fails, passes, unknown: the interval holds the target).
+        `state` (fails, pass, unknown: the interval holds the target).
     """
     timed = wall_clock(observations, taken_at=taken_at).filter(pl.col("issued_at").is_not_null())
     target = policy.target_hours * 60
     keyed = timed.with_columns(month=pl.col("issued_at").dt.strftime("%Y-%m"))
-    whole = pl.concat([keyed.with_columns(channel=pl.lit(WHOLE)), keyed])
+    whole = pl.concat([keyed.with_columns(channel=pl.lit(ALL_CHANNELS)), keyed])
     whole = whole.with_columns(stratum=pl.concat_str("month", pl.lit("\t"), "channel"))
     curve = survival(whole, by="stratum").filter(pl.col("minutes") <= target)
     last = curve.group_by("stratum", maintain_order=True).last()
@@ -60,7 +59,7 @@ def service_level(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: d
     used = pl.col("survival") * pl.col("issued")
     state = (
         pl.when(pl.col("low") >= policy.target_share)
-        .then(pl.lit("passes"))
+        .then(pl.lit("pass"))
         .when(pl.col("high") < policy.target_share)
         .then(pl.lit("fails"))
         .otherwise(pl.lit("unknown"))
@@ -98,7 +97,7 @@ def budget_by_incident(
     for stop in stops.sort("starts_at").iter_rows(named=True):
         end = stop["ends_at"] or taken_at
         touched = (pl.col("issued_at") < end) & (until > stop["starts_at"])
-        mine = touched & ((pl.col("channel") == stop["channel"]) | (stop["channel"] == WHOLE))
+        mine = touched & ((pl.col("channel") == stop["channel"]) | (stop["channel"] == ALL_CHANNELS))
         free = mine & pl.col("incident").is_null() & pl.col("cause").is_in(["outage", "late"]).fill_null(value=True)
         name = stop["title"] or f"{stop['starts_at']:%Y-%m-%d %H:%M}"
         misses = misses.with_columns(
@@ -111,4 +110,5 @@ def budget_by_incident(
         kind=pl.coalesce("kind", pl.when(caused).then(pl.lit("cause")), pl.lit("slow")),
     )
     table = misses.group_by("incident", "kind").agg(misses=pl.len())
-    return table.with_columns(share=pl.col("misses") / pl.col("misses").sum()).sort("misses", descending=True)
+    table = table.sort("misses", "incident", descending=[True, False])
+    return table.with_columns(share=pl.col("misses") / pl.col("misses").sum())

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from audit_kit.core.schema import ALL_CHANNELS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-ALL_CHANNELS = "全部"
 BIN_MINUTES = 10.0
 LONGEST_SPAN = timedelta(days=3653)  # what is dated earlier is a wrong date, or too old for any export
 SPARSE = 50  # of so many bins at most one holds an issue: only those are spread, not all

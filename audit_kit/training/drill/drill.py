@@ -20,6 +20,7 @@ import polars as pl
 from audit_kit import resources
 from audit_kit.core import outputs
 from audit_kit.core.errors import RequestError
+from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.training.drill import scoring
 from audit_kit.training.drill.answer_sheet import Answers, from_labels, read_answers
 from audit_kit.training.world.dice import Dice
@@ -29,7 +30,6 @@ from audit_kit.training.world.writing import write
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LANGUAGES = ("zh", "en")
 ENGAGEMENT = "engagement"
 SEAL = "seal.txt"
 TRUTH = ("ledger_row", "serial", "key", "outcome", "cause")
@@ -96,9 +96,7 @@ def opened(folder: str | Path, *, seed: int, level: int) -> Drill:
 
 def brief(folder: str | Path, *, lang: str = "zh") -> str:
     """Return the brief of a drill, in Markdown."""
-    if lang not in LANGUAGES:
-        raise RequestError(f"{lang!r} is not a language of drills; choose zh or en.")
-    return (Path(folder) / f"brief.{lang}.md").read_text(encoding="utf-8")
+    return (Path(folder) / f"brief.{Words(lang).lang}.md").read_text(encoding="utf-8")
 
 
 def demonstrated(drill: Drill, *, lang: str = "zh") -> scoring.Score:
@@ -119,25 +117,20 @@ def hint(folder: str | Path, *, lang: str = "zh") -> str:
     """
     target = Path(folder)
     sealed = _opened(target)
-    words = resources.load("drills")["hints"]
+    words, prices = Words(lang), resources.load("drills")["hints"]["prices"]
     taken = sealed["hints"]
-    if taken >= len(words["prices"]):
-        return _said(words["used_up"], lang)
+    if taken >= len(prices):
+        return words("drill_hint.used_up")
     sealed["hints"] = taken + 1
     _keep(sealed, target)
-    price = _said(words["priced"], lang).format(price=words["prices"][taken])
+    price = words("drill_hint.priced", price=prices[taken])
     causes = sealed["causes"]
     if not causes:
-        return _said(words["nothing"], lang) + price
+        return words("drill_hint.nothing") + price
     group = next(name for name, group in resources.load("drills")["groups"].items() if causes[0] in group)
-    return (
-        _said(words["texts"][taken], lang).format(
-            group=_said(resources.load("drills")["group_names"][group], lang),
-            count=len(sealed["facts"].keys() - set(scoring.NOT_CAUSES)),
-            cause=scoring.cause_title(causes[-1], lang),
-        )
-        + price
-    )
+    count = len(sealed["facts"].keys() - set(scoring.NOT_CAUSES))
+    said = {"group": words(f"drill_group.{group}"), "count": count, "cause": words.cause(causes[-1])}
+    return words(f"drill_hint.text_{taken}", **said) + price
 
 
 def score(folder: str | Path, answers: str | Path | Answers, *, lang: str = "zh") -> scoring.Score:
@@ -254,23 +247,22 @@ def _innocent(made: World) -> dict[str, Any]:
 
 def _brief(made: World, lang: str, *, seed: int, level: int) -> str:
     """Return the brief: the call, what to do, how it is scored, the causes to choose from."""
-    words = resources.load("drills")
+    words = Words(lang)
     values = {
         "company": made.taxpayer_name,
         "month": f"{made.export.period_start:%Y-%m}",
         "ledger": f"{len(made.ledger):,}",
         "platform": f"{len(made.platform):,}",
         "taken_at": f"{made.taken_at:%Y-%m-%d %H:%M}",
-        "prices": ", ".join(str(price) for price in words["hints"]["prices"]),
+        "prices": ", ".join(str(price) for price in resources.load("drills")["hints"]["prices"]),
         "label_weight": f"{scoring.LABELS_WEIGHT:.0%}",
         "brier_weight": f"{1 - scoring.LABELS_WEIGHT:.0%}",
         "penalty": scoring.FALSE_CAUSE,
         "unsupported": scoring.UNSUPPORTED,
     }
-    title = _said(words["brief"]["title"], lang).format(seed=seed, level=level)
-    causes = "\n".join(f"- `{cause}` {scoring.cause_title(cause, lang)}" for cause in menu())
-    text = _said(words["brief"]["text"], lang).format(**values)
-    return f"# {title}\n{text}\n## {_said(words['brief']['menu'], lang)}\n\n{causes}\n"
+    title, text = words("drill_brief.title", seed=seed, level=level), words("drill_brief.text", **values)
+    causes = "\n".join(f"- `{cause}` {words.cause(cause)}" for cause in menu())
+    return f"# {title}\n{text}\n## {words('drill_brief.menu')}\n\n{causes}\n"
 
 
 def _sealed_path(folder: Path) -> Path:
@@ -303,10 +295,3 @@ def _truth(sealed: Mapping[str, Any]) -> pl.DataFrame:
 
 def _hmac(salt: str, content: bytes) -> str:
     return hmac.new(bytes.fromhex(salt), content, hashlib.sha256).hexdigest()
-
-
-def _said(pair: list[str], lang: str) -> str:
-    """Return one language of a pair."""
-    if lang not in LANGUAGES:
-        raise RequestError(f"{lang!r} is not a language of drills; choose zh or en.")
-    return pair[LANGUAGES.index(lang)]

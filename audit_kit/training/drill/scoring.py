@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.core.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,13 +109,6 @@ def facts(truth: pl.DataFrame, ledger: pl.DataFrame) -> dict[str, dict[str, Any]
     return {row.pop("cause"): row for row in told.iter_rows(named=True)}
 
 
-def cause_title(cause: str, lang: str) -> str:
-    """Return a cause's title, else its code."""
-    wording = resources.load("causes")["causes"].get(cause, {})
-    title: str = wording.get(lang, {}).get("title", cause)
-    return title
-
-
 def _pairs(truth: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     """Return `true`, `labelled` of every row that is not simply matched or that the trainee labelled."""
     joined = truth.join(labels.select("ledger_row", labelled="cause"), on="ledger_row", how="left")
@@ -174,30 +168,31 @@ def _debrief(
     lang: str,
 ) -> str:
     """Return the debrief: the score and its parts, a table by cause, missed signals, false causes, the confusion."""
-    words = {key: pair[("zh", "en").index(lang)] for key, pair in resources.load("drills")["debrief"].items()}
-    parts = [f"# {words['title']}", words["total"].format(total=f"{made.total:.1f}"), _parts(made, words)]
+    words = Words(lang)
+    parts = [f"# {words('debrief.title')}", words("debrief.total", total=f"{made.total:.1f}"), _parts(made, words)]
     if answers.hypothesis:
-        parts.append(words["hypothesis"].format(text=answers.hypothesis))
+        parts.append(words("debrief.hypothesis", text=answers.hypothesis))
     if null:
-        parts.append(words["null"])
-    parts.append(_table(made, words["head"], lang))
+        parts.append(words("debrief.null"))
+    parts.append(_table(made, words))
     signals = resources.load("drills")["signals"]
-    told = [signals[cause][("zh", "en").index(lang)].format(**facts[cause]) for cause in made.missed]
-    missed = [f"- **{cause_title(cause, lang)}** {text}" for cause, text in zip(made.missed, told, strict=True)]
-    parts += [f"## {words['missed']}", "\n".join(missed) or words["none_missed"]]
+    told = [signals[cause][LANGUAGES.index(lang)].format(**facts[cause]) for cause in made.missed]
+    missed = [f"- **{words.cause(cause)}** {text}" for cause, text in zip(made.missed, told, strict=True)]
+    parts += [f"## {words('debrief.missed')}", "\n".join(missed) or words("debrief.none_missed")]
     if made.false:
-        parts += [f"## {words['false']}", "\n".join(f"- {cause_title(cause, lang)}" for cause in made.false)]
+        parts += [f"## {words('debrief.false')}", "\n".join(f"- {words.cause(cause)}" for cause in made.false)]
     if innocent:
-        parts.append(words["innocent"].format(**innocent))
+        parts.append(words("debrief.innocent", **innocent))
     wrong = made.confusion.filter(pl.col("true") != pl.col("labelled")).sort("rows", descending=True).head(1)
     for true, labelled, rows in wrong.iter_rows():
-        titles = {"true": cause_title(true, lang), "labelled": cause_title(labelled, lang)}
-        parts.append(words["confused"].format(**titles, rows=rows))
+        titles = {"true": words.cause(true), "labelled": words.cause(labelled)}
+        parts.append(words("debrief.confused", **titles, rows=rows))
     return "\n\n".join(parts) + "\n"
 
 
-def _parts(made: Score, words: Mapping[str, str]) -> str:
-    return words["parts"].format(
+def _parts(made: Score, words: Words) -> str:
+    return words(
+        "debrief.parts",
         macro_f1=f"{made.macro_f1:.3f}",
         brier=f"{made.brier:.3f}",
         false=len(made.false),
@@ -206,14 +201,15 @@ def _parts(made: Score, words: Mapping[str, str]) -> str:
     )
 
 
-def _table(made: Score, head: str, lang: str) -> str:
+def _table(made: Score, words: Words) -> str:
     """Return the table by cause, in Markdown."""
+    head = words("debrief.head")
     lines = [head, "|" + "---|" * (head.count("|") - 1)]
     for row in made.causes.iter_rows(named=True):
         confidence = "–" if row["confidence"] is None else f"{row['confidence']:.0%}"
         evidence = f"{row['evidence_right']}/{row['evidence']}" if row["evidence"] else "–"
         cells = (
-            *(cause_title(row["cause"], lang), row["true"], row["labelled"], row["right"]),
+            *(words.cause(row["cause"]), row["true"], row["labelled"], row["right"]),
             *(f"{row['recall']:.0%}", f"{row['precision']:.0%}", confidence, evidence),
         )
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from audit_kit.core import outputs
+from audit_kit.core import outputs, schema
 from audit_kit.core.errors import RequestError
 from audit_kit.core.policy import Export
 from audit_kit.training.world import backup_runs, fates, followups, logs, spoiling, stream, truth, windows, writing
@@ -328,7 +328,7 @@ def _substitute(draft: fates.Draft, book: pl.DataFrame) -> pl.DataFrame:
 def _true_stops(draft: fates.Draft) -> pl.DataFrame:
     """Return the stops that really happened."""
     real = sorted((one for one in draft.windows if one.real), key=lambda one: one.start)
-    names = [*stream.channels(), "全部"]
+    names = [*stream.channels(), schema.ALL_CHANNELS]
     return pl.DataFrame(
         {
             "starts_at": stream.times(np.array([one.start for one in real], dtype=np.int64)),

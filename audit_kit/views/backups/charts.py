@@ -23,6 +23,7 @@ from audit_kit.views.show.parts import (
     nothing,
     title,
     together,
+    tooltips,
     within,
 )
 
@@ -53,12 +54,8 @@ def segments(audit: BackupAudit, *, start: datetime | None = None, end: datetime
     Columns: `lane` (job · kind), `job`, `kind`, `state`, `starts`, `ends` (the next slot's due time), `slots`. Of more
     than 4,000 the longest are kept, those that are not in order first.
     """
-    slots = audit.slots.with_columns(pl.col("kind").cast(pl.String), pl.col("state").cast(pl.String))
-    if start is not None:
-        slots = slots.filter(pl.col("due") >= start)
-    if end is not None:
-        slots = slots.filter(pl.col("due") < end)
-    return stretches(with_next(slots))
+    slots = audit.slots.with_columns(pl.col("kind", "state").cast(pl.String))
+    return stretches(with_next(within(slots, start, end, column="due")))
 
 
 def with_next(slots: pl.DataFrame) -> pl.DataFrame:
@@ -91,11 +88,7 @@ def stretches(slots: pl.DataFrame) -> pl.DataFrame:
 
 def recovery(audit: BackupAudit, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
     """Return `at`, `series`, `hours` (how much would be lost): the worst of each stretch, at most 1,500 a series."""
-    points = audit.recovery_points.with_columns(pl.col("series").cast(pl.String))
-    if start is not None:
-        points = points.filter(pl.col("at") >= start)
-    if end is not None:
-        points = points.filter(pl.col("at") < end)
+    points = within(audit.recovery_points.with_columns(pl.col("series").cast(pl.String)), start, end, column="at")
     moments = points["at"].n_unique()
     every = max(1, -(-moments // MOST_POINTS))
     return (
@@ -135,7 +128,7 @@ def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: b
         return nothing("", words("backup.slots_none"), width=690, height=60)
     states = [state for state in theme.SLOTS if state in lanes["state"].to_list()]
     labels = words.terms("slots", states)
-    kinds = {kind: words.term("backup_kind", kind) for kind in lanes["kind"].drop_nulls().unique().to_list()}
+    kinds = words.terms("backup_kinds", lanes["kind"].unique())
     data = labelled(labelled(bounded(lanes), "state", labels), "kind", kinds)
     data = data.with_columns(lane=pl.concat_str("job", "kind", separator=" · "))
     time = alt.X("starts:T", title=None, axis=alt.Axis(format="%-m-%-d", grid=False))
@@ -151,13 +144,7 @@ def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: b
             alt.Y("lane:N", title=None, axis=alt.Axis(labelLimit=120, minExtent=_MARGIN, maxExtent=_MARGIN)),
             color=alt.Color("state:N", title=words("head.state"), scale=theme.scale(theme.SLOTS, labels)),
             opacity=faded(chosen, low=0.1),
-            tooltip=[
-                alt.Tooltip("lane:N", title=words("head.job")),
-                alt.Tooltip("state:N", title=words("head.state")),
-                alt.Tooltip("starts:T", title=words("head.from"), format="%Y-%m-%d %H:%M"),
-                alt.Tooltip("ends:T", title=words("head.to"), format="%Y-%m-%d %H:%M"),
-                alt.Tooltip("slots:Q", title=words("head.slots"), format=","),
-            ],
+            tooltip=tooltips(words, ("lane:N", "job"), "state:N", ("starts:T", "from"), ("ends:T", "to"), "slots:Q"),
         )
         .add_params(chosen)
     )
@@ -202,11 +189,7 @@ def _recovery(
                 legend=None,
             ),
             opacity=faded(chosen),
-            tooltip=[
-                alt.Tooltip("at:T", title=words("head.at"), format="%Y-%m-%d %H:%M"),
-                alt.Tooltip("series:N", title=words("head.series")),
-                alt.Tooltip("hours:Q", title=words("head.would_lose"), format=",.1f"),
-            ],
+            tooltip=tooltips(words, "at:T", "series:N", ("hours:Q", "would_lose", ",.1f")),
         )
         .add_params(brush, chosen)
     )
@@ -244,10 +227,7 @@ def coverage_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     roles = alt.selection_point(fields=["role"], name="coverage_role")
     chosen = by_legend("state", "coverage_state")
     colour = alt.Color("state:N", title=words("head.state"), scale=theme.scale(theme.COVERAGE, labels))
-    tips = [
-        alt.Tooltip("state:N", title=words("head.state")),
-        alt.Tooltip("sum(rows):Q", title=words("head.files"), format=","),
-    ]
+    tips = tooltips(words, "state:N", ("sum(rows):Q", "files"))
     left = (
         alt.Chart(data, width=alt.Step(max(24, min(64, 400 // data["month"].n_unique()))), height=200)
         .transform_filter(roles)
@@ -258,7 +238,7 @@ def coverage_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
             color=colour,
             order="place:Q",
             opacity=faded(chosen),
-            tooltip=[alt.Tooltip("month:O", title=words("head.month")), *tips],
+            tooltip=[*tooltips(words, "month:O"), *tips],
         )
     )
     right = (
@@ -270,7 +250,7 @@ def coverage_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
             color=colour,
             order="place:Q",
             opacity=faded(roles, low=0.3),
-            tooltip=[alt.Tooltip("role:N", title=words("head.role")), *tips],
+            tooltip=[*tooltips(words, "role:N"), *tips],
         )
         .add_params(roles)
     )
@@ -308,19 +288,14 @@ def size_lines(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     if known.is_empty():
         return nothing(words("backup.sizes"), words("backup.sizes_none"))
     states = [state for state in _STATUSES if state in known["status"].to_list()]
-    labels = words.terms("run_status", states)
+    labels = words.terms("run_statuses", states)
     data = labelled(bounded(known), "status", labels)
     jobs = data["job"].unique().sort().to_list()
     chosen = by_legend("job", "size_job")
     colours = alt.Color("job:N", title=words("head.job"), scale=channel_colours(jobs, ""))
-    tips = [
-        alt.Tooltip("job:N", title=words("head.job")),
-        alt.Tooltip("day:T", title=words("head.day"), format="%Y-%m-%d"),
-        alt.Tooltip("files:Q", title=words("head.files"), format=","),
-        alt.Tooltip("megabytes:Q", title=words("head.megabytes"), format=",.1f"),
-        alt.Tooltip("status:N", title=words("head.state")),
-        alt.Tooltip("runs:Q", title=words("head.runs"), format=","),
-    ]
+    tips = tooltips(
+        words, "job:N", "day:T", "files:Q", ("megabytes:Q", "megabytes", ",.1f"), ("status:N", "state"), "runs:Q"
+    )
     panels = []
     for field, name in (("files", "head.files"), ("megabytes", "head.megabytes")):
         base = alt.Chart(data, width=345, height=170).encode(

@@ -9,7 +9,7 @@ import polars as pl
 
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
-from audit_kit.views.show.tables import badge, markup, said, table
+from audit_kit.views.show.tables import badge, first_of, markup, said, table
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,8 +28,7 @@ def rules(audit: BackupAudit, *, lang: str = "zh") -> gt.GT | HTML:
     words = Words(lang)
     if audit.rules.is_empty():
         return said(words("tables.rules_none"))
-    state = pl.col("state").cast(pl.String).replace({"passes": "pass"})
-    found = audit.rules.with_columns(state=state).sort(pl.col("state").cast(pl.Enum(_ORDER)), "id")
+    found = audit.rules.sort(pl.col("state").cast(pl.String).cast(pl.Enum(_ORDER)), "id")
     lines = [
         {
             "state": badge(row["state"], words.term("rules", row["state"])),
@@ -40,7 +39,7 @@ def rules(audit: BackupAudit, *, lang: str = "zh") -> gt.GT | HTML:
         }
         for row in found.iter_rows(named=True)
     ]
-    labels = {name: words(f"head.{name}") for name in ("state", "rule", "findings", "source", "valid_from")}
+    labels = words.heads("state", "rule", "findings", "source", "valid_from")
     return table(
         pl.DataFrame(lines, schema_overrides={"findings": pl.Int64}, infer_schema_length=None),
         labels=labels,
@@ -63,20 +62,18 @@ def gaps(
         found = found.filter(pl.col("first_due") < end)
     if found.is_empty():
         return said(words("tables.incidents_none" if audit.slots.height else "backup.slots_none"))
-    kinds = {kind: words.term("backup_kind", kind) for kind in found["kind"].cast(pl.String).unique().to_list() if kind}
+    kinds = words.terms("backup_kinds", found["kind"].cast(pl.String).unique())
     shown = found.sort("slots", "first_due", descending=[True, False]).head(MOST_GAPS)
     shown = shown.with_columns(
         pl.col("first_due", "last_due", "next_good").dt.strftime("%Y-%m-%d %H:%M"),
         pl.col("kind").cast(pl.String).replace(kinds),
     )
-    headings = {"job": "job", "kind": "backup_kind", "first_due": "first_due", "last_due": "last_due"}
-    headings |= {"slots": "slots", "next_good": "next_good"}
-    note = words("tables.first", most=words.count(MOST_GAPS), rows=words.count(found.height))
+    headings = words.heads("job", kind="backup_kind", first_due="first_due", last_due="last_due", slots="slots")
     return table(
         shown,
-        labels={name: words(f"head.{key}") for name, key in headings.items()},
+        labels=headings | words.heads("next_good"),
         numbers=["slots"],
-        note=note if found.height > MOST_GAPS else "",
+        note=first_of(words, MOST_GAPS, found.height),
     )
 
 

@@ -55,26 +55,30 @@ class DrillPanel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     def __init__(self, drill: drills.Drill, *, lang: str = "zh") -> None:
         """Lay the form out; the causes are those of the brief."""
-        self._drill, self._lang, self._said = drill, lang, charts.words(lang)
+        self._drill, self._lang, self._words = drill, lang, Words(lang)
         self._named: dict[str, Named] = {}
         self.score: Score | None = None
         alt.JupyterChart.enable_offline(offline=True)
-        words = Words(lang)
+        words = self._words
         options = [(words.cause(cause), cause) for cause in drills.menu()]
-        self.cause = w.Dropdown(options=options, description=self._said["cause"], layout=_WIDE)
+        self.cause = w.Dropdown(options=options, description=words("drill.cause"), layout=_WIDE)
         self.confidence = w.FloatSlider(
-            value=0.7, min=0.05, max=1.0, step=0.05, description=self._said["confidence"], layout=_WIDE
+            value=0.7, min=0.05, max=1.0, step=0.05, description=words("drill.confidence"), layout=_WIDE
         )
-        self.evidence = w.Text(description=self._said["evidence"], style={"description_width": "initial"}, layout=_WIDE)
+        self.evidence = w.Text(
+            description=words("drill.evidence"), style={"description_width": "initial"}, layout=_WIDE
+        )
         self.labels = w.Text(
-            value=str(drill.folder / "labels.csv"), description=self._said["labels"], layout=w.Layout(width="640px")
+            value=str(drill.folder / "labels.csv"), description=words("drill.labels"), layout=w.Layout(width="640px")
         )
-        self.buttons = {name: w.Button(description=self._said[name]) for name in ("add", "clear", "hint", "score")}
+        self.buttons = {
+            name: w.Button(description=words(f"drill.{name}")) for name in ("add", "clear", "hint", "score")
+        }
         for name, act in (("add", self._add), ("clear", self._clear), ("hint", self._hint), ("score", self._score)):
             self.buttons[name].on_click(act)
         self.listed, self.told = w.HTML(), w.HTML()
         self.result = w.VBox()
-        heading = w.HTML(f"<b>{escape(self._said['heading'])}</b>")
+        heading = w.HTML(f"<b>{escape(words('drill.heading'))}</b>")
         rows = [
             heading,
             self.cause,
@@ -108,7 +112,7 @@ class DrillPanel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._list()
 
     def _list(self) -> None:
-        words = Words(self._lang)
+        words = self._words
         lines = [
             f"{words.cause(one.cause)} · {one.confidence:.0%} · {', '.join(one.evidence) or '–'}"
             for one in self._named.values()
@@ -124,7 +128,7 @@ class DrillPanel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         except AuditError as error:
             self.told.value = escape(str(error))
             return
-        said = {name: self._said[name] for name in ("cause", "true", "labelled", "recall", "precision")}
+        said = {name: self._words(f"drill.{name}") for name in ("cause", "true", "labelled", "recall", "precision")}
         rows = charts.shown(self.score, lang=self._lang)
         table = w.HTML(tables.table(rows, labels=said, numbers=["true", "labelled"]).as_raw_html())
         chart = alt.JupyterChart(

@@ -14,7 +14,19 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
-from audit_kit.views.show.parts import OTHER, Chart, bounded, faded, labelled, nothing, title, together, within
+from audit_kit.views.show.parts import (
+    OTHER,
+    Chart,
+    bounded,
+    faded,
+    heat_colour,
+    labelled,
+    nothing,
+    title,
+    together,
+    tooltips,
+    within,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -94,19 +106,8 @@ def where_missing(hours: pl.DataFrame, amounts: pl.DataFrame, *, lang: str = "zh
     return together(upper, lower, heading=heading, way="below", spacing=16)
 
 
-def _share_colour(words: Words) -> alt.Color:
-    scale = alt.Scale(range=list(theme.HEAT), domainMin=0)
-    return alt.Color("share:Q", title=words("head.missing_share"), scale=scale, legend=alt.Legend(format=".1%"))
-
-
-def _tips(words: Words, *first: alt.Tooltip) -> list[alt.Tooltip]:
-    return [
-        *first,
-        alt.Tooltip("issued:Q", title=words("head.issued"), format=","),
-        alt.Tooltip("missing:Q", title=words("head.missing"), format=","),
-        alt.Tooltip("share:Q", title=words("head.missing_share"), format=".2%"),
-        alt.Tooltip("yuan:Q", title=words("head.yuan"), format=",.2f"),
-    ]
+def _tips(words: Words, *first: str | tuple[str, str]) -> list[alt.Tooltip]:
+    return tooltips(words, *first, "issued:Q", "missing:Q", ("share:Q", "missing_share", ".2%"), "yuan:Q")
 
 
 def _summed(chart: alt.Chart, by: list[str]) -> alt.Chart:
@@ -135,9 +136,9 @@ def _calendar(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, 
         ),
         alt.Y("week:O", title=words("axis.week_of"), sort=week_order),
     )
-    tips = _tips(words, alt.Tooltip("day:T", title=words("head.day"), format="%Y-%m-%d"))
+    tips = _tips(words, "day:T")
     squares = base.mark_rect(cornerRadius=3, stroke=theme.PAPER, strokeWidth=2).encode(
-        color=_share_colour(words), opacity=faded(days, low=0.25), tooltip=tips
+        color=heat_colour(words("head.missing_share"), form=".1%"), opacity=faded(days, low=0.25), tooltip=tips
     )
     numbers = base.mark_text(fontSize=11).encode(
         text="number:Q",
@@ -154,13 +155,9 @@ def _hour_by_channel(data: pl.DataFrame, days: alt.Parameter, channels: alt.Para
         .encode(
             alt.X("hour:O", title=words("head.hour"), axis=alt.Axis(labelAngle=0, values=list(range(0, 24, 2)))),
             alt.Y("channel:N", title=None),
-            color=_share_colour(words),
+            color=heat_colour(words("head.missing_share"), form=".1%"),
             opacity=faded(channels, low=0.25),
-            tooltip=_tips(
-                words,
-                alt.Tooltip("channel:N", title=words("head.channel")),
-                alt.Tooltip("hour:O", title=words("head.hour")),
-            ),
+            tooltip=_tips(words, "channel:N", "hour:O"),
         )
         .add_params(channels)
     )
@@ -174,7 +171,7 @@ def _bands(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, wor
     base = _summed(
         alt.Chart(data, width=310, height=130).transform_filter(days).transform_filter(channels), ["label", "band"]
     ).encode(alt.Y("label:N", title=words("axis.band"), sort=order))
-    tips = _tips(words, alt.Tooltip("label:N", title=words("axis.band")))
+    tips = _tips(words, ("label:N", "axis.band"))
     panels = []
     for field, heading, form in (("missing", "head.missing", ","), ("yuan", "head.missing_yuan", ",.0f")):
         x = alt.X(f"{field}:Q", title=words(heading), axis=alt.Axis(format="~s", tickCount=4))
@@ -213,7 +210,7 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         return nothing(words("missing.causes"), words("overview.causes_none"))
     totals = frame.group_by("cause").agg(pl.col("yuan", "rows").sum()).sort("yuan", "rows", descending=True)
     kept = totals["cause"].head(MOST_CAUSES).to_list()
-    named = {cause: words.cause(cause) for cause in kept}
+    named = words.causes(kept)
     severities = [word for word in schema.SEVERITIES if word in frame["severity"].to_list()]
     labels = words.terms("severities", severities)
     data = labelled(bounded(frame.filter(pl.col("cause").is_in(kept))), "severity", labels)
@@ -222,11 +219,7 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     brush = alt.selection_interval(encodings=["x"], name="cause_days")
     legend = alt.Legend(orient="bottom", columns=3, title=None)  # no wider than the panel it stands under
     colours = alt.Color("severity:N", legend=legend, scale=theme.scale(theme.SEVERITIES, labels))
-    tips = [
-        alt.Tooltip("cause:N", title=words("head.cause")),
-        alt.Tooltip("sum(rows):Q", title=words("head.rows"), format=","),
-        alt.Tooltip("sum(yuan):Q", title=words("head.yuan"), format=",.2f"),
-    ]
+    tips = tooltips(words, "cause:N", "sum(rows):Q", "sum(yuan):Q")
     panels = []
     for place, measure in enumerate(("rows", "yuan")):
         y = alt.Y(
@@ -246,7 +239,7 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
                 "sum(rows):Q", title=words("head.a_day"), scale=alt.Scale(type="sqrt", range=list(theme.HEAT))
             ),
             opacity=faded(picked, low=0.2),
-            tooltip=[alt.Tooltip("yearmonthdate(day):T", title=words("head.day"), format="%Y-%m-%d"), *tips],
+            tooltip=[*tooltips(words, "yearmonthdate(day):T"), *tips],
         )
         .add_params(brush)
     )

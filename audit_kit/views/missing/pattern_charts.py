@@ -12,16 +12,17 @@ import polars as pl
 
 from audit_kit.core.words import Words
 from audit_kit.rules.causes import patterns
+from audit_kit.rules.causes.leads import digit_profile
 from audit_kit.views.show import theme
-from audit_kit.views.show.parts import Chart, bounded, labelled, nothing, title
+from audit_kit.views.show.parts import Chart, bounded, heat_colour, labelled, nothing, title, tooltips
 
 if TYPE_CHECKING:
     from audit_kit.analysis.work import Analysis
+    from audit_kit.rules.causes.leads import DigitProfile
 
 MOST_CHANNELS = 6
 MOST_LEVELS = 14
 _BINS = 240
-_BREAK = 12
 _LEFT_TO_CHANCE = ("late", "lost", "unexplained", "channel_excess", "account_excess", "kind_excess")
 
 
@@ -56,6 +57,7 @@ def issue_axis(analysis: Analysis) -> pl.DataFrame:
             last_at=pl.col("issued_at").max(),
         )
         .rename({"place": "start"})
+        .sort("channel", "start")
     )
 
 
@@ -70,15 +72,16 @@ def run_strips(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     if frame.is_empty() or not frame["missing"].sum():
         return nothing(words("missing.runs"), words("missing.runs_none"))
     data = bounded(frame).with_columns(share=pl.col("missing") / pl.col("issued"))
-    tips = [
-        alt.Tooltip("channel:N", title=words("head.channel")),
-        alt.Tooltip("start:Q", title=words("head.place"), format=","),
-        alt.Tooltip("first_at:T", title=words("head.from"), format="%Y-%m-%d %H:%M"),
-        alt.Tooltip("last_at:T", title=words("head.to"), format="%Y-%m-%d %H:%M"),
-        alt.Tooltip("issued:Q", title=words("head.issued"), format=","),
-        alt.Tooltip("missing:Q", title=words("head.missing"), format=","),
-        alt.Tooltip("batch:Q", title=words("head.batch"), format=","),
-    ]
+    tips = tooltips(
+        words,
+        "channel:N",
+        ("start:Q", "place"),
+        ("first_at:T", "from"),
+        ("last_at:T", "to"),
+        "issued:Q",
+        "missing:Q",
+        "batch:Q",
+    )
     zoom = alt.selection_interval(encodings=["x"], bind="scales", name="zoom_runs")
     base = alt.Chart(data, width=760, height=alt.Step(34)).encode(
         alt.X("start:Q", title=words("head.place"), axis=alt.Axis(format=",d", grid=False)),
@@ -86,12 +89,7 @@ def run_strips(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         alt.Y("channel:N", title=None),
         tooltip=tips,
     )
-    colour = alt.Color(
-        "share:Q",
-        title=words("head.missing_share"),
-        scale=alt.Scale(range=list(theme.HEAT), domain=[0, 1]),
-        legend=alt.Legend(format="%"),
-    )
+    colour = heat_colour(words("head.missing_share"), domain=[0, 1])
     strips = base.mark_bar(size=20, clip=True).encode(color=colour)
     marks = base.transform_filter("datum.batch > 0").mark_bar(
         size=24, filled=False, stroke=theme.INK, strokeWidth=1.5, clip=True
@@ -126,8 +124,7 @@ def level_odds(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     words = Words(lang)
     if frame.is_empty():
         return nothing(words("missing.levels"), words("missing.levels_none"))
-    heads = {"account": "account", "channel": "channel", "kind": "invoice_kind"}
-    names = {name: words(f"head.{head}") for name, head in heads.items()}
+    names = words.heads("account", "channel", kind="invoice_kind")
     data = bounded(labelled(frame, "dimension", names)).with_columns(
         name=pl.format("{}：{}" if lang == "zh" else "{}: {}", "dimension", "level"),
         odds_ratio=pl.col("odds_ratio").clip(0.05, 2000),
@@ -135,16 +132,17 @@ def level_odds(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         own=pl.col("missing") / pl.col("issued"),
         others=pl.col("others_missing") / pl.col("others_issued"),
     )
-    tips = [
-        alt.Tooltip("name:N", title=words("head.level")),
-        alt.Tooltip("issued:Q", title=words("head.issued"), format=","),
-        alt.Tooltip("missing:Q", title=words("head.missing"), format=","),
-        alt.Tooltip("own:Q", title=words("head.missing_share"), format=".2%"),
-        alt.Tooltip("others:Q", title=words("head.others"), format=".2%"),
-        alt.Tooltip("odds_ratio:Q", title=words("head.odds"), format=",.2f"),
-        alt.Tooltip("q:Q", title=words("head.q"), format=".2g"),
-        alt.Tooltip("excess:Q", title=words("head.excess"), format=",.1f"),
-    ]
+    tips = tooltips(
+        words,
+        ("name:N", "level"),
+        "issued:Q",
+        "missing:Q",
+        ("own:Q", "missing_share", ".2%"),
+        ("others:Q", "others", ".2%"),
+        ("odds_ratio:Q", "odds", ",.2f"),
+        ("q:Q", "q", ".2g"),
+        ("excess:Q", "excess", ",.1f"),
+    )
     colour = alt.condition("datum.stands_out", alt.value(theme.RED), alt.value(theme.GREY))
     y = alt.Y("name:N", sort=data["name"].to_list(), title=None, axis=alt.Axis(labelLimit=260))
     x = alt.X("odds_ratio:Q", title=words("head.odds"), scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
@@ -164,3 +162,31 @@ def level_odds(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     )
     heading = title(words("missing.levels"), words("missing.levels_how"))
     return alt.hconcat(left, right, spacing=20).properties(title=heading)
+
+
+def digits(analysis: Analysis) -> DigitProfile:
+    """Return the first digits of the ledger's amounts: see leads.digit_profile."""
+    return digit_profile(analysis.ledger["gross"].drop_nulls())
+
+
+def digit_bars(profile: DigitProfile, *, lang: str = "zh") -> Chart:
+    """Draw first digits against Benford's law, and say whether the law may be asked at all."""
+    words = Words(lang)
+    if not profile.amounts:
+        return nothing(words("missing.digits"), words("unit.no_rows"))
+    verdict = profile.reason or ("ok" if profile.conforms else "off")
+    tips = [
+        *tooltips(words, "digit:O", ("count:Q", "rows"), ("share:Q", "share", ".2%"), ("expected:Q", "benford", ".2%")),
+        alt.Tooltip("z:Q", title="z", format="+.1f"),
+    ]
+    base = alt.Chart(profile.table, width=420, height=170).encode(
+        alt.X("digit:O", title=words("head.digit"), axis=alt.Axis(labelAngle=0)), tooltip=tips
+    )
+    colour = theme.GREY if profile.reason else theme.BLUE
+    bars = base.mark_bar(size=26, color=colour).encode(
+        alt.Y("share:Q", title=words("head.share"), axis=alt.Axis(format="%"))
+    )
+    law = base.mark_tick(size=34, thickness=2.5, color=theme.RED).encode(alt.Y("expected:Q"))
+    heading = title(words("missing.digits"), words(f"missing.digits_{verdict}"))
+    chart: alt.LayerChart = (bars + law).properties(title=heading)
+    return chart

@@ -14,7 +14,18 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
-from audit_kit.views.show.parts import Chart, bounded, by_legend, faded, labelled, nothing, title, together, within
+from audit_kit.views.show.parts import (
+    Chart,
+    bounded,
+    by_legend,
+    faded,
+    labelled,
+    nothing,
+    title,
+    together,
+    tooltips,
+    within,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -48,10 +59,7 @@ def outcome_bar(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
     words = Words(lang)
     if totals.is_empty():
         return nothing(words("overview.outcomes"), words("unit.no_rows"))
-    present = [word for word in schema.OUTCOMES if word in totals["outcome"].to_list()]
-    order = pl.DataFrame({"outcome": present, "place": range(len(present))})
-    labels = words.terms("outcomes", present)
-    frame = bounded(totals).join(order, on="outcome")
+    frame, labels = _placed(totals, words)
     frame = frame.with_columns(
         (pl.col(column) / pl.col(column).sum().over("side")).fill_nan(0).alias(f"{column}_share")
         for column in ("rows", "yuan")
@@ -70,13 +78,19 @@ def outcome_bar(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
     return together(*halves, heading=heading, shared=(chosen,), spacing=28)
 
 
+def _placed(frame: pl.DataFrame, words: Words) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Return the frame with `place`, the order in which its outcomes are stacked, and their labels in that order."""
+    present = [word for word in schema.OUTCOMES if word in frame["outcome"].to_list()]
+    order = pl.DataFrame({"outcome": present, "place": range(len(present))})
+    return bounded(frame).join(order, on="outcome"), words.terms("outcomes", present)
+
+
 def _half(  # noqa: PLR0917 -- one bar of the pair, called twice above
     base: alt.Chart, colour: alt.Color, measure: str, name: str, number: str, chosen: alt.Parameter, words: Words
 ) -> alt.LayerChart:
     axis = alt.Axis(format="~s", tickCount=5)
     tooltip = [
-        alt.Tooltip("side:N", title=words("head.side")),
-        alt.Tooltip("outcome:N", title=words("head.outcome")),
+        *tooltips(words, "side:N", "outcome:N"),
         alt.Tooltip(f"{measure}:Q", title=name, format=number),
         alt.Tooltip(f"{measure}_share:Q", title=words("head.share"), format=".2%"),
     ]
@@ -118,19 +132,12 @@ def day_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     words = Words(lang)
     if frame.is_empty():
         return nothing(words("overview.days"), words("unit.no_rows"))
-    present = [word for word in schema.OUTCOMES if word in frame["outcome"].to_list()]
-    labels = words.terms("outcomes", present)
-    order = pl.DataFrame({"outcome": present, "place": range(len(present))})
-    data = labelled(bounded(frame).join(order, on="outcome"), "outcome", labels)
+    placed, labels = _placed(frame, words)
+    data = labelled(placed, "outcome", labels)
     brush = alt.selection_interval(encodings=["x"], name="brushed_days")
     chosen = alt.selection_point(fields=["outcome"], name="outcome_of_days")
     colour = alt.Color("outcome:N", legend=None, scale=theme.scale(theme.OUTCOMES, labels))
-    tooltip = [
-        alt.Tooltip("day:T", title=words("head.day"), format="%Y-%m-%d"),
-        alt.Tooltip("outcome:N", title=words("head.outcome")),
-        alt.Tooltip("rows:Q", title=words("head.rows"), format=","),
-        alt.Tooltip("yuan:Q", title=words("head.yuan"), format=",.2f"),
-    ]
+    tooltip = tooltips(words, "day:T", "outcome:N", "rows:Q", "yuan:Q")
     by_day = (
         alt.Chart(data, width=510, height=190)
         .mark_bar()
@@ -172,7 +179,7 @@ def cause_bars(totals: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> Cha
         return nothing(words("overview.causes"), words("overview.causes_none"))
     severities = [word for word in schema.SEVERITIES if word in totals["severity"].to_list()]
     labels = words.terms("severities", severities)
-    named = {cause: words.cause(cause) for cause in totals["cause"].unique().to_list()}
+    named = words.causes(totals["cause"].unique())
     first = totals.group_by("cause").agg(pl.col("yuan", "rows").sum()).sort("yuan", "rows", descending=True)
     order = [named[cause] for cause in first["cause"].head(most)]
     data = bounded(totals.filter(pl.col("cause").is_in(first["cause"].head(most).to_list())))
@@ -182,12 +189,7 @@ def cause_bars(totals: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> Cha
     base = alt.Chart(data, height=alt.Step(22), width=300).encode(
         color=alt.Color("severity:N", title=words("head.severity"), scale=theme.scale(theme.SEVERITIES, labels))
     )
-    tooltip = [
-        alt.Tooltip("cause:N", title=words("head.cause")),
-        alt.Tooltip("severity:N", title=words("head.severity")),
-        alt.Tooltip("rows:Q", title=words("head.findings"), format=","),
-        alt.Tooltip("yuan:Q", title=words("head.yuan"), format=",.2f"),
-    ]
+    tooltip = tooltips(words, "cause:N", "severity:N", ("rows:Q", "findings"), "yuan:Q")
     panels = []
     for place, (measure, number) in enumerate((("rows", ",.0f"), ("yuan", ",.0f"))):
         axis = alt.Axis(labelLimit=220) if place == 0 else None
@@ -229,12 +231,7 @@ def change_bars(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
             alt.X("sum(rows):Q", title=words("head.findings"), axis=alt.Axis(format="~s")),
             color=alt.Color("change:N", title=words("head.change"), scale=theme.scale(theme.CHANGES, changes)),
             opacity=faded(chosen),
-            tooltip=[
-                alt.Tooltip("change:N", title=words("head.change")),
-                alt.Tooltip("severity:N", title=words("head.severity")),
-                alt.Tooltip("sum(rows):Q", title=words("head.findings"), format=","),
-                alt.Tooltip("sum(yuan):Q", title=words("head.yuan"), format=",.2f"),
-            ],
+            tooltip=tooltips(words, "change:N", "severity:N", ("sum(rows):Q", "findings"), "sum(yuan):Q"),
         )
         .add_params(chosen)
     )

@@ -10,7 +10,7 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
-from audit_kit.views.show.tables import said, table
+from audit_kit.views.show.tables import first_of, said, table
 
 if TYPE_CHECKING:
     import great_tables as gt
@@ -47,7 +47,9 @@ def changed_fields(analysis: Analysis) -> pl.DataFrame:
     parts = [_of_field(part, str(name), analysis) for (name,), part in named.group_by("field") if name in known]
     frame = pl.concat([pl.DataFrame(schema=_CHANGED), *parts])
     money = pl.col("field").is_in(_MONEY)
-    return frame.sort(money, pl.col("difference").abs(), "ledger_row", descending=[True, True, False], nulls_last=True)
+    return frame.sort(
+        money, pl.col("difference").abs(), "ledger_row", "field", descending=[True, True, False, False], nulls_last=True
+    )
 
 
 def _of_field(part: pl.DataFrame, name: str, analysis: Analysis) -> pl.DataFrame:
@@ -85,13 +87,10 @@ def tally(frame: pl.DataFrame, *, lang: str = "zh") -> gt.GT | HTML:
     if frame.is_empty():
         return said(words("tables.nothing_differs"))
     frame = frame.with_columns(pl.col("field").replace(_field_names(words)))
-    labels = {name: words(f"head.{key}") for name, key in _TALLY.items()}
+    labels = words.heads("field", rows="times", empty="one_side_empty", largest="largest", net="net_difference")
     return table(
         frame, labels=labels, numbers=["rows", "empty"], money=["largest", "net"], note=words("tables.tally_note")
     )
-
-
-_TALLY = {"field": "field", "rows": "times", "empty": "one_side_empty", "largest": "largest", "net": "net_difference"}
 
 
 def changes(changed: pl.DataFrame, *, lang: str = "zh", most: int = MOST_SHOWN) -> gt.GT | HTML:
@@ -110,19 +109,10 @@ def changes(changed: pl.DataFrame, *, lang: str = "zh", most: int = MOST_SHOWN) 
         }
         for row in changed.head(most).iter_rows(named=True)
     ]
-    labels = {name: words(f"head.{key}") for name, key in _CHANGES.items()}
-    note = words("tables.first", most=words.count(most), rows=words.count(changed.height))
+    labels = words.heads(invoice_key="invoice", field="field", change="ledger_to_platform", difference="of_platform")
     frame = pl.DataFrame(lines)
-    made = table(frame, labels=labels, html=["change"], note=note if changed.height > most else "")
+    made = table(frame, labels=labels, html=["change"], note=first_of(words, most, changed.height))
     return made.cols_align("right", columns=["difference"])
-
-
-_CHANGES = {
-    "invoice_key": "invoice",
-    "field": "field",
-    "change": "ledger_to_platform",
-    "difference": "of_platform",
-}
 
 
 def _shown(text: str | None) -> str:

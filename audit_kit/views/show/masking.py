@@ -1,22 +1,46 @@
-"""Personal data, hidden: identity-card numbers always, names and taxpayer ids when a report is redacted.
+"""What may be shown: identity-card numbers never; in a redacted report no name, taxpayer id, account or file name.
 
-Invoice numbers stay readable: without them no finding can be followed up.
+This is the one place that decides what stands in their place. Columns are hidden by their role; within free text every
+known word of the engagement and every taxpayer id is. Invoice numbers stay readable: without them no finding can be
+followed up.
 """
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
 import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from audit_kit.analysis.work import Analysis
+    from audit_kit.loaders.engagement.engagement import Engagement
 
 # 18 characters with a plausible date of birth, not part of a longer number. 20-digit invoice numbers never match.
 _ID_CARD = r"(?-u:\b)([1-9]\d{5})(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}([\dXx])(?-u:\b)"
 _TAX_ID = r"(?-u:\b)([0-9A-HJ-NPQRTUWXY]{2})\d{6}[0-9A-HJ-NPQRTUWXY]{6}([0-9A-HJ-NPQRTUWXY]{4})(?-u:\b)"
-_PLAIN_TAX_ID = r"(?-u:\b)(\d{2})\d{4}[0-9A-Z]{5}([0-9A-Z]{4})(?-u:\b)"
+_PLAIN_TAX_ID = r"(^|[^0-9A-Za-z.])(\d{2})\d{4}[0-9A-Z]{5}([0-9A-Z]{4})(?-u:\b)"
+_LETTERS = r"\p{L}{2}"
 _SHORT_NAME = 4
 _STARS = "****"
 
-NAMES = ("seller_name", "buyer_name", "holder", "entered_by", "checked_by", "by")
+NAMES = ("seller_name", "buyer_name", "counterparty", "holder", "entered_by", "checked_by", "by")
 TAX_IDS = ("seller_tax_id", "buyer_tax_id", "tax_id")
-TEXTS = ("evidence", "remark", "message", "before", "after", "title", "ledger", "platform")
+PARTIES = ("seller_name", "buyer_name", "seller_tax_id", "buyer_tax_id")
+ROLES = {
+    **dict.fromkeys(NAMES, "name"),
+    **dict.fromkeys(TAX_IDS, "tax_id"),
+    "account": "account",
+    "source_file": "file",
+    "value": "loose",
+    **dict.fromkeys(
+        ("evidence", "remark", "message", "before", "after", "title", "ledger", "platform", "reason", "sheet", "why"),
+        "text",
+    ),
+    **dict.fromkeys(("subject", "level", "incident", "sentence"), "text"),
+}
 
 
 def id_cards(text: pl.Expr) -> pl.Expr:
@@ -27,7 +51,7 @@ def id_cards(text: pl.Expr) -> pl.Expr:
 def tax_ids(text: pl.Expr) -> pl.Expr:
     """Return the text with every taxpayer id of 18 or 15 characters hidden but for its ends."""
     masked = id_cards(text).str.replace_all(_TAX_ID, f"${{1}}{_STARS}${{2}}")
-    return masked.str.replace_all(_PLAIN_TAX_ID, f"${{1}}{_STARS}${{2}}")
+    return masked.str.replace_all(_PLAIN_TAX_ID, f"${{1}}${{2}}{_STARS}${{3}}")
 
 
 def names(name: pl.Expr) -> pl.Expr:
@@ -42,28 +66,116 @@ def names(name: pl.Expr) -> pl.Expr:
     )
 
 
-def mask(frame: pl.DataFrame, *, redact: bool, known: pl.Series | None = None) -> pl.DataFrame:
+def mask(frame: pl.DataFrame, *, redact: bool, known: Mapping[str, str] | None = None) -> pl.DataFrame:
     """Return the frame safe to show.
 
-    Identity-card numbers are hidden in every text column. With `redact` also the columns of names and taxpayer ids,
-    and within free text every taxpayer id and every name of `known`.
+    Identity-card numbers are hidden in every text column. With `redact` every column of a role in ROLES is hidden;
+    `known` are words with what stands in their place, wherever they occur in a text.
     """
     texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
     shown = frame.with_columns(id_cards(pl.col(name)) for name in texts)
     if not redact:
         return shown
-    columns = [names(pl.col(name)) for name in NAMES if name in texts]
-    columns += [tax_ids(pl.col(name)) for name in TAX_IDS if name in texts]
-    columns += [_known(tax_ids(pl.col(name)), known) for name in TEXTS if name in texts]
-    return shown.with_columns(columns)
+    known = known or {}
+    shown = shown.with_columns(_tax_ids(name, frame) for name in texts if ROLES.get(name) in {"text", "loose"})
+    return shown.with_columns(_hidden(pl.col(name), ROLES[name], known).alias(name) for name in texts if name in ROLES)
 
 
-def _known(text: pl.Expr, known: pl.Series | None) -> pl.Expr:
-    if known is None or known.drop_nulls().is_empty():
-        return text
-    unique = known.drop_nulls().unique().rename("name").to_frame().filter(pl.col("name").str.len_chars() > 1)
-    unique = unique.sort(
-        pl.col("name").str.len_chars(), descending=True
-    )  # of two that begin alike the longer is hidden
-    hidden = unique.with_columns(names(pl.col("name")).alias("hidden"))
-    return text.str.replace_many(hidden["name"].to_list(), hidden["hidden"].to_list(), leftmost=True)
+def _tax_ids(name: str, frame: pl.DataFrame) -> pl.Expr:
+    """Return a column of text without taxpayer ids; the row's own invoice number, which may look like one, stays."""
+    text = pl.col(name)
+    if "invoice_key" not in frame.columns:
+        return tax_ids(text)
+    number = pl.col("invoice_key")
+    parts = text.str.split(number).list.eval(tax_ids(pl.element())).list.join(number)
+    return pl.when(number.str.len_chars() > 0).then(parts).otherwise(tax_ids(text)).alias(name)
+
+
+def _hidden(column: pl.Expr, role: str, known: Mapping[str, str]) -> pl.Expr:
+    if role == "name":
+        return names(column)
+    if role == "tax_id":
+        hidden = tax_ids(column)
+        return pl.when(hidden == column).then(names(column)).otherwise(hidden)
+    if role == "account":
+        return column.replace_strict(dict(known), default=names(column)) if known else names(column)
+    if role == "file":
+        anywhere = pl.lit(_STARS) + column.str.extract(r"(\.[0-9A-Za-z]{1,5})$").fill_null("")
+        return column.replace_strict(dict(known), default=anywhere) if known else anywhere
+    text = _replaced(column, known)
+    return pl.when(text.str.contains(_LETTERS)).then(names(text)).otherwise(text) if role == "loose" else text
+
+
+def _replaced(text: pl.Expr, known: Mapping[str, str]) -> pl.Expr:
+    """Return the text without known words; of two that begin alike the longer is hidden."""
+    longest = sorted((word for word in known if len(word) > 1), key=len, reverse=True)
+    return text.str.replace_many(longest, [known[word] for word in longest], leftmost=True) if longest else text
+
+
+def files(listed: str, *, redact: bool) -> str:
+    """Return file names, one a line, as they may be shown."""
+    return "\n".join(_STARS for _ in listed.splitlines()) if redact else listed
+
+
+def instead(words: pl.Series, role: str) -> dict[str, str]:
+    """Return what stands in place of each word of a role: name, tax_id or account."""
+    unique = words.drop_nulls().unique().sort().alias("word").to_frame()
+    hidden = unique.with_columns(shown=_hidden(pl.col("word"), role, {}))
+    if role == "account":  # two accounts must not look like one
+        number = pl.int_range(pl.len()).over("shown") + 1
+        again = pl.when(number > 1).then(pl.format("{}·{}", "shown", number)).otherwise("shown")
+        hidden = hidden.with_columns(shown=again)
+    return dict(hidden.iter_rows())
+
+
+def known_of(analysis: Analysis) -> dict[str, str]:
+    """Return every word of an engagement that a redacted page must not show, but for the parties of its invoices.
+
+    Its own names and ids, who holds an account or wrote in the register, all accounts, and the files that were read:
+    a file is called by its table and a number.
+    """
+    engagement = analysis.engagement
+    told = {name: engagement.table(name) for name in ("accounts", "operations", "register", "substitute")}
+    frames = [analysis.ledger, analysis.platform, *told.values()]
+    stated = pl.Series("account", [analysis.export.account], dtype=pl.String)
+    people = [told["accounts"]["holder"], told["register"]["entered_by"], told["register"]["checked_by"]]
+    own = company(engagement, redact=False)
+    known = instead(_joined(people), "name")
+    known |= instead(pl.Series([own["name"], own["taxpayer_name"]], dtype=pl.String), "name")
+    known |= instead(pl.concat([pl.Series(own["taxpayer_ids"], dtype=pl.String), told["accounts"]["tax_id"]]), "tax_id")
+    known |= instead(
+        _joined([stated, *(frame["account"] for frame in frames if "account" in frame.columns)]), "account"
+    )
+    files = analysis.files.select("table", "source_file").unique(maintain_order=True)
+    number = pl.int_range(pl.len()).over("table") + 1
+    for file, table, place in files.select("source_file", "table", number=number).drop_nulls().iter_rows():
+        path = PurePosixPath(file)
+        known |= dict.fromkeys((path.name, file), f"{table}-{place}{path.suffix}")
+    return known
+
+
+def known_in(frame: pl.DataFrame, known: Mapping[str, str]) -> dict[str, str]:
+    """Return the file names in a frame that are not known yet: of single e-invoices, called by their ending alone."""
+    if "source_file" not in frame.columns:
+        return {}
+    files = [PurePosixPath(file) for file in frame["source_file"].drop_nulls().unique() if file not in known]
+    return {name: f"{_STARS}{file.suffix}" for file in files for name in (file.name, str(file))}
+
+
+def _joined(columns: Iterable[pl.Series]) -> pl.Series:
+    return pl.concat([column.cast(pl.String).rename("word") for column in columns])
+
+
+def company(engagement: Engagement, *, redact: bool) -> dict[str, Any]:
+    """Return who is audited, as a page may name it: `name`, `taxpayer_name`, `taxpayer_ids`, `direction`."""
+    names = pl.DataFrame(
+        {"seller_name": [engagement.name, engagement.taxpayer_name]}, schema={"seller_name": pl.String}
+    )
+    ids = pl.DataFrame({"tax_id": engagement.taxpayer_ids}, schema={"tax_id": pl.String})
+    name, taxpayer_name = mask(names, redact=redact)["seller_name"]
+    return {
+        "name": name,
+        "taxpayer_name": taxpayer_name,
+        "taxpayer_ids": mask(ids, redact=redact)["tax_id"].to_list(),
+        "direction": engagement.direction,
+    }

@@ -14,13 +14,14 @@ import polars as pl
 from IPython.display import publish_display_data
 from itables.javascript import generate_init_offline_itables_html
 
+from audit_kit.analysis import earlier
 from audit_kit.analysis.work import analyse
 from audit_kit.analysis.work import month as one_month
 from audit_kit.core.files import shown
 from audit_kit.core.places import sample
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.engagement import open_engagement
-from audit_kit.views.show import masking, provenance, theme
+from audit_kit.views.show import masking, theme
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from audit_kit.analysis.work import Analysis
 
 ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
-BACKUP = "backup"
 
 
 @dataclass(frozen=True)
@@ -70,24 +70,42 @@ class Page:
 
     @cached_property
     def compared(self) -> pl.DataFrame:
-        """Findings with `change` against the previous report: see provenance.changes."""
-        return provenance.changes(self.findings, self.previous)
+        """Findings with `change` against the previous report: see earlier.changes."""
+        return earlier.changes(self.findings, self.previous)
+
+    @cached_property
+    def known(self) -> dict[str, str]:
+        """Words of the engagement that may not be shown, with what stands in their place; none unless redacted."""
+        return masking.known_of(self.whole) if self.redact else {}
 
     def safe(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return rows that may be shown: identity cards hidden always, names and tax ids when redacted."""
-        return masking.mask(frame, redact=self.redact, known=self._names(frame) if self.redact else None)
+        """Return rows that may be shown: see masking; names in their text are those of their own parties."""
+        known = self.known
+        if self.redact:
+            known = {**masking.known_in(frame, known), **self._parties(frame), **known}
+        return masking.mask(frame, redact=self.redact, known=known)
 
-    def _names(self, frame: pl.DataFrame) -> pl.Series:
-        """Names that the free text of these rows may hold: of their own parties, and of the accounts' holders."""
-        found = [self.analysis.engagement.table("accounts")["holder"].rename("name")]
+    @property
+    def unused(self) -> pl.DataFrame:
+        """The files of the engagement that no table took, as they may be shown: `file`, `kind`, `why`."""
+        files = self.whole.engagement.unused
+        shape = {"source_file": pl.String, "kind": pl.String, "why": pl.String}
+        rows = pl.DataFrame([(file.file, file.kind, file.why) for file in files], schema=shape, orient="row")
+        return self.safe(rows).rename({"source_file": "file"})
+
+    def say(self, sentences: list[str]) -> list[str]:
+        """Return the sentences that are not empty, as they may be shown."""
+        said = pl.DataFrame({"sentence": [text for text in sentences if text]}, schema={"sentence": pl.String})
+        return self.safe(said)["sentence"].to_list()
+
+    def _parties(self, frame: pl.DataFrame) -> dict[str, str]:
+        """Return names and tax ids that the free text of these rows may hold, with what stands in their place."""
+        found: dict[str, str] = {}
         for table, rows in self._rows(frame).items():
             whole = getattr(self.analysis, table)
-            found += [
-                whole[name].gather(rows).rename("name")
-                for name in ("seller_name", "buyer_name")
-                if name in whole.columns
-            ]
-        return pl.concat(found).drop_nulls()
+            for name in (name for name in masking.PARTIES if name in whole.columns):
+                found |= masking.instead(whole[name].gather(rows), masking.ROLES[name])
+        return found
 
     def _rows(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
         """Rows of ledger and platform that a frame speaks of, those that the matches pair with them included."""
@@ -140,8 +158,13 @@ def open_page(
         redact=redact,
         previous=previous,
         history=pl.read_parquet(kept, glob=False) if kept and kept.is_file() else None,
-        parameters={"engagement": opened.name, "month": wanted, "lang": lang, "redact": redact}
-        | ({"without": without} if without else {}),
+        parameters={
+            "engagement": masking.company(opened, redact=redact)["name"],
+            "month": wanted,
+            "lang": lang,
+            "redact": redact,
+        }
+        | ({"without": masking.files(without, redact=redact)} if without else {}),
     )
 
 

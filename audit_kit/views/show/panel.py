@@ -15,20 +15,13 @@ import ipywidgets as w
 import polars as pl
 
 from audit_kit.core.words import Words
-from audit_kit.rules.sync import observations
-from audit_kit.rules.sync.service_level import of_delays
-from audit_kit.views.backups import charts as backup_charts
-from audit_kit.views.missing import charts as missing_charts
-from audit_kit.views.overview import charts
 from audit_kit.views.show import theme
 from audit_kit.views.show.tables import table
-from audit_kit.views.sync import charts as sync_charts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import date
 
-    from audit_kit.views.show.page import Page
     from audit_kit.views.show.parts import Chart
 
 MOST_LISTED = 50
@@ -168,126 +161,3 @@ def _number(text: str) -> float | None:
         return float(text.replace(",", "").replace("，", "").strip())
     except ValueError:
         return None
-
-
-def finding_rows(page: Page, findings: pl.DataFrame) -> pl.DataFrame:
-    """Return findings with their invoice's time, channel, buyer and outcome, words in the page's language, masked."""
-    words, analysis = page.words, page.analysis
-    wanted = [name for name in ("issued_at", "channel", "buyer_name") if name in analysis.ledger.columns]
-    ledger = analysis.ledger.select(wanted).with_row_index("ledger_row")
-    outcome = analysis.matches.select("ledger_row", pl.col("outcome").cast(pl.String)).drop_nulls("ledger_row")
-    rows = findings.with_columns(pl.col("area", "severity", "state").cast(pl.String), code="cause")
-    rows = rows.join(ledger, on="ledger_row", how="left", maintain_order="left")
-    rows = rows.join(outcome.unique("ledger_row"), on="ledger_row", how="left", maintain_order="left")
-    causes = {cause: words.cause(cause) for cause in rows["cause"].unique().to_list()}
-    outcomes = {name: words.term("outcome", name) for name in rows["outcome"].drop_nulls().unique().to_list()}
-    rows = rows.with_columns(pl.col("cause").replace(causes), pl.col("outcome").replace(outcomes))
-    return page.safe(rows.sort("amount", descending=True, nulls_last=True))
-
-
-def findings_panel(page: Page) -> Panel:
-    """Return the overview's panel: all findings by area, severity, cause; the chart is causes by number and yuan."""
-    rows = finding_rows(page, page.findings)
-    labels = {name: page.words.term("severity", name) for name in rows["severity"].unique().to_list()}
-    rows = rows.with_columns(level=pl.col("severity").replace(labels))
-    areas = {name: page.words.term("area", name) for name in rows["area"].unique().to_list()}
-    rows = rows.with_columns(area_name=pl.col("area").replace(areas))
-    columns = _finding_columns(page, {"area_name": "area", "level": "severity", "cause": "cause", "channel": "channel"})
-
-    def draw(selected: pl.DataFrame) -> Chart:
-        return charts.cause_bars(charts.cause_totals(selected.with_columns(cause="code")), lang=page.lang)
-
-    return Panel(rows, columns, draw, lang=page.lang)
-
-
-def missing_panel(page: Page) -> Panel:
-    """Return notebook 02's panel: findings by channel, cause and outcome; the chart is causes and their days."""
-    rows = finding_rows(page, page.analysis.findings)
-    columns = _finding_columns(page, {"channel": "channel", "cause": "cause", "outcome": "outcome"})
-
-    def draw(selected: pl.DataFrame) -> Chart:
-        frame = missing_charts.cause_days(page.analysis, selected.with_columns(cause="code"))
-        return missing_charts.causes_in_time(frame, lang=page.lang)
-
-    return Panel(rows, columns, draw, lang=page.lang)
-
-
-def _finding_columns(page: Page, choices: Mapping[str, str]) -> Columns:
-    words = page.words
-    listed = ("cause", "invoice_key", "issued_at", "channel", "buyer_name", "amount", "evidence")
-    return Columns(
-        choices={name: words(f"head.{key}") for name, key in choices.items()},
-        listed={name: words(f"head.{name}") for name in listed},
-        searched=("invoice_key", "buyer_name", "evidence", "cause"),
-        amount="amount",
-        day="issued_at",
-    )
-
-
-def delay_panel(page: Page) -> Panel:
-    """Return notebook 01's panel: delays by channel, day and state; the chart is the delay curve of the selection."""
-    words, analysis = page.words, page.analysis
-    wanted = [name for name in ("gross", "buyer_name", "account") if name in analysis.ledger.columns]
-    ledger = analysis.ledger.select(wanted).with_row_index("ledger_row")
-    keys = analysis.matches.select("ledger_row", "invoice_key").drop_nulls("ledger_row").unique("ledger_row")
-    state = pl.when("visible").then(pl.lit(words("panel.arrived"))).otherwise(pl.lit(words("panel.waiting")))
-    rows = (
-        of_delays(analysis.observations, analysis.findings)
-        .with_columns(seen=state)
-        .join(keys, on="ledger_row", how="left", maintain_order="left")
-        .join(ledger, on="ledger_row", how="left", maintain_order="left")
-        .sort("minutes", descending=True, nulls_last=True)
-    )
-    listed = {
-        "channel": "channel",
-        "invoice_key": "invoice_key",
-        "issued_at": "issued_at",
-        "whole_minutes": "minutes_waiting",
-    }
-    listed |= {"seen": "is_visible", "gross": "amount"}
-    columns = Columns(
-        choices={"channel": words("head.channel"), "seen": words("head.is_visible")},
-        listed={name: words(f"head.{key}") for name, key in listed.items()},
-        searched=("invoice_key", *wanted[1:]),
-        amount="gross",
-        day="issued_at",
-    )
-    sync = analysis.engagement.policy.sync
-
-    def draw(selected: pl.DataFrame) -> Chart:
-        curves = observations.survival(selected)
-        steps = sync_charts.thinned(curves, selected)
-        goal = {"target_hours": sync.target_hours, "target_share": sync.target_share}
-        return sync_charts.delay_curves(steps, observations.quantiles(curves), **goal, lang=page.lang)
-
-    return Panel(
-        rows.with_columns(whole_minutes=pl.col("minutes").round().cast(pl.Int64)), columns, draw, lang=page.lang
-    )
-
-
-def backup_panel(page: Page) -> Panel:
-    """Return notebook 03's panel: planned slots by job, kind and state; the chart is their timeline."""
-    words, audit = page.words, page.analysis.backup
-    states = words.terms("slot", ("ok", "late", "missing", "unknown"))
-    slots = audit.slots.with_columns(pl.col("kind", "state").cast(pl.String))
-    if page.start is not None:
-        slots = slots.filter(pl.col("due").is_between(page.start, page.end, closed="left"))
-    kinds = {kind: words.term("backup_kind", kind) for kind in slots["kind"].drop_nulls().unique().to_list()}
-    rows = backup_charts.with_next(slots).with_columns(
-        shown=pl.col("state").replace(states),
-        kind_name=pl.col("kind").replace(kinds),
-        backup_id=pl.col("backup_id").str.slice(0, 24),
-    )
-    listed = {"job": "job", "kind_name": "backup_kind", "due": "due", "started_at": "started", "backup_id": "backup_id"}
-    listed |= {"shown": "state"}
-    columns = Columns(
-        choices={"job": words("head.job"), "kind_name": words("head.backup_kind"), "shown": words("head.state")},
-        listed={name: words(f"head.{key}") for name, key in listed.items()},
-        searched=("job", "backup_id"),
-        day="due",
-    )
-
-    def draw(selected: pl.DataFrame) -> Chart:
-        return backup_charts.slot_lanes(backup_charts.stretches(selected), lang=page.lang)
-
-    return Panel(rows, columns, draw, lang=page.lang)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from audit_kit.core.words import Words
+
 MOST_ROWS = 5000
 OTHER = "其他"
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
@@ -23,6 +26,26 @@ Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VCo
 def title(text: str, subtitle: str = "") -> alt.TitleParams:
     """Return a chart title: the question, and under it how to read the answer."""
     return alt.TitleParams(text, subtitle=[subtitle] if subtitle else [])
+
+
+def tooltips(words: Words, *lines: str | tuple[str, str] | tuple[str, str, str]) -> list[alt.Tooltip]:
+    """Return tooltips: each a column with its type, as `rows:Q`, or with a heading, or with a heading and a format.
+
+    A heading is a key of the words, its section left out where that is `head`; without one it is the column's own name.
+    Counts are whole numbers, `yuan` has two decimals, times are to the minute and `day` is a day unless said otherwise.
+    """
+    made = []
+    for line in lines:
+        column, heading, form = (line, "", "") if isinstance(line, str) else (*line, "")[:3]
+        name, kind = _COLUMN.sub(r"\1", column), column[-1]
+        heading, form = heading or name, form or _FORMS.get(name) or _FORMS.get(kind, "")
+        said = words(heading) if "." in heading else words(f"head.{heading}")
+        made.append(alt.Tooltip(column, title=said, format=form) if form else alt.Tooltip(column, title=said))
+    return made
+
+
+_COLUMN = re.compile(r"^(?:\w+\()?(\w+)\)?:[NOQT]$")
+_FORMS = {"yuan": ",.2f", "day": "%Y-%m-%d", "T": "%Y-%m-%d %H:%M", "Q": ","}
 
 
 def nothing(heading: str, sentence: str, *, width: int = theme.WIDTH, height: int = 96) -> alt.Chart:
@@ -75,6 +98,12 @@ def channel_colours(channels: list[str], everything: str) -> alt.Scale:
     if everything in channels:
         return alt.Scale(domain=[everything, *named], range=[theme.INK, *colours])
     return alt.Scale(domain=named, range=colours)
+
+
+def heat_colour(heading: str, *, form: str = "%", **scale: Any) -> alt.Color:  # noqa: ANN401 -- options of alt.Scale
+    """Return the colour of a share, darker where it is larger; the scale begins at 0 unless said otherwise."""
+    colours = alt.Scale(range=list(theme.HEAT), **(scale or {"domainMin": 0}))
+    return alt.Color("share:Q", title=heading, scale=colours, legend=alt.Legend(format=form))
 
 
 def together(

@@ -13,17 +13,14 @@ import itables
 import polars as pl
 from IPython.display import HTML
 
-from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from audit_kit.analysis.work import Analysis
 
 MOST_SEARCHED = 500
-_MANY = 20
 
 
 def table(
@@ -109,115 +106,6 @@ def badge(word: str, label: str) -> str:
     )
 
 
-def _badges(frame: pl.DataFrame, column: str, vocabulary: str, words: Words) -> pl.DataFrame:
-    present = frame[column].cast(pl.String).drop_nulls().unique().to_list()
-    marks = {word: badge(word, words.term(vocabulary, word)) for word in present}
-    return frame.with_columns(pl.col(column).cast(pl.String).replace(marks))
-
-
-def tie(totals: pl.DataFrame, *, lang: str = "zh") -> gt.GT:
-    """Return outcomes by number and yuan on both sides, with totals that tie; `totals` from charts.outcome_totals."""
-    words = Words(lang)
-    present = [word for word in schema.OUTCOMES if word in totals["outcome"].to_list()]
-    wide = pl.DataFrame({"outcome": present}, schema={"outcome": pl.String})
-    for side in ("ledger", "platform"):
-        part = totals.filter(pl.col("side") == side).select(
-            "outcome", pl.col("rows").alias(f"{side}_rows"), pl.col("yuan").alias(f"{side}_yuan")
-        )
-        wide = wide.join(part, on="outcome", how="left", maintain_order="left")
-    sums = wide.select(pl.lit("total").alias("outcome"), pl.exclude("outcome").sum())
-    wide = pl.concat([wide, sums], how="vertical_relaxed").with_columns(
-        difference=pl.col("ledger_yuan").fill_null(0) - pl.col("platform_yuan").fill_null(0)
-    )
-    named = {**words.terms("outcome", schema.OUTCOMES), "total": words("unit.total")}
-    wide = wide.with_columns(pl.col("outcome").replace(named))
-    labels = {
-        "outcome": words("head.outcome"),
-        "ledger_rows": words("head.rows"),
-        "ledger_yuan": words("head.yuan"),
-        "platform_rows": words("head.rows"),
-        "platform_yuan": words("head.yuan"),
-        "difference": words("head.difference"),
-    }
-    made = table(
-        wide,
-        labels=labels,
-        note=words("tables.tie_note"),
-        numbers=["ledger_rows", "platform_rows"],
-        money=["ledger_yuan", "platform_yuan", "difference"],
-    )
-    for side in ("ledger", "platform"):
-        made = made.tab_spanner(words.term("side", side), columns=[f"{side}_rows", f"{side}_yuan"])
-    bold = gt.style.text(weight="bold")
-    return made.tab_style(bold, gt.loc.body(rows=[wide.height - 1]))
-
-
-def cause_summary(findings: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a cause, the worst first.
-
-    Columns: `severity`, `cause`, `findings`, `unknown`, `yuan`, `first`, `last` (issue), `evidence` (an example:
-    that of the largest amount), `ledger_row`, `platform_row` (of the example: whose names a redacted page hides).
-    """
-    issued = ledger.select("issued_at").with_row_index("ledger_row")
-    joined = findings.join(issued, on="ledger_row", how="left")
-    order = pl.col("severity").cast(pl.Enum(schema.SEVERITIES))
-    return (
-        joined.sort(pl.col("amount").abs(), descending=True, nulls_last=True)
-        .group_by("cause", maintain_order=True)
-        .agg(
-            severity=order.min().cast(pl.String),
-            findings=pl.len(),
-            unknown=(pl.col("state").cast(pl.String) == "unknown").sum(),
-            yuan=pl.when(pl.col("amount").is_not_null().any()).then(pl.col("amount").sum()),
-            first=pl.col("issued_at").min(),
-            last=pl.col("issued_at").max(),
-            evidence=pl.col("evidence").first(),
-            ledger_row=pl.col("ledger_row").first(),
-            platform_row=pl.col("platform_row").first(),
-        )
-        .sort(
-            pl.col("severity").cast(pl.Enum(schema.SEVERITIES)),
-            pl.col("yuan").abs(),
-            descending=[False, True],
-            nulls_last=True,
-        )
-    )
-
-
-def causes(summary: pl.DataFrame, *, lang: str = "zh") -> gt.GT | HTML:
-    """Return causes with the rule as a plain sentence, what was observed beside it, and the next step."""
-    words = Words(lang)
-    if summary.is_empty():
-        return said(words("overview.causes_none"))
-    lines = [
-        {
-            "severity": badge(row["severity"], words.term("severity", row["severity"])),
-            "rule": _rule(row["cause"], words),
-            "observed": _observed(row, words),
-            "next_step": words.next_step(row["cause"]),
-        }
-        for row in summary.iter_rows(named=True)
-    ]
-    labels = {name: words(f"head.{name}") for name in ("severity", "rule", "observed", "next_step")}
-    widths = {"severity": "74px", "rule": "33%", "observed": "35%"}
-    return table(pl.DataFrame(lines), labels=labels, html=["severity", "rule", "observed"], widths=widths)
-
-
-def _rule(cause: str, words: Words) -> str:
-    sentence = words.rule(cause)
-    return f"<b>{escape(words.cause(cause))}</b>" + (f"<br>{escape(sentence)}" if sentence else "")
-
-
-def _observed(row: Mapping[str, Any], words: Words) -> str:
-    text = words("tables.observed", findings=words.count(row["findings"]))
-    if row["yuan"] is not None:
-        text += words("tables.observed_yuan", yuan=words.yuan(row["yuan"]))
-    if row["unknown"]:
-        text += words("tables.observed_unknown", unknown=words.count(row["unknown"]))
-    example = escape(words("tables.example") + (row["evidence"] or ""))
-    return f'<b>{escape(text)}</b><br><span style="color:{theme.MUTED};overflow-wrap:anywhere">{example}</span>'
-
-
 def said(*sentences: str, strong: bool = False) -> HTML:
     """Return computed sentences as a paragraph each; the answer to a section's question."""
     size = "16px" if strong else "14px"
@@ -228,6 +116,11 @@ def said(*sentences: str, strong: bool = False) -> HTML:
         + "".join(f"<div>{escape(sentence)}</div>" for sentence in sentences if sentence)
         + "</div>"
     )
+
+
+def first_of(words: Words, most: int, rows: int) -> str:
+    """Return the sentence that only the first rows are listed; empty where they are all."""
+    return words("tables.first", most=words.count(most), rows=words.count(rows)) if rows > most else ""
 
 
 def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "zh", most: int = MOST_SEARCHED) -> HTML:
@@ -243,7 +136,6 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
         pl.selectors.categorical().cast(pl.String),
     ).rename(dict(labels))
     whole = [place for place, name in enumerate(labels) if name in _WHOLE]
-    more = words("tables.first", most=words.count(most), rows=words.count(frame.height))
     html = itables.to_html_datatable(
         shown,
         connected=False,
@@ -261,7 +153,7 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
         ],
         language=_language(words),
         lengthMenu=[10, 25, 50, 100],
-        caption=more if frame.height > most else None,
+        caption=first_of(words, most, frame.height) or None,
     )
     return markup(html)
 
@@ -277,37 +169,3 @@ _SEARCHED = (
 def _language(words: Words) -> dict[str, Any]:
     names = ("search", "lengthMenu", "info", "infoEmpty", "infoFiltered", "zeroRecords")
     return {name: words(f"searching.{name}") for name in names}
-
-
-def findings_list(analysis: Analysis, findings: pl.DataFrame) -> pl.DataFrame:
-    """Return findings as a person reads them, the most severe and dearest first.
-
-    Columns: `severity`, `cause` (words), `invoice_key`, `issued_at`, `channel`, `buyer_name`, `amount`, `late` (P(late)
-    in per cent), `evidence`, `next_step`, `source_file`, `source_row`.
-    """
-    words = Words(analysis.lang)
-    wanted = [name for name in ("issued_at", "channel", "buyer_name") if name in analysis.ledger.columns]
-    rows = analysis.ledger.select(wanted).with_row_index("ledger_row")
-    order = pl.col("severity").cast(pl.Enum(schema.SEVERITIES))
-    joined = findings.sort(order, pl.col("amount").abs(), descending=[False, True], nulls_last=True).join(
-        rows, on="ledger_row", how="left", maintain_order="left"
-    )
-    present = joined["cause"].unique().to_list()
-    return joined.with_columns(
-        pl.col("severity").cast(pl.String).replace(words.terms("severity", schema.SEVERITIES)),
-        pl.col("cause").replace({cause: words.cause(cause) for cause in present}),
-        late=(pl.col("probability_late") * 100).round(1),
-    )
-
-
-FINDING_COLUMNS = (
-    "severity", "cause", "invoice_key", "issued_at", "channel", "buyer_name", "amount", "late", "evidence",
-    "next_step", "source_file", "source_row",
-)  # fmt: skip
-
-
-def finding_labels(lang: str = "zh") -> dict[str, str]:
-    """Return the headings of the columns of findings_list that a page lists."""
-    words = Words(lang)
-    shown = [name for name in FINDING_COLUMNS if name not in {"next_step", "source_file", "source_row"}]
-    return {name: words("head.late_percent" if name == "late" else f"head.{name}") for name in shown}

@@ -71,7 +71,7 @@ def setup(lang: str = "zh", *, batch: bool | None = None) -> None:
         batch = bool(os.environ.get(BATCH)) or _IN_A_LAB not in os.environ
     alt.theme.register("audit_kit", enable=True)(_theme)
     alt.renderers.register(_RENDERER, _safe_html)
-    options = {"actions": False, "formatLocale": _number_locale(lang), "timeFormatLocale": _time_locale(lang)}
+    options = embed_options(lang)
     if batch:
         alt.renderers.enable(_RENDERER, embed_options=options)
     else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import altair as alt
 import polars as pl
 
+from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.core.words import Words
 from audit_kit.rules.sync.service_level import of_delays
 from audit_kit.views.show import theme
@@ -22,10 +23,12 @@ from audit_kit.views.show.parts import (
     by_legend,
     channel_colours,
     faded,
+    heat_colour,
     labelled,
     nothing,
     title,
     together,
+    tooltips,
     within,
 )
 
@@ -34,11 +37,7 @@ if TYPE_CHECKING:
 
     from audit_kit.analysis.work import Analysis
 
-EVERYTHING = "全部"
 MOST_CHANNELS = 7
-_STEPS_A_CURVE = 160
-_TICKS_A_CURVE = 40
-_BINS = 20
 _AXIS_MINUTES = [1, 5, 15, 60, 360, 1440, 4320, 10080, 43200, 129600]
 
 
@@ -89,7 +88,7 @@ _STEP_COLUMNS = ("channel", "minutes", "visible", "lower", "upper", "waiting")
 
 def _largest_channels(observations: pl.DataFrame) -> list[str]:
     counts = observations.group_by("channel").len().sort("len", "channel", descending=[True, False])
-    return [*counts["channel"].drop_nulls().head(MOST_CHANNELS), EVERYTHING]
+    return [*counts["channel"].drop_nulls().head(MOST_CHANNELS), ALL_CHANNELS]
 
 
 def delay_curves(
@@ -108,19 +107,19 @@ def delay_curves(
     if steps.is_empty():
         return nothing(words("sync.curves"), words("sync.curves_none"))
     channels = steps["channel"].unique(maintain_order=True).to_list()
-    data = labelled(bounded(steps), "channel", {EVERYTHING: words("unit.all")})
+    data = labelled(bounded(steps), "channel", {ALL_CHANNELS: words("unit.all")})
     chosen = by_legend("channel", "chosen_channel")
     colour = _channel_colour(channels, words)
     goal = pl.DataFrame({"target": [target_hours * 60], "share": [target_share], "text": [words("sync.target")]})
     left = _curve_panel(data, goal, colour, chosen, words)
     known = quantiles.filter(pl.col("channel").is_in(channels) & pl.col("minutes").is_not_null())
-    right = _quantile_panel(labelled(known, "channel", {EVERYTHING: words("unit.all")}), colour, chosen, words)
+    right = _quantile_panel(labelled(known, "channel", {ALL_CHANNELS: words("unit.all")}), colour, chosen, words)
     heading = title(words("sync.curves"), words("sync.curves_how"))
     return together(left, right, heading=heading, shared=(chosen,), spacing=26)
 
 
 def _channel_colour(channels: list[str], words: Words) -> alt.Color:
-    named = [words("unit.all") if channel == EVERYTHING else channel for channel in channels]
+    named = [words("unit.all") if channel == ALL_CHANNELS else channel for channel in channels]
     return alt.Color(
         "channel:N",
         title=words("head.channel"),
@@ -146,14 +145,15 @@ def _minutes(field: str, heading: str, words: Words) -> alt.X:
 def _curve_panel(
     data: pl.DataFrame, goal: pl.DataFrame, colour: alt.Color, chosen: alt.Parameter, words: Words
 ) -> alt.LayerChart:
-    tooltip = [
-        alt.Tooltip("channel:N", title=words("head.channel")),
-        alt.Tooltip("minutes:Q", title=words("head.minutes"), format=",.0f"),
-        alt.Tooltip("visible:Q", title=words("head.visible"), format=".2%"),
-        alt.Tooltip("lower:Q", title=words("head.lower"), format=".2%"),
-        alt.Tooltip("upper:Q", title=words("head.upper"), format=".2%"),
-        alt.Tooltip("waiting:Q", title=words("head.waiting"), format=","),
-    ]
+    tooltip = tooltips(
+        words,
+        "channel:N",
+        ("minutes:Q", "minutes", ",.0f"),
+        ("visible:Q", "visible", ".2%"),
+        ("lower:Q", "lower", ".2%"),
+        ("upper:Q", "upper", ".2%"),
+        "waiting:Q",
+    )
     x = _minutes("minutes", words("head.delay"), words)
     base = alt.Chart(data, width=470, height=270).encode(x, color=colour)
     percent = alt.Axis(format="%", tickCount=6)
@@ -161,7 +161,7 @@ def _curve_panel(
         name="curve_floor",
         value=0,
         bind=alt.binding_radio(
-            options=[0, 0.8], labels=[words("sync.zoom_all"), words("sync.zoom_tail")], name=words("sync.zoom")
+            options=[0, 0.8], labels=[words("unit.all"), words("sync.zoom_tail")], name=words("sync.zoom")
         ),
     )
     reach = alt.Scale(domain=[alt.ExprRef("curve_floor"), 1], nice=False)
@@ -202,13 +202,14 @@ def _quantile_panel(
         yOffset="channel:N",
         color=colour,
         opacity=faded(chosen),
-        tooltip=[
-            alt.Tooltip("channel:N", title=words("head.channel")),
-            alt.Tooltip("label:N", title=words("head.quantile")),
-            alt.Tooltip("minutes:Q", title=words("head.minutes"), format=",.0f"),
-            alt.Tooltip("lower:Q", title=words("head.lower"), format=",.0f"),
-            alt.Tooltip("upper:Q", title=words("head.upper"), format=",.0f"),
-        ],
+        tooltip=tooltips(
+            words,
+            "channel:N",
+            ("label:N", "quantile"),
+            ("minutes:Q", "minutes", ",.0f"),
+            ("lower:Q", "lower", ",.0f"),
+            ("upper:Q", "upper", ",.0f"),
+        ),
     )
     rule = base.mark_rule(strokeWidth=2).encode(alt.X("lower:Q"), alt.X2("upper:Q"))
     layers: alt.LayerChart = rule + base.mark_point().encode(_minutes("minutes", words("head.delay"), words))
@@ -263,20 +264,11 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
         .encode(
             alt.X("yearmonthdate(day):T", title=None, axis=alt.Axis(format="%-m-%-d", grid=False)),
             alt.Y("hour:O", title=words("head.hour"), axis=alt.Axis(values=list(range(0, 24, 3)))),
-            color=alt.Color(
-                "share:Q",
-                title=words("head.late_share"),
-                scale=alt.Scale(range=list(theme.HEAT), domainMin=0),
-                legend=alt.Legend(format="%"),
-            ),
+            color=heat_colour(words("head.late_share")),
             opacity=faded(brush, low=0.35),
-            tooltip=[
-                alt.Tooltip("yearmonthdate(day):T", title=words("head.day"), format="%Y-%m-%d"),
-                alt.Tooltip("hour:O", title=words("head.hour")),
-                alt.Tooltip("issued:Q", title=words("head.issued"), format=","),
-                alt.Tooltip("late:Q", title=words("head.late"), format=","),
-                alt.Tooltip("share:Q", title=words("head.late_share"), format=".1%"),
-            ],
+            tooltip=tooltips(
+                words, "yearmonthdate(day):T", "hour:O", "issued:Q", "late:Q", ("share:Q", "late_share", ".1%")
+            ),
         )
     )
     sums = (
@@ -286,11 +278,7 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
         .transform_calculate(share="datum.late / datum.issued")
         .encode(alt.Y("channel:N", title=None), alt.X("share:Q", title=words("head.late_share"), axis=None))
     )
-    tips = [
-        alt.Tooltip("channel:N", title=words("head.channel")),
-        alt.Tooltip("issued:Q", title=words("head.issued"), format=","),
-        alt.Tooltip("late:Q", title=words("head.late"), format=","),
-    ]
+    tips = tooltips(words, "channel:N", "issued:Q", "late:Q")
     bars = sums.mark_bar(color=theme.RED).encode(opacity=faded(chosen, low=0.3), tooltip=tips).add_params(chosen)
     text = sums.mark_text(align="left", dx=4).encode(text=alt.Text("share:Q", format=".2%"))
     upper = together(heat.add_params(brush), bars + text, heading=alt.TitleParams(""), spacing=18)
@@ -313,7 +301,7 @@ def stop_bars(
     if stops.is_empty():
         return nothing(words("sync.stops"), words("sync.stops_none"), width=570, height=56)
     labels = {"true": words("sync.announced"), "false": words("sync.found")}
-    data = labelled(stops.head(500), "channel", {EVERYTHING: words("unit.all")})
+    data = labelled(stops.head(500), "channel", {ALL_CHANNELS: words("unit.all")})
     data = labelled(data.with_columns(kind=pl.col("announced").cast(pl.String)), "kind", labels)
     data = data.with_columns(hours=(pl.col("ends_at") - pl.col("starts_at")).dt.total_minutes() / 60)
     colours = alt.Scale(domain=list(labels.values()), range=[theme.SLATE, theme.RED])
@@ -327,109 +315,9 @@ def stop_bars(
             alt.X2("ends_at:T"),
             alt.Y("channel:N", title=None),
             color=alt.Color("kind:N", title=words("head.kind"), scale=colours),
-            tooltip=[
-                alt.Tooltip("title:N", title=words("head.title")),
-                alt.Tooltip("starts_at:T", title=words("head.from"), format="%Y-%m-%d %H:%M"),
-                alt.Tooltip("ends_at:T", title=words("head.to"), format="%Y-%m-%d %H:%M"),
-                alt.Tooltip("hours:Q", title=words("head.hours"), format=",.1f"),
-                alt.Tooltip("kind:N", title=words("head.kind")),
-            ],
-        )
-    )
-    return chart
-
-
-def late_bins(analysis: Analysis) -> pl.DataFrame:
-    """Return `channel`, `bin` (0, 0.05, … 0.95), `rows`, `yuan` of the invoices with an estimated P(late)."""
-    likely = analysis.findings.filter(pl.col("probability_late").is_not_null())
-    channels = analysis.ledger.select(channel=pl.col("channel").fill_null("–")).with_row_index("ledger_row")
-    joined = likely.select("ledger_row", "probability_late", "amount").join(channels, on="ledger_row", how="left")
-    place = (pl.col("probability_late") * _BINS).floor().clip(0, _BINS - 1) / _BINS
-    return joined.group_by("channel", bin=place).agg(rows=pl.len(), yuan=pl.col("amount").sum()).sort("channel", "bin")
-
-
-def late_bars(frame: pl.DataFrame, *, threshold: float = 0.5, lang: str = "zh") -> Chart:
-    """Draw missing invoices by their chance of being merely late, beside it the same by channel for a brushed range."""
-    words = Words(lang)
-    if frame.is_empty():
-        return nothing(words("sync.late"), words("sync.late_none"))
-    top = frame.group_by("channel").agg(pl.col("rows").sum()).top_k(MOST_CHANNELS, by="rows")["channel"].sort()
-    data = bounded(frame).with_columns(
-        channel=pl.when(pl.col("channel").is_in(top.to_list())).then("channel").otherwise(pl.lit(words("unit.other"))),
-        end=pl.col("bin") + 1 / _BINS,
-    )
-    brush = alt.selection_interval(encodings=["x"], name="brushed_chance")
-    channels = top.to_list()
-    colour = alt.Color("channel:N", title=words("head.channel"), scale=channel_colours(channels, EVERYTHING))
-    left = (
-        alt.Chart(data, width=490, height=190)
-        .mark_bar(stroke=theme.PAPER, strokeWidth=0.5)
-        .encode(
-            alt.X(
-                "bin:Q",
-                bin="binned",
-                title=words("head.late_chance"),
-                scale=alt.Scale(domain=[0, 1]),
-                axis=alt.Axis(format="%", values=[tenth / 10 for tenth in range(11)]),
+            tooltip=tooltips(
+                words, "title:N", ("starts_at:T", "from"), ("ends_at:T", "to"), ("hours:Q", "hours", ",.1f"), "kind:N"
             ),
-            alt.X2("end:Q"),
-            alt.Y("sum(rows):Q", title=words("head.rows"), axis=alt.Axis(format="~s")),
-            color=colour,
-            opacity=faded(brush, low=0.35),
-            tooltip=[
-                alt.Tooltip("channel:N", title=words("head.channel")),
-                alt.Tooltip("bin:Q", title=words("head.late_chance"), format=".0%"),
-                alt.Tooltip("sum(rows):Q", title=words("head.rows"), format=","),
-                alt.Tooltip("sum(yuan):Q", title=words("head.yuan"), format=",.2f"),
-            ],
-        )
-        .add_params(brush)
-    )
-    line = alt.Chart(pl.DataFrame({"at": [threshold]})).mark_rule(strokeDash=[5, 4], color=theme.INK).encode(x="at:Q")
-    right = (
-        alt.Chart(data, width=210, height=190)
-        .mark_bar()
-        .transform_filter(brush)
-        .encode(
-            alt.X("sum(yuan):Q", title=words("head.yuan"), axis=alt.Axis(format="~s", tickCount=3)),
-            alt.Y("channel:N", title=None, sort="-x"),
-            color=colour,
-            tooltip=[
-                alt.Tooltip("channel:N", title=words("head.channel")),
-                alt.Tooltip("sum(rows):Q", title=words("head.rows"), format=","),
-                alt.Tooltip("sum(yuan):Q", title=words("head.yuan"), format=",.2f"),
-            ],
         )
     )
-    return together(left + line, right, heading=title(words("sync.late"), words("sync.late_how")), spacing=26)
-
-
-def reliability(scored: pl.DataFrame, *, lang: str = "zh") -> Chart:
-    """Draw how often what was called late turned up. `scored`: `predicted`, `observed`, `rows`, `lower`, `upper`."""
-    words = Words(lang)
-    if scored.is_empty():
-        return nothing(words("sync.reliability"), words("sync.reliability_none"))
-    base = alt.Chart(bounded(scored), width=330, height=260).encode(
-        alt.X("predicted:Q", title=words("head.predicted"), scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
-        tooltip=[
-            alt.Tooltip("predicted:Q", title=words("head.predicted"), format=".1%"),
-            alt.Tooltip("observed:Q", title=words("head.observed"), format=".1%"),
-            alt.Tooltip("rows:Q", title=words("head.rows"), format=","),
-        ],
-    )
-    y = alt.Y("observed:Q", title=words("head.observed"), scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-    even = pl.DataFrame({"predicted": [0.0, 1.0], "observed": [0.0, 1.0]})
-    diagonal = (
-        alt.Chart(even)
-        .mark_line(strokeDash=[4, 4], color=theme.GREY, strokeWidth=1)
-        .encode(alt.X("predicted:Q"), alt.Y("observed:Q"))
-    )
-    points = base.mark_point().encode(
-        y, size=alt.Size("rows:Q", title=words("head.rows"), scale=alt.Scale(range=[30, 400]))
-    )
-    layers = [diagonal]
-    if {"lower", "upper"} <= set(scored.columns):
-        layers.append(base.mark_rule(color=theme.SKY, strokeWidth=2).encode(alt.Y("lower:Q"), alt.Y2("upper:Q")))
-    heading = title(words("sync.reliability"), words("sync.reliability_how"))
-    chart: Chart = alt.layer(*layers, points).properties(title=heading)
     return chart

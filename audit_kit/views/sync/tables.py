@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import polars as pl
 
+from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.core.words import Words
 from audit_kit.rules.sync import service_level as service
-from audit_kit.rules.sync import settling
-from audit_kit.views.show import theme
-from audit_kit.views.show.parts import Chart, bounded, labelled, nothing, title, within
-from audit_kit.views.show.provenance import FINDINGS
+from audit_kit.rules.sync.forecast import forecast
+from audit_kit.views.show.parts import within
 from audit_kit.views.show.tables import badge, said, table
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import great_tables as gt
     from IPython.display import HTML
 
     from audit_kit.analysis.work import Analysis
-    from audit_kit.views.show.page import Page
 
 MOST_INCIDENTS = 12
 WAITING = ("channel", "invoice_key", "issued_at", "buyer_name", "gross", "age", "late")
@@ -42,10 +38,9 @@ def service_table(frame: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> g
         return said(words("sync.curves_none"))
     recent = frame.sort("month", "channel", descending=[True, False]).head(most)
     lines = [_service_line(row, words) for row in recent.iter_rows(named=True)]
-    names = ("month", "channel", "issued", "share_in_time", "interval", "target", "used", "state")
     return table(
         pl.DataFrame(lines),
-        labels={name: words(f"head.{name}") for name in names},
+        labels=words.heads("month", "channel", "issued", "share_in_time", "interval", "target", "used", "state"),
         numbers=["issued"],
         html=["state"],
         note=words("sync.service_note"),
@@ -53,17 +48,16 @@ def service_table(frame: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> g
 
 
 def _service_line(row: dict[str, Any], words: Words) -> dict[str, Any]:
-    state = {"passes": "pass"}.get(row["state"], row["state"])
     used = row["used_share"]
     return {
         "month": row["month"],
-        "channel": words("unit.all") if row["channel"] == service.WHOLE else row["channel"],
+        "channel": words("unit.all") if row["channel"] == ALL_CHANNELS else row["channel"],
         "issued": row["issued"],
         "share_in_time": words.share(row["share"], digits=2),
         "interval": f"{words.share(row['lower'])} – {words.share(row['upper'])}",
         "target": f"{words.share(row['target_share'], digits=2)} / {words.span(row['target_minutes'])}",
         "used": words.share(used, digits=0) if used is not None and used < 1e4 else words("unit.nothing"),  # noqa: PLR2004
-        "state": badge(state, words.term("rules", state)),
+        "state": badge(row["state"], words.term("rules", row["state"])),
     }
 
 
@@ -76,39 +70,6 @@ def budget(analysis: Analysis, *, start: datetime | None = None, end: datetime |
         policy=analysis.engagement.policy.sync,
         taken_at=analysis.taken_at,
     ).head(MOST_INCIDENTS)
-
-
-def budget_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
-    """Draw what used the budget: stops, causes, and what was merely slow."""
-    words = Words(lang)
-    if frame.is_empty():
-        return nothing(words("sync.budget"), words("sync.budget_none"))
-    kinds = words.terms("miss", ("stop", "cause", "slow"))
-    names = {row: _incident(row, kind, words) for row, kind in frame.select("incident", "kind").iter_rows()}
-    data = labelled(labelled(bounded(frame), "incident", names), "kind", kinds)
-    colours = {"stop": theme.SLATE, "cause": theme.RED, "slow": theme.AMBER}
-    base = alt.Chart(data, width=540, height=alt.Step(22)).encode(
-        alt.Y("incident:N", sort=data["incident"].to_list(), title=None, axis=alt.Axis(labelLimit=240)),
-        alt.X("misses:Q", title=words("head.late"), axis=alt.Axis(format="~s")),
-        tooltip=[
-            alt.Tooltip("incident:N", title=words("head.cause")),
-            alt.Tooltip("kind:N", title=words("head.kind")),
-            alt.Tooltip("misses:Q", title=words("head.late"), format=","),
-            alt.Tooltip("share:Q", title=words("head.share"), format=".1%"),
-        ],
-    )
-    bars = base.mark_bar(size=14).encode(
-        color=alt.Color("kind:N", title=words("head.kind"), scale=theme.scale(colours, kinds))
-    )
-    text = base.mark_text(align="left", dx=4, color=theme.MUTED).encode(text=alt.Text("share:Q", format=".0%"))
-    chart: alt.LayerChart = (bars + text).properties(title=title(words("sync.budget"), words("sync.budget_how")))
-    return chart
-
-
-def _incident(name: str, kind: str, words: Words) -> str:
-    if kind == "slow":
-        return words.term("miss", "slow")
-    return words.cause(name) if kind == "cause" else name
 
 
 def waiting(analysis: Analysis) -> pl.DataFrame:
@@ -130,36 +91,24 @@ def waiting(analysis: Analysis) -> pl.DataFrame:
 def waiting_labels(frame: pl.DataFrame, *, lang: str = "zh") -> dict[str, str]:
     """Return the headings of the columns of `waiting` that are there."""
     words = Words(lang)
-    heads = {"gross": "amount", "age": "age_hours", "late": "late_percent"}
-    return {name: words(f"head.{heads.get(name, name)}") for name in WAITING if name in frame.columns}
+    heads = words.heads(*WAITING[:4], gross="amount", age="age_hours", late="late_percent")
+    return {name: heads[name] for name in WAITING if name in frame.columns}
 
 
-def _is_older(manifest: Path, taken_at: datetime) -> bool:
-    """Tell whether a report was made from an export taken before a moment; false where it does not say."""
-    try:
-        before = datetime.fromisoformat(json.loads(manifest.read_text(encoding="utf-8"))["taken_at"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return before < taken_at
-
-
-def reliability(page: Page) -> pl.DataFrame:
-    """Return how last month's chances held: `predicted`, `observed`, `rows`, `lower`, `upper` by bin of the chance.
-
-    The previous report's predictions are scored on the invoices that the present ledger still lists; there are no rows
-    without a previous report, or where it was made from an export that is not older than the present one.
-    """
-    nothing_scored = settling.settle(
-        pl.DataFrame(schema={"ledger_row": pl.UInt32, "probability_late": pl.Float64}), page.whole.matches
-    ).reliability
-    earlier = Path(page.previous).parent / FINDINGS
-    if not page.previous or not earlier.is_file() or not _is_older(Path(page.previous), page.whole.taken_at):
-        return nothing_scored.clear()
-    predicted = (
-        pl.read_parquet(earlier, glob=False, columns=["invoice_key", "probability_late"])
-        .drop_nulls()
-        .unique("invoice_key")
+def tomorrow(analysis: Analysis, *, lang: str = "zh") -> gt.GT | HTML:
+    """Return what will still be on its way 24 hours after the export, by channel, with a 90 % interval."""
+    words = Words(lang)
+    ahead = forecast(service.of_delays(analysis.observations, analysis.findings), taken_at=analysis.taken_at)
+    if ahead.is_empty():
+        return said(words("sync.late_none"))
+    shown = ahead.with_columns(
+        interval=pl.format("{} – {}", pl.col("lower").round(0).cast(pl.Int64), pl.col("upper").round(0).cast(pl.Int64))
     )
-    present = page.whole.matches.select("ledger_row", "invoice_key").drop_nulls().unique("invoice_key")
-    scored = predicted.join(present, on="invoice_key").select("ledger_row", "probability_late")
-    return nothing_scored.clear() if scored.is_empty() else settling.settle(scored, page.whole.matches).reliability
+    names = ("channel", "waiting", "arriving", "still_late", "new_late", "late", "interval", "lost")
+    heads = {"waiting": "waiting_now", "late": "late_tomorrow", "interval": "interval_90", "lost": "never"}
+    return table(
+        shown,
+        labels={name: words(f"head.{heads.get(name, name)}") for name in names},
+        numbers=["waiting", "arriving", "still_late", "new_late", "late", "lost"],
+        note=words("sync.tomorrow_note"),
+    )

@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit_kit.views.backups.panel import backup_panel
+from audit_kit.views.missing.panel import missing_panel
+from audit_kit.views.overview.panel import findings_panel
 from audit_kit.views.show import panel as widgets
+from audit_kit.views.sync.panel import delay_panel
 
 COLUMNS = widgets.Columns(
     choices={"channel": "渠道"},
@@ -109,9 +113,7 @@ def test_what_stands_in_the_rows_is_text_and_never_markup(panel):
     assert "&lt;img" in hostile.table.value
 
 
-@pytest.mark.parametrize(
-    "make", [widgets.findings_panel, widgets.missing_panel, widgets.delay_panel, widgets.backup_panel]
-)
+@pytest.mark.parametrize("make", [findings_panel, missing_panel, delay_panel, backup_panel])
 @pytest.mark.parametrize("name", ["page", "bare"])
 def test_every_panel_follows_its_dropdowns_and_holds_no_output_widget(make, name, request):
     made = make(request.getfixturevalue(name))
