@@ -126,7 +126,7 @@ def _subject(figures: pl.DataFrame, parts: Sequence[pl.Expr]) -> pl.Series:
 def _shown(figures: pl.Series, words: Words) -> pl.Series:
     """Return figures as evidence shows them: times to the minute, lists joined, nothing as a dash."""
     if figures.name == "kind":
-        return figures.replace(words.terms("backup_kind", figures.drop_nulls().unique().to_list())).fill_null(NOTHING)
+        return figures.replace(words.terms("backup_kinds", figures.drop_nulls().unique().to_list())).fill_null(NOTHING)
     if figures.name == "fault":
         faults = load("backup_causes")["faults"]
         return figures.replace({name: pair[LANGUAGES.index(words.lang)] for name, pair in faults.items()})
