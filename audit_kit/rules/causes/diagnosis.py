@@ -235,6 +235,7 @@ def _findings(case: Case, rows: pl.DataFrame) -> pl.DataFrame:
         source_row=pl.when(pl.col("ledger_row").is_null()).then("p_source_row").otherwise("source_row"),
         invoice_key=pl.coalesce("invoice_key", "p_digital_number"),
         platform_row=pl.when(pl.col("ledger_row").is_null()).then("platform_row"),
+        subject=pl.lit(None, pl.String),
     )
     rows = rows.with_columns(finding_id=_ids(rows))
     return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.dtypes("findings").items())
