@@ -57,7 +57,6 @@ DEFAULT: Mapping[str, float] = MappingProxyType(
     }
 )
 EXPORT_HOUR = 20  # the export is taken in the evening of the last working day
-SATURDAY = 5
 LATER_DAYS = 7
 AFTER_OUTAGE = ("channel_excess", "account_excess", "kind_excess", "lost", "late")  # tried after outage, in CAUSES
 
@@ -113,7 +112,7 @@ def _period(month: str, days: int | None) -> tuple[int, int]:
         raise RequestError(f"{month!r} is not a month; write it as 2025-05.") from error
     following = (first + timedelta(days=32)).replace(day=1)
     last = (following if days is None else first + timedelta(days=days)) - timedelta(days=1)
-    while days is None and last.weekday() >= SATURDAY:
+    while days is None and last.weekday() >= stream.SATURDAY:
         last -= timedelta(days=1)
     return stream.seconds(first), stream.seconds(last) + EXPORT_HOUR * stream.HOUR
 
