@@ -139,7 +139,7 @@ def test_given_ids_are_carried_and_set_the_order(session: SparkSession):
     ]
 
 
-def test_one_seller_with_all_the_rows_spreads_over_parcels(session: SparkSession):
+def test_one_seller_with_all_the_rows_spreads_over_partitions(session: SparkSession):
     ledger = book(*((serial(number),) for number in range(2_000)))
     left = audit_kit.engines.spark._numbered(hand_over(session, ledger, 2), "ledger_row")
     spread = audit_kit.engines.spark._by_number(left, None, 8)
