@@ -35,6 +35,7 @@ NEVER = (
     ("engines", "analysis", "an engine matches two lists and knows no engagement"),
     ("training.world", "rules", "the truth must not be made by the code that is judged by it"),
     ("training.world", "analysis", "the same"),
+    ("training.world", "loaders", "the same"),
     *(
         (f"views.{page}", f"views.{other}", "what two pages share is in views/show")
         for page in ("overview", "sync", "missing", "backups", "drill")

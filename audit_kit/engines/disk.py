@@ -19,8 +19,9 @@ from polars.io.plugins import register_io_source
 from audit_kit.core import identity, outputs
 from audit_kit.core.errors import RequestError
 from audit_kit.core.policy import MatchingPolicy
-from audit_kit.rules.matching import answer as assembly
-from audit_kit.rules.matching import comparison, first_pass, reconcile, side
+from audit_kit.rules.matching import answer, comparison, reconcile, side
+from audit_kit.rules.matching.case import Case
+from audit_kit.rules.matching.numbers import as_it_stands, number_columns, tidy_integers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -116,7 +117,7 @@ def reconcile_to(ledger: Path, platform: Path, out: Path, *, engine: str = "loca
 
 @dataclass(frozen=True)
 class Stored:
-    """A side that stays on disk (`rules.sides.Side`)."""
+    """A side that stays on disk (`rules.matching.side.Side`)."""
 
     path: Path
     fields: tuple[str, ...] = ()
@@ -135,7 +136,7 @@ class Stored:
     @cached_property
     def whole(self) -> pl.Series:
         """The tidy numbers of all rows as exact integers."""
-        stretches = (side.tidy_numbers(numbers, first_pass.as_it_stands(numbers)) for numbers in self._numbers())
+        stretches = (tidy_integers(numbers, as_it_stands(numbers)) for numbers in self._numbers())
         return pl.concat(stretches, rechunk=True)
 
     @cached_property
@@ -146,12 +147,12 @@ class Stored:
         groups = [file.row_group(at) for at in range(file.num_row_groups)]
 
         def full(name: str) -> bool:
-            told = [group.column(places[name]).statistics for group in groups]
-            return all(one is not None and one.has_null_count and not one.null_count for one in told)
+            statistics = [group.column(places[name]).statistics for group in groups]
+            return all(one is not None and one.has_null_count and not one.null_count for one in statistics)
 
         return frozenset(name for name in self.fields if name == "status" or not full(name))
 
-    def prints(self, solid: Sequence[str], sparse: Sequence[str]) -> pl.DataFrame:
+    def fingerprints(self, solid: Sequence[str], sparse: Sequence[str]) -> pl.DataFrame:
         """Return one hash of the solid fields of each row, and a hash, or null, for each sparse field."""
         parts = []
         for stretch in self._stretches(self.fields):
@@ -162,11 +163,11 @@ class Stored:
 
     def text_at(self, rows: pl.Series) -> pl.Series:
         """Return the numbers as they stand."""
-        return first_pass.as_it_stands(self.numbers_at(rows))
+        return as_it_stands(self.numbers_at(rows))
 
     def numbers_at(self, rows: pl.Series) -> pl.DataFrame:
         """Return the number columns."""
-        return side.number_columns(self._rows(rows))
+        return number_columns(self._rows(rows))
 
     def values_at(self, rows: pl.Series) -> pl.DataFrame:
         """Return the compared fields."""
@@ -184,7 +185,7 @@ class Stored:
 
     def texts(self) -> Iterator[pl.Series]:
         """Yield the numbers as they stand, a stretch at a time."""
-        yield from (first_pass.as_it_stands(numbers) for numbers in self._numbers())
+        yield from (as_it_stands(numbers) for numbers in self._numbers())
 
     @property
     def _number_names(self) -> list[str]:
@@ -221,9 +222,9 @@ class Stored:
         return chosen.slice(start, STRETCH).collect()[here - start].with_columns(here)
 
 
-def _settled(left: Stored, right: Stored, policy: MatchingPolicy, partitions: int) -> reconcile.Case:
+def _settled(left: Stored, right: Stored, policy: MatchingPolicy, partitions: int) -> Case:
     """Run the passes on two stored sides."""
-    case = reconcile.Case(
+    case = Case(
         ledger=left,
         platform=right,
         tolerance=comparison.tolerance_units(policy.amount_tolerance_yuan),
@@ -236,17 +237,17 @@ def _settled(left: Stored, right: Stored, policy: MatchingPolicy, partitions: in
     return case
 
 
-def _write(case: reconcile.Case, ledger: Stored, out: Path) -> pl.DataFrame:
+def _write(case: Case, ledger: Stored, out: Path) -> pl.DataFrame:
     """Write the answer a stretch at a time, and count its outcomes."""
-    answer = assembly.answer(case)
+    found = answer.answer(case)
 
     def stretches(*_: object) -> Iterator[pl.DataFrame]:
         start = 0
         for text in ledger.texts():
-            yield answer.booked(text, start)
+            yield found.booked(text, start)
             start += len(text)
-        yield answer.unclaimed
+        yield found.unclaimed
 
-    register_io_source(stretches, schema=answer.unclaimed.schema).sink_parquet(out)
-    outcomes = pl.concat([answer.outcomes.alias("outcome"), answer.unclaimed["outcome"]])
+    register_io_source(stretches, schema=found.unclaimed.schema).sink_parquet(out)
+    outcomes = pl.concat([found.outcomes.alias("outcome"), found.unclaimed["outcome"]])
     return outcomes.to_frame().group_by("outcome").len()

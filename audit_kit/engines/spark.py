@@ -1,8 +1,8 @@
-"""The same reconciliation on a cluster: Spark deals the rows out, the unchanged rules run on every parcel.
+"""The same reconciliation on a cluster: Spark partitions the rows, the unchanged rules run on every partition.
 
-Rows are first dealt out by a hash of their cleaned number, so that one seller with all the rows spreads as well as many
-sellers. What is still open then is small. It is settled in one parcel while it fits there; beyond that by day and
-amount, which no pair of candidates is ever split by, and then by number again: see `audit_kit.engines.parcels`.
+Rows are first partitioned by a hash of their cleaned number, so that one seller with all the rows spreads as well as
+many sellers. What is still open then is small. It is settled in one partition while it fits there; beyond that by day
+and amount, so that no pair of candidates is split, and then by number again: see `audit_kit.engines.partitions`.
 
 The workers need this package and its dependencies. Outside local mode set `PYSPARK_PYTHON` to a Python that has them.
 """
@@ -26,7 +26,7 @@ from pyspark.sql.types import ArrayType, DataType, DateType, LongType, StringTyp
 
 from audit_kit.core import identity, processes
 from audit_kit.core.policy import MatchingPolicy
-from audit_kit.engines import parcels
+from audit_kit.engines import partitions as rounds
 from audit_kit.rules.matching import comparison
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
     from pyspark.sql import Column, DataFrame
 
-ROWS_A_PARCEL = 125_000
-"""Ledger rows dealt to one parcel: a quarter of a second of work, and well under 1 GB."""
+ROWS_A_PARTITION = 125_000
+"""Ledger rows in one partition: a quarter of a second of work, and well under 1 GB."""
 
 ROWS_AT_ONCE = 2_000_000
-"""Open rows that one parcel can take."""
+"""Open rows that one partition can take."""
 
 _DEFAULT = MatchingPolicy()
 _ROW_BITS = 33
@@ -56,8 +56,8 @@ _ARROW_TYPES = {
     pl.List(pl.Int64()): pa.list_(pa.int64()),
     pl.List(pl.String()): pa.list_(pa.string()),
 }
-_ROUND = StructType([StructField(name, _SPARK_TYPES[dtype]) for name, dtype in parcels.ROUND.items()])
-_ROUND_ARROW = pa.schema([(name, _ARROW_TYPES[dtype]) for name, dtype in parcels.ROUND.items()])
+_ROUND = StructType([StructField(name, _SPARK_TYPES[dtype]) for name, dtype in rounds.ROUND.items()])
+_ROUND_ARROW = pa.schema([(name, _ARROW_TYPES[dtype]) for name, dtype in rounds.ROUND.items()])
 
 
 def reconcile(
@@ -75,8 +75,8 @@ def reconcile(
             into the result and sets the order; else the rows are numbered from 0 as Spark holds them.
         platform: the same, with `platform_row`.
         policy: how far amounts may differ, in yuan.
-        partitions: parcels of the first round; by default one for every 125,000 ledger rows.
-        rows_at_once: up to so many rows still open after the first round are settled in one parcel.
+        partitions: partitions of the first round; by default one for every 125,000 ledger rows.
+        rows_at_once: up to so many rows still open after the first round are settled in one partition.
 
     Returns:
         The columns of `schema.Matches` (rows and candidates as bigint), in order. The rows of the first round are kept
@@ -89,17 +89,17 @@ def reconcile(
         comparison.require_columns(frame.columns, side)
     _use_this_python(ledger)
     left, right = _numbered(ledger, "ledger_row"), _numbered(platform, "platform_row")
-    parcel_count = partitions or _parcels(left)
+    partition_count = partitions or _partition_count(left)
     papers = _papers(left, right)
-    left, right = (_dealt(side, papers, parcel_count) for side in (left, right))
+    left, right = (_by_number(side, papers, partition_count) for side in (left, right))
 
     def first_round(ledger: pa.Table, platform: pa.Table) -> pa.Table:
-        return _arrow(parcels.first_round(_frame(ledger), _frame(platform), policy=policy))
+        return _arrow(rounds.first_round(_frame(ledger), _frame(platform), policy=policy))
 
-    parted = left.groupBy("parcel").cogroup(right.groupBy("parcel"))
-    settled = parted.applyInArrow(first_round, _ROUND).persist(StorageLevel.MEMORY_AND_DISK)
-    rest = _rest(settled.filter("side is not null"), policy, parcel_count, rows_at_once)
-    found = [part.filter("outcome is not null").select(*parcels.DECIDED) for part in (settled, *rest)]
+    pairs = left.groupBy("partition").cogroup(right.groupBy("partition"))
+    settled = pairs.applyInArrow(first_round, _ROUND).persist(StorageLevel.MEMORY_AND_DISK)
+    rest = _rest(settled.filter("side is not null"), policy, partition_count, rows_at_once)
+    found = [part.filter("outcome is not null").select(*rounds.DECIDED) for part in (settled, *rest)]
     both = reduce(lambda above, below: above.unionByName(below), found)
     return both.orderBy(F.asc_nulls_last("ledger_row"), F.asc_nulls_last("platform_row"))
 
@@ -160,10 +160,10 @@ def _numbered(frame: DataFrame, name: str) -> DataFrame:
     return tagged.select((start + within).cast("bigint").alias(name), *chosen)
 
 
-def _parcels(ledger: DataFrame) -> int:
-    """Return how many parcels the first round needs."""
+def _partition_count(ledger: DataFrame) -> int:
+    """Return how many partitions the first round needs."""
     least: int = ledger.sparkSession.sparkContext.defaultParallelism
-    return max(least, -(-ledger.count() // ROWS_A_PARCEL))
+    return max(least, -(-ledger.count() // ROWS_A_PARTITION))
 
 
 def _papers(ledger: DataFrame, platform: DataFrame) -> DataFrame | None:
@@ -190,8 +190,8 @@ def _paper_numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
         yield from table.cast(pa.schema([(name, pa.string()) for name in table.column_names])).to_batches()
 
 
-def _dealt(side: DataFrame, papers: DataFrame | None, parcel_count: int) -> DataFrame:
-    """Add `canonical` (of paper 数电票 booked by code and number) and `parcel`: one for all rows of a canonical key."""
+def _by_number(side: DataFrame, papers: DataFrame | None, partition_count: int) -> DataFrame:
+    """Add `canonical` (of paper 数电票 booked by code and number) and `partition`: one for all rows of a key."""
     keyed = side.withColumn("key", _key(side))
     if papers is None:
         keyed = keyed.withColumn("canonical", F.lit(None).cast("string"))
@@ -199,7 +199,7 @@ def _dealt(side: DataFrame, papers: DataFrame | None, parcel_count: int) -> Data
         known = papers.select(F.col("paper").alias("of"), F.col("canonical").alias("canonical"))
         keyed = keyed.join(known, F.col("key") == F.col("of"), "left").drop("of")
     spread = F.xxhash64(F.coalesce("canonical", "key", F.col(side.columns[0]).cast("string")))
-    return _parted(keyed, spread, parcel_count).drop("key")
+    return _partitioned(keyed, spread, partition_count).drop("key")
 
 
 def _key(side: DataFrame) -> Column:
@@ -225,41 +225,41 @@ def _key(side: DataFrame) -> Column:
     return F.when(tidy, number).otherwise(cleaned)
 
 
-def _rest(opened: DataFrame, policy: MatchingPolicy, parcel_count: int, rows_at_once: int) -> list[DataFrame]:
-    """Return the rounds that settle what is open: one if it fits a parcel, else two."""
+def _rest(opened: DataFrame, policy: MatchingPolicy, partition_count: int, rows_at_once: int) -> list[DataFrame]:
+    """Return the rounds that settle what is open: one if it fits a partition, else two."""
 
     def whole_rest(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         if tables := list(batches):
             rows = _frame(pa.Table.from_batches(tables))
-            yield from _arrow(parcels.whole_rest(rows, policy=policy)).to_batches()
+            yield from _arrow(rounds.whole_rest(rows, policy=policy)).to_batches()
 
     def near_round(rows: pa.Table) -> pa.Table:
-        return _arrow(parcels.near_round(_frame(rows), policy=policy))
+        return _arrow(rounds.near_round(_frame(rows), policy=policy))
 
     def last_round(rows: pa.Table) -> pa.Table:
-        return _arrow(parcels.last_round(_frame(rows), policy=policy))
+        return _arrow(rounds.last_round(_frame(rows), policy=policy))
 
-    rows = opened.select(*parcels.OPEN)
+    rows = opened.select(*rounds.OPEN)
     if rows.count() <= rows_at_once:
         return [rows.coalesce(1).mapInArrow(whole_rest, _ROUND).persist(StorageLevel.MEMORY_AND_DISK)]
     spread = F.xxhash64("issued_at", "gross", F.when(F.col("gross").isNull(), F.col("id")))
-    near = _parted(rows, spread, parcel_count).groupBy("parcel").applyInArrow(near_round, _ROUND)
+    near = _partitioned(rows, spread, partition_count).groupBy("partition").applyInArrow(near_round, _ROUND)
     near = near.persist(StorageLevel.MEMORY_AND_DISK)
-    still = near.filter("side is not null").select(*parcels.OPEN)
+    still = near.filter("side is not null").select(*rounds.OPEN)
     spread = F.xxhash64(F.coalesce("key", F.col("id").cast("string")))
-    last = _parted(still, spread, parcel_count).groupBy("parcel").applyInArrow(last_round, _ROUND)
+    last = _partitioned(still, spread, partition_count).groupBy("partition").applyInArrow(last_round, _ROUND)
     return [near, last.persist(StorageLevel.MEMORY_AND_DISK)]
 
 
-def _parted(rows: DataFrame, spread: Column, parcel_count: int) -> DataFrame:
-    """Deal the rows out by a hash: one task a parcel, however the session is set."""
-    parcel = F.pmod(spread, F.lit(parcel_count)).cast("int")
-    return rows.withColumn("parcel", parcel).repartition(parcel_count, "parcel")
+def _partitioned(rows: DataFrame, spread: Column, partition_count: int) -> DataFrame:
+    """Partition the rows by a hash: one task a partition, however the session is set."""
+    partition = F.pmod(spread, F.lit(partition_count)).cast("int")
+    return rows.withColumn("partition", partition).repartition(partition_count, "partition")
 
 
 def _frame(table: pa.Table) -> pl.DataFrame:
     """Return a table that Spark handed over as a frame."""
-    return pl.DataFrame(table).drop("parcel", strict=False)
+    return pl.DataFrame(table).drop("partition", strict=False)
 
 
 def _arrow(rows: pl.DataFrame) -> pa.Table:

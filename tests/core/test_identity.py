@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit_kit.core import identity
-from audit_kit.rules.matching.first_pass import as_integer, as_it_stands
+from audit_kit.rules.matching.numbers import as_integer, as_it_stands
 
 NUMBER = "25112000000012345678"
 WIDE = NUMBER.translate(str.maketrans("0123456789", "０１２３４５６７８９"))

@@ -73,7 +73,7 @@ def with_ids(ledger: pl.DataFrame, platform: pl.DataFrame) -> tuple[pl.DataFrame
 
 
 def every_case() -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return books in which everything happens that two parcels could tear apart."""
+    """Return books in which everything happens that two partitions could separate."""
     ledger = book(
         (serial(1),),
         (serial(1),),
@@ -139,11 +139,11 @@ def test_given_ids_are_carried_and_set_the_order(session: SparkSession):
     ]
 
 
-def test_one_seller_with_all_the_rows_spreads_over_parcels(session: SparkSession):
+def test_one_seller_with_all_the_rows_spreads_over_partitions(session: SparkSession):
     ledger = book(*((serial(number),) for number in range(2_000)))
     left = audit_kit.engines.spark._numbered(hand_over(session, ledger, 2), "ledger_row")
-    dealt = audit_kit.engines.spark._dealt(left, None, 8)
-    sizes = [row["count"] for row in dealt.groupBy("parcel").count().collect()]
+    spread = audit_kit.engines.spark._by_number(left, None, 8)
+    sizes = [row["count"] for row in spread.groupBy("partition").count().collect()]
     assert len(sizes) == 8
     assert max(sizes) < 1.3 * 2_000 / 8
 

@@ -16,13 +16,14 @@ import pypdf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paper_files import ofd, old_ofd, pdf, pdf_of, xbrl
 
 from audit_kit.core import schema
 from audit_kit.core.errors import SourceError
 from audit_kit.loaders.einvoices import folder as einvoices
 from audit_kit.loaders.einvoices import row as einvoice_row
 from audit_kit.loaders.einvoices.xml import BrokenFileError
-from audit_kit.training.world.einvoice_files import Paper, ofd, old_ofd, pdf, pdf_of, xbrl, xml
+from audit_kit.training.world.einvoice_files import Paper, xml
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import filecmp
+import re
 import time
 import tomllib
 import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import openpyxl
 import polars as pl
@@ -15,12 +17,16 @@ from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
 from stdnum.cn import uscc
 
+from audit_kit.cli.main import main
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
 from audit_kit.core.identity import with_key
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.rules.matching.reconcile import reconcile
-from audit_kit.training.world.simulate import DEFAULT, World, simulate, world, write_sample
+from audit_kit.training.world.simulate import DEFAULT, simulate, world
+
+if TYPE_CHECKING:
+    from audit_kit.training.world.shape import World
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 MISSING = (
@@ -367,7 +373,10 @@ def test_the_settings_say_how_the_export_was_asked_for(tmp_path):
 
 
 def test_the_sample_is_made_again_byte_for_byte(tmp_path):
-    truth = write_sample(tmp_path / "sample")
+    text = (SAMPLE.parent / "README.md").read_text(encoding="utf-8")
+    command, _, options = re.findall(r"`audit-kit (simulate) (sample) (.*?)`", text)[0]
+    assert main([command, str(tmp_path / "sample"), *options.split()]) == 0
+    truth = pl.read_parquet(tmp_path / "sample.truth.parquet")
     assert files(tmp_path / "sample") == files(SAMPLE)
     assert [
         name for name in files(SAMPLE) if (tmp_path / "sample" / name).read_bytes() != (SAMPLE / name).read_bytes()

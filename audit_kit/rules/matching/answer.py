@@ -12,7 +12,7 @@ import pyarrow as pa
 from audit_kit.core import schema
 
 if TYPE_CHECKING:
-    from audit_kit.rules.matching.reconcile import Case
+    from audit_kit.rules.matching.case import Case
 
 _NONE = np.iinfo(np.uint32).max
 _OUTCOME = pl.Enum(schema.OUTCOMES)
@@ -77,7 +77,7 @@ def answer(case: Case) -> Answer:
             codes[places.to_numpy()] = rows["outcome"].to_physical().to_numpy()
     partners = pl.Series(partner)
     partners = partners.set(partners == _NONE, None)
-    left = case.looked_at[0] if case.looked_at else case.left.clear().with_columns(own=pl.lit(None, pl.String))
+    left = case.cleaned[0] if case.cleaned else case.left.clear().with_columns(own=pl.lit(None, pl.String))
     return Answer(
         partners=partners,
         outcomes=pl.Series(codes).cat.to(_OUTCOME),
@@ -95,7 +95,7 @@ def answer(case: Case) -> Answer:
 def _unclaimed(case: Case) -> pl.DataFrame:
     """Return the platform rows without a ledger row."""
     rows = pl.concat([rows.filter(pl.col("ledger_row").is_null()) for rows in case.found]).sort("platform_row")
-    cleaned = case.looked_at[1] if case.looked_at else pl.DataFrame(schema={"row": pl.UInt32, "own": pl.String})
+    cleaned = case.cleaned[1] if case.cleaned else pl.DataFrame(schema={"row": pl.UInt32, "own": pl.String})
     named = rows.join(cleaned, left_on="platform_row", right_on="row", how="left", maintain_order="left")
     return named.select(
         "ledger_row",
@@ -111,9 +111,9 @@ def _unclaimed(case: Case) -> pl.DataFrame:
 
 def _cleaning(case: Case, partners: pl.Series) -> tuple[pl.DataFrame, ...]:
     """Return `ledger_row`, `cleaning`: what was cleaned in the ledger's number or in that of its platform row."""
-    if case.looked_at is None:
+    if case.cleaned is None:
         return ()
-    left, right = (rows.select("row", "cleaning") for rows in case.looked_at)
+    left, right = (rows.select("row", "cleaning") for rows in case.cleaned)
     ours = left.select("cleaning", ledger_row="row", partner=partners.gather(left["row"]))
     both = ours.join(right, left_on="partner", right_on="row", how="left")
     words = pl.concat_list("cleaning", pl.col("cleaning_right").fill_null(pl.lit([], pl.List(pl.String))))

@@ -1,9 +1,7 @@
 """Settle at once, on whole columns, what needs no closer look: the tidy numbers that each side holds exactly once.
 
-A tidy number is an integer. 20 digits need 67 bits, but those that begin with 2 (数电票) fit into 64 once the 2 is
-off, and those that begin with 0 (old invoices), like code and number of 18 digits, fit above them: the join runs on
-exact integers, and no text has to be compared again. All fields of a row are held in one hash beside its number; only
-rows whose hashes differ are compared field by field.
+The join runs on exact integers (see `numbers`), and no text has to be compared again. All fields of a row are held in
+one hash beside its number; only rows whose hashes differ are compared field by field.
 """
 
 from __future__ import annotations
@@ -14,17 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from audit_kit.core.identity import DIGITAL, NUMBER_COLUMNS, OLD_CODES, OLD_LENGTHS, OLD_NUMBER
 from audit_kit.rules.matching import comparison
 
 if TYPE_CHECKING:
     from audit_kit.rules.matching.side import Side
 
-TEN_19 = 10**19
-OLD_LOWEST = 10**17
-OLD_HIGHEST = 84 * 10**17
-_DIGITAL_PLACEHOLDER = 2222222222222222222
-_OLD_PLACEHOLDER = 111111111111111111
 _BUCKETS, _BUCKETS_OF_MANY, _MANY_ROWS = 2**19 - 1, 2**22 - 3, 1_500_000
 _SWELLS = 4
 
@@ -35,42 +27,6 @@ class Settled:
 
     agreeing: pl.DataFrame
     differing: pl.DataFrame
-
-
-def as_it_stands(frame: pl.DataFrame) -> pl.Series:
-    """Return the number of every row without any cleaning: 20 digits, or code and number joined; else null."""
-    present = [name for name in NUMBER_COLUMNS if name in frame.columns and frame[name].null_count() < frame.height]
-    digital, number, code = (
-        pl.col(name).cast(pl.String) if name in present else pl.lit(None, pl.String) for name in NUMBER_COLUMNS
-    )
-    text = number
-    if "invoice_code" in present:
-        old = (code.str.len_bytes() == min(OLD_CODES)) | code.str.contains("^[01]")
-        whole = pl.when(old & (number.str.len_bytes() == OLD_NUMBER)).then(code + number)
-        text = pl.when(code.is_null() | (code.str.len_bytes() == 0)).then(number).otherwise(whole)
-    if "digital_number" in present:
-        text = pl.coalesce(digital, text) if frame["digital_number"].null_count() else digital
-    return frame.select(
-        pl.repeat(None, pl.len()).cast(pl.String).alias("number") if not present else text.alias("number")
-    )["number"]
-
-
-def as_integer(number: pl.Series) -> pl.Series:
-    """Return each tidy number as a UInt64 of its own; null for a text that needs a closer look."""
-    table = pl.DataFrame({"value": number.cast(pl.Int128, strict=False), "number": number})
-    length = pl.col("number").str.len_bytes()
-    digital = (pl.col("value") - pl.lit(2 * TEN_19, pl.Int128)).cast(pl.UInt64, strict=False)
-    fits = (digital < TEN_19) & (digital != _DIGITAL_PLACEHOLDER) & (length == DIGITAL)
-    whole = table.select(pl.when(fits).then(digital).alias("whole"))["whole"]
-    if whole.null_count() == number.null_count():
-        return whole
-    value = pl.col("value")
-    old = value.is_between(OLD_LOWEST, OLD_HIGHEST, closed="left") & (value % _OLD_PLACEHOLDER != 0)
-    old &= (length == min(OLD_LENGTHS)) & (value < 10 * OLD_LOWEST) | (length == DIGITAL) & pl.col(
-        "number"
-    ).str.starts_with("0")
-    moved = pl.when(old).then((value + TEN_19).cast(pl.UInt64, strict=False))
-    return table.select(pl.coalesce(pl.lit(whole), moved).alias("whole"))["whole"]
 
 
 def settle(ledger: Side, platform: Side, *, tolerance: int, partitions: int = 1) -> Settled:
@@ -94,9 +50,9 @@ def _pairs(ledger: Side, platform: Side, partitions: int) -> tuple[pl.DataFrame,
     gaps = ledger.gaps | platform.gaps
     names = ledger.values_at(pl.Series([], dtype=pl.UInt32)).columns
     solid, sparse = [name for name in names if name not in gaps], [name for name in names if name in gaps]
-    left, right = ledger.prints(solid, sparse), platform.prints(solid, sparse)
-    ours = _keyed(ledger.whole, left["print"], "ledger_row", "ours")
-    theirs = _keyed(platform.whole, right["print"], "platform_row", "theirs")
+    left, right = ledger.fingerprints(solid, sparse), platform.fingerprints(solid, sparse)
+    ours = _keyed(ledger.whole, left["fingerprint"], "ledger_row", "ours")
+    theirs = _keyed(platform.whole, right["fingerprint"], "platform_row", "theirs")
     joined = _joined(ours, theirs, partitions)
     doubtful = joined["ours"] != joined["theirs"]
     for name in sparse:
@@ -105,9 +61,9 @@ def _pairs(ledger: Side, platform: Side, partitions: int) -> tuple[pl.DataFrame,
     return joined.select("ledger_row", "platform_row"), doubtful
 
 
-def _keyed(whole: pl.Series, prints: pl.Series, row: str, name: str) -> pl.DataFrame:
+def _keyed(whole: pl.Series, fingerprints: pl.Series, row: str, name: str) -> pl.DataFrame:
     """Return row, key and hash of every row."""
-    return pl.DataFrame({"key": whole, name: prints}).with_row_index(row)
+    return pl.DataFrame({"key": whole, name: fingerprints}).with_row_index(row)
 
 
 def _joined(ledger: pl.DataFrame, platform: pl.DataFrame, partitions: int) -> pl.DataFrame:

@@ -7,7 +7,7 @@ between rows that are equal in everything else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,8 @@ import polars as pl
 from audit_kit.core import identity, schema
 from audit_kit.core.policy import MatchingPolicy
 from audit_kit.rules.matching import answer, comparison, first_pass, near_numbers, rivals
+from audit_kit.rules.matching.case import Case
+from audit_kit.rules.matching.numbers import as_integer, as_it_stands
 from audit_kit.rules.matching.side import FrameSide
 
 if TYPE_CHECKING:
@@ -27,33 +29,6 @@ _DEFAULT = MatchingPolicy()
 _OUTCOME = pl.Enum(schema.OUTCOMES)
 _TAXPAYERS = ("seller_tax_id", "buyer_tax_id")
 _PAIR = ("ledger_row", "platform_row")
-_CLAIMED = {"key": pl.String, "platform_row": pl.UInt32}
-
-
-@dataclass(frozen=True)
-class Case:
-    """A reconciliation under way.
-
-    `left` and `right` are the open rows of ledger and platform, by `row`; once cleaned they have also `key`
-    (canonical), `own` (the row's own key), `cleaning` and `stated` (what is left of a number that lost precision).
-    `found` are the decided rows: `ledger_row`, `platform_row`, `outcome`. `differences` and `candidates` belong to some
-    of them, by `ledger_row`. `claimed` are the platform rows that a cleaned ledger row has: `key`, `platform_row`.
-    `looked_at` are the rows of both sides that were cleaned. `papers` are the paper 数电票 (`paper`, `invoice_key`),
-    where they are known beforehand. `partitions`: in how many parts the tidy numbers are joined.
-    """
-
-    ledger: Side
-    platform: Side
-    tolerance: int
-    left: pl.DataFrame
-    right: pl.DataFrame
-    found: tuple[pl.DataFrame, ...] = ()
-    differences: tuple[pl.DataFrame, ...] = ()
-    candidates: tuple[pl.DataFrame, ...] = ()
-    claimed: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_CLAIMED))
-    looked_at: tuple[pl.DataFrame, pl.DataFrame] | None = None
-    papers: pl.DataFrame | None = None
-    partitions: int = 1
 
 
 def reconcile(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
@@ -71,7 +46,7 @@ def reconcile(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingP
     case = open_case(ledger, platform, policy=policy)
     for step in PASSES:
         case = step(case)
-    return answer.matches(case, first_pass.as_it_stands(ledger))
+    return answer.matches(case, as_it_stands(ledger))
 
 
 def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> Case:
@@ -89,7 +64,7 @@ def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingP
 
 
 def tidy_numbers(case: Case) -> Case:
-    """Settle the tidy numbers that each side holds once, unless the amounts differ: see `bulk`."""
+    """Settle the tidy numbers that each side holds once, unless the amounts differ: see `first_pass`."""
     settled = first_pass.settle(case.ledger, case.platform, tolerance=case.tolerance, partitions=case.partitions)
     case = _decided(case, settled.agreeing, "matched")
     case = _decided(case, settled.differing.select(_PAIR), "conflict")
@@ -100,15 +75,17 @@ def clean_numbers(case: Case) -> Case:
     """Clean the numbers of the open rows, and open again what a cleaned number turns out to be a duplicate of."""
     papers = _papers(case) if case.papers is None else case.papers
     left, right = _keyed(case.ledger, case.left, papers), _keyed(case.platform, case.right, papers)
-    news = pl.concat([_news(case.ledger, left), _news(case.platform, right), _used(case, papers)]).unique()
-    again = _reopened(case, news)
+    new_keys = pl.concat(
+        [_new_keys(case.ledger, left), _new_keys(case.platform, right), _used_papers(case, papers)]
+    ).unique()
+    again = _reopened(case, new_keys)
     if not again.is_empty():
         left = pl.concat([left, _keyed(case.ledger, again.select(row="ledger_row"), papers)])
         right = pl.concat([right, _keyed(case.platform, again.select(row="platform_row"), papers)])
         found = tuple(rows.join(again, on="ledger_row", how="anti") for rows in case.found)
         notes = tuple(rows.join(again, on="ledger_row", how="anti") for rows in case.differences)
         case = replace(case, found=found, differences=notes)
-    return replace(case, left=left, right=right, looked_at=(left, right))
+    return replace(case, left=left, right=right, cleaned=(left, right))
 
 
 def same_number(case: Case) -> Case:
@@ -118,12 +95,12 @@ def same_number(case: Case) -> Case:
     duplicates; those of another amount, or of another day and taxpayer, stay open, since their number may be mistyped.
     Further platform rows are duplicates that no ledger row claims.
     """
-    heads = _best_pairs(case).filter(~pl.col("other_amount"))
-    case = _linked(case, heads)
-    others = case.left.select("key", ledger_row="row").join(heads.select("key", "platform_row"), on="key")
+    pairs = _best_pairs(case).filter(~pl.col("other_amount"))
+    case = _linked(case, pairs)
+    others = case.left.select("key", ledger_row="row").join(pairs.select("key", "platform_row"), on="key")
     other_day = pl.col("differences").list.contains("issued_at")
-    others = _compared(case, others).filter(~(pl.col("other_amount") | (other_day & _strangers())))
-    return _further(_decided(case, others.select(_PAIR), "duplicate"))
+    others = _compared(case, others).filter(~(pl.col("other_amount") | (other_day & _other_taxpayer())))
+    return _platform_duplicates(_decided(case, others.select(_PAIR), "duplicate"))
 
 
 def typing_errors(case: Case) -> Case:
@@ -137,7 +114,7 @@ def typing_errors(case: Case) -> Case:
     right = case.right.with_columns(case.platform.values_at(case.right["row"]).select("issued_at", "gross"))
     found = near_numbers.links(left, right)
     pairs = _compared(case, found.alone.rename({"left": "ledger_row", "right": "platform_row"}))
-    linked, unclear = pairs.filter(~_strangers()), pairs.filter(_strangers())
+    linked, unclear = pairs.filter(~_other_taxpayer()), pairs.filter(_other_taxpayer())
     unclear = unclear.select(
         "ledger_row", candidates=pl.concat_list("platform_row"), candidate_count=pl.lit(1, pl.UInt32)
     )
@@ -155,8 +132,8 @@ def other_amount(case: Case) -> Case:
 
     Where a platform row of that key is claimed by now they are its duplicates, else the best of them is a conflict.
     """
-    case = _doubles(case)
-    return _further(_doubles(_linked(case, _best_pairs(case))))
+    case = _ledger_duplicates(case)
+    return _platform_duplicates(_ledger_duplicates(_linked(case, _best_pairs(case))))
 
 
 def leftovers(case: Case) -> Case:
@@ -194,35 +171,35 @@ def _keyed(side: Side, rows: pl.DataFrame, papers: pl.DataFrame) -> pl.DataFrame
         cleaning=pl.lit([], pl.List(pl.String)),
         stated=pl.lit(None, pl.String),
     )
-    numbers = side.numbers_at(rows["row"].filter(~tidy))
-    cleaned = identity.with_key(numbers).select(pl.col("invoice_key").alias("own"), "cleaning")
-    cleaned = pl.concat([rows.filter(~tidy), cleaned], how="horizontal").with_columns(identity.stated_number(numbers))
+    stated = side.numbers_at(rows["row"].filter(~tidy))
+    cleaned = identity.with_key(stated).select(pl.col("invoice_key").alias("own"), "cleaning")
+    cleaned = pl.concat([rows.filter(~tidy), cleaned], how="horizontal").with_columns(identity.stated_number(stated))
     keyed = pl.concat([plain, cleaned])
     key = keyed["own"].replace(papers["paper"], papers["invoice_key"]) if papers.height else keyed["own"]
     return keyed.with_columns(key.alias("key"))
 
 
-def _news(side: Side, rows: pl.DataFrame) -> pl.DataFrame:
+def _new_keys(side: Side, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the keys (`key`) that cleaning brought to light: not the numbers as they stand."""
     fresh = side.whole[rows["row"]].is_null() | rows["key"].ne_missing(rows["own"])
     return rows.filter(fresh).select("key").drop_nulls()
 
 
-def _used(case: Case, papers: pl.DataFrame) -> pl.DataFrame:
+def _used_papers(case: Case, papers: pl.DataFrame) -> pl.DataFrame:
     """Return the keys of paper 数电票 that some settled row goes by as code and number."""
-    whole = papers.with_columns(first_pass.as_integer(papers["paper"]).alias("whole"))
+    whole = papers.with_columns(as_integer(papers["paper"]).alias("whole"))
     used = whole.join(case.ledger.whole.alias("whole").to_frame(), on="whole", how="semi")
     return pl.concat([used.select(key="paper"), used.select(key="invoice_key")])
 
 
-def _reopened(case: Case, news: pl.DataFrame) -> pl.DataFrame:
+def _reopened(case: Case, new_keys: pl.DataFrame) -> pl.DataFrame:
     """Return the settled pairs whose number one of the keys is."""
     settled = (
         pl.concat([rows.select(_PAIR) for rows in case.found])
         if case.found
         else pl.DataFrame(schema=dict.fromkeys(_PAIR, pl.UInt32))
     )
-    keys = first_pass.as_integer(news["key"]).drop_nulls()
+    keys = as_integer(new_keys["key"]).drop_nulls()
     if keys.is_empty() or settled.is_empty():
         return settled.clear()
     hit = case.ledger.whole.alias("whole").to_frame().with_row_index("ledger_row")
@@ -236,7 +213,7 @@ def _compared(case: Case, pairs: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([pairs, comparison.apart(ours, theirs, tolerance=case.tolerance)], how="horizontal")
 
 
-def _strangers() -> pl.Expr:
+def _other_taxpayer() -> pl.Expr:
     """Return which compared pairs have another taxpayer on either side."""
     return pl.col("differences").list.set_intersection(list(_TAXPAYERS)).list.len() > 0
 
@@ -250,25 +227,25 @@ def _best_pairs(case: Case) -> pl.DataFrame:
     return pairs.with_columns(pl.col("cleaned") | pl.col("also"))
 
 
-def _linked(case: Case, heads: pl.DataFrame, *, outcome: str | None = None) -> Case:
+def _linked(case: Case, pairs: pl.DataFrame, *, outcome: str | None = None) -> Case:
     """Link pairs (`key`, `cleaned`, `differences`); without an outcome given, their differences say which it is."""
     agrees = pl.col("differences").list.len() == 0
     parts = {"matched": agrees & ~pl.col("cleaned"), "matched_cleaned": agrees & pl.col("cleaned"), "conflict": ~agrees}
     for word, chosen in ({outcome: pl.lit(value=True)} if outcome else parts).items():
-        case = _decided(case, heads.filter(chosen).select(_PAIR), word)
-    claimed = pl.concat([case.claimed, heads.select("key", "platform_row")])
-    notes = heads.filter(~agrees).select("ledger_row", "differences")
+        case = _decided(case, pairs.filter(chosen).select(_PAIR), word)
+    claimed = pl.concat([case.claimed, pairs.select("key", "platform_row")])
+    notes = pairs.filter(~agrees).select("ledger_row", "differences")
     return replace(case, claimed=claimed, differences=(*case.differences, notes))
 
 
-def _doubles(case: Case) -> Case:
+def _ledger_duplicates(case: Case) -> Case:
     """Call open ledger rows duplicates whose key is that of a claimed platform row."""
     claimed = case.claimed.sort("platform_row").unique("key", keep="first")
-    doubles = case.left.select("key", ledger_row="row").join(claimed, on="key")
-    return _decided(case, doubles.select(_PAIR), "duplicate")
+    duplicates = case.left.select("key", ledger_row="row").join(claimed, on="key")
+    return _decided(case, duplicates.select(_PAIR), "duplicate")
 
 
-def _further(case: Case) -> Case:
+def _platform_duplicates(case: Case) -> Case:
     """Call open platform rows duplicates, of no ledger row, whose key is that of a claimed one."""
     further = case.right.join(case.claimed, on="key", how="semi")
     return _decided(case, further.select(ledger_row=pl.lit(None, pl.UInt32), platform_row="row"), "duplicate")

@@ -24,12 +24,13 @@ from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.training.drill import scoring
 from audit_kit.training.drill.answer_sheet import Answers, from_labels, read_answers
 from audit_kit.training.world.dice import Dice
-from audit_kit.training.world.simulate import World, world
+from audit_kit.training.world.simulate import world
 from audit_kit.training.world.writing import write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from audit_kit.training.world.shape import World
 ENGAGEMENT = "engagement"
 SEAL = "seal.txt"
 TRUTH = ("ledger_row", "serial", "key", "outcome", "cause")

@@ -5,7 +5,6 @@ Everything is made up and marked so. The same arguments give the same bytes on e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +18,7 @@ from audit_kit.core.errors import RequestError
 from audit_kit.core.policy import Export
 from audit_kit.training.world import backup_runs, fates, followups, logs, spoiling, stream, truth, windows, writing
 from audit_kit.training.world.dice import Dice
+from audit_kit.training.world.shape import World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,44 +57,8 @@ DEFAULT: Mapping[str, float] = MappingProxyType(
     }
 )
 EXPORT_HOUR = 20  # the export is taken in the evening of the last working day
-SATURDAY = 5
 LATER_DAYS = 7
 AFTER_OUTAGE = ("channel_excess", "account_excess", "kind_excess", "lost", "late")  # tried after outage, in CAUSES
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """An engagement as frames, canonical as its files would be read, and the truth about it.
-
-    `earlier`: the platform's lists by the time they were taken. `later`: its list at `later_taken_at`. `control`: the
-    totals stated in the export against its rows. `true_stops`: what really stopped: `starts_at`, `ends_at`, `channel`,
-    `announced`. `draft`: how it was made.
-    """
-
-    ledger: pl.DataFrame
-    platform: pl.DataFrame
-    later: pl.DataFrame
-    earlier: Mapping[datetime, pl.DataFrame]
-    control: pl.DataFrame
-    sync_log: pl.DataFrame
-    accounts: pl.DataFrame
-    notices: pl.DataFrame
-    operations: pl.DataFrame
-    confirmations: pl.DataFrame
-    substitute: pl.DataFrame
-    register: pl.DataFrame
-    tickets: pl.DataFrame
-    metrics: pl.DataFrame
-    true_stops: pl.DataFrame
-    truth: pl.DataFrame
-    archive: backup_runs.Archive | None
-    taxpayer_ids: tuple[str, ...]
-    taxpayer_name: str
-    direction: str
-    taken_at: datetime
-    later_taken_at: datetime
-    export: Export
-    draft: fates.Draft
 
 
 def world(
@@ -148,7 +112,7 @@ def _period(month: str, days: int | None) -> tuple[int, int]:
         raise RequestError(f"{month!r} is not a month; write it as 2025-05.") from error
     following = (first + timedelta(days=32)).replace(day=1)
     last = (following if days is None else first + timedelta(days=days)) - timedelta(days=1)
-    while days is None and last.weekday() >= SATURDAY:
+    while days is None and last.weekday() >= stream.SATURDAY:
         last -= timedelta(days=1)
     return stream.seconds(first), stream.seconds(last) + EXPORT_HOUR * stream.HOUR
 
@@ -378,14 +342,4 @@ def simulate(
         for name in (later, truth):
             outputs.move_in(stage / name, target.parent / name)
         outputs.move_in(whole, target)
-    return made.truth
-
-
-SAMPLE: Mapping[str, Any] = MappingProxyType({"invoices": 3000, "seed": 20250501, "month": "2025-05"})
-
-
-def write_sample(folder: str | Path) -> pl.DataFrame:
-    """Write the sample engagement (data/sample), nothing beside it, and return the truth about it."""
-    made = world(**SAMPLE)
-    writing.write(made, Path(folder), file_format="xlsx")
     return made.truth

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  Beijing time is kept without zone
 DAY = 86_400
 HOUR = 3_600
+SATURDAY = 5  # as days of the week are counted, Monday being 0
 BLUE_FROM, BLUE_UNTIL, RED_UNTIL = (
     0.1,
     0.5,
@@ -103,9 +104,9 @@ def _day_weights(plan: Plan, rhythm: dict[str, Any]) -> Floats:
     weights = []
     for day in days:
         last = day.replace(day=calendar.monthrange(day.year, day.month)[1])
-        left = sum((day + timedelta(days=ahead)).weekday() < 5 for ahead in range(1, (last - day).days + 1))  # noqa: PLR2004
+        left = sum((day + timedelta(days=ahead)).weekday() < SATURDAY for ahead in range(1, (last - day).days + 1))
         peak = rhythm["month_end"][-1 - left] if left < len(rhythm["month_end"]) else 1.0
-        quiet = 1.0 if day.weekday() < 5 else rhythm["weekend"]  # noqa: PLR2004  Saturday is the sixth day
+        quiet = 1.0 if day.weekday() < SATURDAY else rhythm["weekend"]
         weights.append(rhythm["holiday"] if f"{day:%m-%d}" in rhythm["holidays"] else peak * quiet)
     return np.array(weights)
 
@@ -224,7 +225,7 @@ def _sequence(issued: Integers, dice: Dice, *, own: bool) -> Integers:
 
 def _reversals(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.DataFrame:
     """Turn some later invoices into red ones that reverse an earlier one, and void a few old ones."""
-    dice = Dice(plan.seed, "reversals")
+    dice, laws = Dice(plan.seed, "reversals"), words["reversals"]
     is_old = _is_old(frame, words)
     usable = ~frame["early"].to_numpy() & (frame["owner"].to_numpy() == 0)
     part = np.arange(len(frame)) / max(len(frame), 1)
@@ -232,18 +233,18 @@ def _reversals(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.Dat
     partial = np.zeros(len(frame), dtype=bool)
     for old in (False, True):
         kin = usable & (is_old == old)
-        many = round(0.012 * int(kin.sum()))
+        many = round(laws["share"] * int(kin.sum()))
         firsts = dice.sample(np.flatnonzero(kin & (part >= BLUE_FROM) & (part < BLUE_UNTIL)), many)
         laters = dice.sample(np.flatnonzero(kin & (part >= BLUE_UNTIL) & (part < RED_UNTIL)), len(firsts))
         blue[laters] = firsts[: len(laters)]
-        partial[laters] = dice.uniform(len(laters)) < 0.2  # noqa: PLR2004  one reversal in five is partial
+        partial[laters] = dice.uniform(len(laters)) < laws["partial"]
     reds = np.flatnonzero(blue >= 0)
     blues = blue[reds]
     frame = _redden(frame.with_columns(blue=pl.Series(blue)), reds, blues, partial[reds])
     status = np.full(len(frame), "normal", dtype=object)
     status[blues] = np.where(partial[reds], "red_part", "red_full")
     voids = np.flatnonzero(usable & is_old & (blue < 0) & (status == "normal"))
-    status[dice.sample(voids, round(0.01 * len(voids)))] = "voided"
+    status[dice.sample(voids, round(laws["voided"] * len(voids)))] = "voided"
     return _remarks(frame.with_columns(status=pl.Series(status, dtype=pl.String)), reds, blues, dice, words)
 
 

@@ -6,8 +6,9 @@ here from clean keys, plainly, and only the causes are remembered.
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
+from rapidfuzz.distance import OSA
+from rapidfuzz.process import cpdist
 
 COMPARED = ("gross", "net", "tax", "day", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name", "status")
 TAXPAYERS = ("seller_tax_id", "buyer_tax_id")
@@ -126,25 +127,10 @@ def _same_start(stated: pl.Series, other: pl.Series) -> pl.Series:
 
 def _one_edit(left: pl.Series, right: pl.Series) -> pl.Series:
     """Return whether one digit is replaced or two neighbours are swapped."""
-    pairs = pl.DataFrame({"left": left, "right": right}).with_row_index("at")
-    pairs = pairs.with_columns(size=pl.col("left").str.len_bytes()).filter(
-        pl.col("size") == pl.col("right").str.len_bytes()
-    )
-    found = np.zeros(len(left), dtype=bool)
-    for size in pairs["size"].unique().sort():
-        same = pairs.filter(pl.col("size") == size)
-        mine, theirs = _letters(same["left"], size), _letters(same["right"], size)
-        apart = mine != theirs
-        many, first = apart.sum(axis=1), apart.argmax(axis=1)
-        row, following = np.arange(len(same)), np.minimum(first + 1, size - 1)
-        swapped = (mine[row, first] == theirs[row, following]) & (mine[row, following] == theirs[row, first])
-        found[same["at"].to_numpy()] = (many == 1) | ((many == 2) & apart[row, following] & swapped)  # noqa: PLR2004
-    return pl.Series(found)
-
-
-def _letters(texts: pl.Series, size: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """Return texts of one size as rows of letters."""
-    return np.frombuffer("".join(texts).encode(), dtype=np.uint8).reshape(len(texts), size)
+    pairs = pl.DataFrame({"left": left, "right": right}).fill_null("")
+    distance = cpdist(pairs["left"].to_list(), pairs["right"].to_list(), scorer=OSA.distance, score_cutoff=1)
+    same_size = pairs["left"].str.len_bytes() == pairs["right"].str.len_bytes()
+    return same_size & pl.Series(distance == 1, dtype=pl.Boolean)
 
 
 def _leftovers(left: pl.DataFrame, claimed: pl.DataFrame) -> pl.DataFrame:

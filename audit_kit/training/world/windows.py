@@ -1,4 +1,4 @@
-"""Stops of the platform: when they are, who is told, and what they do to the time an invoice takes."""
+"""Stops of the platform: when they are, which are announced, and what they do to the time an invoice takes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def losing(
     """Return an outage in working hours and `count` invoices lost in it; none where the period is too thin for one."""
     days = np.unique(issued[free] // DAY)
     weekday = (days + 3) % 7
-    days = days[weekday < 5] if (weekday < 5).any() else days  # noqa: PLR2004  Monday is 0
+    days = days[weekday < stream.SATURDAY] if (weekday < stream.SATURDAY).any() else days
     if count == 0 or not len(days):
         return None
     for _ in range(24):
@@ -91,17 +91,17 @@ def notices(windows: list[Window]) -> pl.DataFrame:
     """Return the notices table: what was announced, in order of time."""
     words = resources.load("simulation")["notices"]
     names = [*stream.channels(), words["all"]]
-    told = sorted((one for one in windows if one.announced), key=lambda one: one.start)
+    announced = sorted((one for one in windows if one.announced), key=lambda one: one.start)
     titles = {"maintenance": words["maintenance"], "network": words["innocent"], "outage": words["outage"]}
-    ends = [np.nan if one.open_at_export else one.end for one in told]
+    ends = [np.nan if one.open_at_export else one.end for one in announced]
     return shaping.listed(
         "notices",
         {
-            "starts_at": stream.times(np.array([one.start for one in told], dtype=np.int64)),
+            "starts_at": stream.times(np.array([one.start for one in announced], dtype=np.int64)),
             "ends_at": stream.times(np.array(ends, dtype=np.float64)),
-            "kind": [one.kind for one in told],
-            "scope": [names[one.channel] for one in told],
-            "title": [titles[one.kind] for one in told],
-            "source": [words["source"]] * len(told),
+            "kind": [one.kind for one in announced],
+            "scope": [names[one.channel] for one in announced],
+            "title": [titles[one.kind] for one in announced],
+            "source": [words["source"]] * len(announced),
         },
     )

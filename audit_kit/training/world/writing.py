@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from audit_kit.training.world.backup_runs import Archive
-    from audit_kit.training.world.simulate import World
+    from audit_kit.training.world.shape import World
 
 FORMATS = ("xlsx", "csv", "parquet")
 TIME = "%Y-%m-%d %H:%M:%S"

@@ -1,4 +1,4 @@
-"""However the rows are dealt out, the answer is that of one machine."""
+"""However the rows are divided, the answer is that of one machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit_kit.core import identity
-from audit_kit.engines import parcels
+from audit_kit.engines import partitions
 from audit_kit.rules.matching.reconcile import reconcile
 
 COLUMNS = {
@@ -58,9 +58,9 @@ def book(rows: list) -> pl.DataFrame:
     )
 
 
-def dealt(rows: pl.DataFrame, by: list, parcel_count: int) -> list[pl.DataFrame]:
-    where = pl.Series([hash(value) % parcel_count for value in by], dtype=pl.Int64)
-    return [rows.filter(where == parcel) for parcel in range(parcel_count)]
+def divided(rows: pl.DataFrame, by: list, partition_count: int) -> list[pl.DataFrame]:
+    where = pl.Series([hash(value) % partition_count for value in by], dtype=pl.Int64)
+    return [rows.filter(where == partition) for partition in range(partition_count)]
 
 
 def with_canonical(ledger: pl.DataFrame, platform: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -75,26 +75,26 @@ def with_canonical(ledger: pl.DataFrame, platform: pl.DataFrame) -> tuple[pl.Dat
     return sides[0], sides[1]
 
 
-def in_parcels(ledger: pl.DataFrame, platform: pl.DataFrame, parcel_count: int, *, at_once: bool) -> pl.DataFrame:
+def in_partitions(ledger: pl.DataFrame, platform: pl.DataFrame, partition_count: int, *, at_once: bool) -> pl.DataFrame:
     left, right = with_canonical(ledger, platform)
-    lefts, rights = (dealt(side.drop("key"), side["key"].to_list(), parcel_count) for side in (left, right))
-    settled = pl.concat(parcels.first_round(*sides) for sides in zip(lefts, rights, strict=True))
-    rest = settled.filter(pl.col("side").is_not_null()).select(*parcels.OPEN)
+    lefts, rights = (divided(side.drop("key"), side["key"].to_list(), partition_count) for side in (left, right))
+    settled = pl.concat(partitions.first_round(*sides) for sides in zip(lefts, rights, strict=True))
+    rest = settled.filter(pl.col("side").is_not_null()).select(*partitions.OPEN)
     if at_once:
-        found = [settled, parcels.whole_rest(rest)]
+        found = [settled, partitions.whole_rest(rest)]
     else:
         blocks = rest.select("issued_at", "gross").rows()
-        near = pl.concat(parcels.near_round(rows) for rows in dealt(rest, blocks, parcel_count))
-        still = near.filter(pl.col("side").is_not_null()).select(*parcels.OPEN)
-        last = [parcels.last_round(rows) for rows in dealt(still, still["key"].to_list(), parcel_count)]
+        near = pl.concat(partitions.near_round(rows) for rows in divided(rest, blocks, partition_count))
+        still = near.filter(pl.col("side").is_not_null()).select(*partitions.OPEN)
+        last = [partitions.last_round(rows) for rows in divided(still, still["key"].to_list(), partition_count)]
         found = [settled, near, *last]
     decided = pl.concat(part.filter(pl.col("outcome").is_not_null()) for part in found)
-    return decided.select(*parcels.DECIDED).sort("ledger_row", "platform_row", nulls_last=True)
+    return decided.select(*partitions.DECIDED).sort("ledger_row", "platform_row", nulls_last=True)
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(ledger=st.lists(ROWS, max_size=10).map(book), platform=st.lists(ROWS, max_size=10).map(book))
-def test_parcels_give_the_answer_of_one_machine(ledger: pl.DataFrame, platform: pl.DataFrame, at_once: bool):
-    found = in_parcels(ledger, platform, 3, at_once=at_once)
+def test_partitions_give_the_answer_of_one_machine(ledger: pl.DataFrame, platform: pl.DataFrame, at_once: bool):
+    found = in_partitions(ledger, platform, 3, at_once=at_once)
     assert found.rows() == reconcile(ledger, platform).rows()

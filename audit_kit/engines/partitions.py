@@ -1,8 +1,8 @@
-"""Reconcile in parcels, so that the answer never depends on how the rows were dealt out.
+"""Reconcile in partitions, so that the answer never depends on how the rows were divided.
 
-What shares a number is settled first, in parcels by canonical key: the same passes run on each, and what they leave
-open is small. Typing errors join rows of one day and amount only, so that what is open is dealt out again by these, and
-no pair of candidates is ever split; what then remains shares a number or nothing, and is dealt out by key once more.
+What shares a number is settled first, in partitions by canonical key: the same passes run on each, and what they leave
+open is small. Typing errors join rows of one day and amount only, so that what is open is partitioned again by these,
+and no pair of candidates is split; what then remains shares a number or nothing, and is partitioned by key once more.
 Whether three rounds are taken, or one for all that is open, makes no difference to the answer.
 
 Rows are known by their ids, `ledger_row` and `platform_row` (Int64); the order of the ids is the order of the rows.
@@ -17,8 +17,10 @@ import polars as pl
 
 from audit_kit.core import identity
 from audit_kit.core.policy import MatchingPolicy
-from audit_kit.rules.matching import answer, comparison, first_pass, reconcile
-from audit_kit.rules.matching.side import FrameSide, number_columns
+from audit_kit.rules.matching import answer, comparison, reconcile
+from audit_kit.rules.matching.case import Case
+from audit_kit.rules.matching.numbers import as_it_stands, number_columns
+from audit_kit.rules.matching.side import FrameSide
 
 if TYPE_CHECKING:
     from audit_kit.rules.matching.side import Side
@@ -63,7 +65,7 @@ ROUND = {**DECIDED, **OPEN}
 
 
 def first_round(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
-    """Settle what shares a number; both sides hold every row of the canonical keys in this parcel, with its id.
+    """Settle what shares a number; both sides hold every row of the canonical keys in this partition, with its id.
 
     `canonical`, where a side has it, is the number that a paper 数电票 booked by code and number goes by.
     """
@@ -74,11 +76,11 @@ def first_round(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: Matchin
     case = replace(case, papers=papers)
     for step in (reconcile.tidy_numbers, reconcile.clean_numbers, reconcile.same_number):
         case = step(case)
-    return _round(case, ids, first_pass.as_it_stands(ledger))
+    return _round(case, ids, as_it_stands(ledger))
 
 
 def near_round(rows: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
-    """Look for typing errors; `rows` (`OPEN`) hold every open row of the days and amounts in this parcel."""
+    """Look for typing errors; `rows` (`OPEN`) hold every open row of the days and amounts in this partition."""
     case, ids = _resumed(rows, policy)
     known = case.claimed.height
     case = reconcile.typing_errors(case)
@@ -87,7 +89,7 @@ def near_round(rows: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.D
 
 
 def last_round(rows: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
-    """Settle the rest; `rows` (`OPEN`) hold every open row and every claim of the keys in this parcel."""
+    """Settle the rest; `rows` (`OPEN`) hold every open row and every claim of the keys in this partition."""
     case, ids = _resumed(rows, policy)
     case = reconcile.leftovers(reconcile.other_amount(case))
     return _round(case, ids, _own(case))
@@ -109,7 +111,7 @@ def _papers(side: pl.DataFrame) -> pl.DataFrame:
     return identity.with_key(number_columns(rows)).select(paper="invoice_key", invoice_key=rows["canonical"])
 
 
-def _resumed(rows: pl.DataFrame, policy: MatchingPolicy) -> tuple[reconcile.Case, tuple[pl.Series, pl.Series]]:
+def _resumed(rows: pl.DataFrame, policy: MatchingPolicy) -> tuple[Case, tuple[pl.Series, pl.Series]]:
     """Return the open rows as a case again, and the ids of its positions on both sides."""
     claims = rows.filter(pl.col("claimed").is_not_null()).select("key", "claimed", "claimed_cleaned").unique()
     sides = {side: rows.filter(pl.col("side") == side).sort("id") for side in ("ledger", "platform")}
@@ -118,14 +120,14 @@ def _resumed(rows: pl.DataFrame, policy: MatchingPolicy) -> tuple[reconcile.Case
     left, right = (_rows_at(frame, place) for frame, place in zip(sides.values(), ids, strict=True))
     claimed = claims.join(known.to_frame().with_row_index("platform_row"), left_on="claimed", right_on="id")
     theirs = claimed.select(row="platform_row", cleaning=pl.col("claimed_cleaned")).unique("row")
-    case = reconcile.Case(
+    case = Case(
         ledger=_side(sides["ledger"], ids[0]),
         platform=_side(sides["platform"], ids[1]),
         tolerance=comparison.tolerance_units(policy.amount_tolerance_yuan),
         left=left,
         right=right,
         claimed=claimed.select("key", "platform_row"),
-        looked_at=(left, pl.concat([right, theirs], how="diagonal").unique("row", keep="first")),
+        cleaned=(left, pl.concat([right, theirs], how="diagonal").unique("row", keep="first")),
     )
     return case, ids
 
@@ -147,12 +149,12 @@ def _side(rows: pl.DataFrame, ids: pl.Series) -> FrameSide:
     )
 
 
-def _own(case: reconcile.Case) -> pl.Series:
+def _own(case: Case) -> pl.Series:
     """Return the own keys of all ledger rows of a resumed case."""
     return case.ledger.text_at(pl.int_range(len(case.ledger.whole), dtype=pl.UInt32, eager=True))
 
 
-def _round(case: reconcile.Case, ids: tuple[pl.Series, pl.Series], text: pl.Series) -> pl.DataFrame:
+def _round(case: Case, ids: tuple[pl.Series, pl.Series], text: pl.Series) -> pl.DataFrame:
     """Return what is decided and what is still open, in the columns of `ROUND`."""
     matches = answer.matches(case, text)
     decided = matches.join(case.left, left_on="ledger_row", right_on="row", how="anti")
@@ -170,9 +172,9 @@ def _round(case: reconcile.Case, ids: tuple[pl.Series, pl.Series], text: pl.Seri
     return _shaped(decided, left, _open(case.right, case.platform, "platform", ids[1]))
 
 
-def _claims(case: reconcile.Case, claimed: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+def _claims(case: Case, claimed: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """Return `key`, `claimed`, `claimed_cleaned` of claimed platform rows, by id."""
-    cleaned = case.looked_at[1].select("row", claimed_cleaned="cleaning") if case.looked_at else None
+    cleaned = case.cleaned[1].select("row", claimed_cleaned="cleaning") if case.cleaned else None
     if cleaned is not None:
         claimed = claimed.join(cleaned, left_on="platform_row", right_on="row", how="left")
     return _by_id(claimed, "platform_row", ids).rename({"platform_row": "claimed"})
