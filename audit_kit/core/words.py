@@ -7,7 +7,7 @@ that holds text from the engagement is escaped where it becomes HTML, never here
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audit_kit import resources
 from audit_kit.core.errors import RequestError
@@ -55,15 +55,22 @@ class Words:
 
     def cause(self, cause: str) -> str:
         """Return the title of a cause, from causes.toml or backup_causes.toml; else the cause itself."""
-        return str(_wording(cause).get(self.lang, {}).get("title", cause))
+        return self._of_cause(cause, "title") or cause
 
     def rule(self, cause: str) -> str:
         """Return the plain sentence that a cause stands for, or an empty text."""
-        return str(_wording(cause).get(self.lang, {}).get("sentence", ""))
+        return self._of_cause(cause, "sentence")
 
     def next_step(self, cause: str) -> str:
         """Return what to do about a cause, or an empty text."""
-        return str(_wording(cause).get(self.lang, {}).get("next_step", ""))
+        return self._of_cause(cause, "next_step")
+
+    def _of_cause(self, cause: str, part: str) -> str:
+        tables = [resources.load(name)["causes"] for name in ("causes", "backup_causes")]
+        entry: dict[str, Any] = next((table[cause] for table in tables if cause in table), {})
+        if part in entry:
+            return str(entry[part][LANGUAGES.index(self.lang)])
+        return str(entry.get(self.lang, {}).get(part, ""))
 
     def count(self, number: Decimal | float | None) -> str:
         """Return a whole number with thousands separators."""
@@ -97,15 +104,3 @@ class Words:
         if hours:
             return self("unit.hours_minutes", hours=hours, minutes=mins)
         return self("unit.minutes", minutes=mins)
-
-
-def _wording(cause: str) -> dict[str, dict[str, str]]:
-    for name in ("causes", "backup_causes"):
-        try:
-            wording = resources.load(name)
-        except FileNotFoundError:
-            continue
-        found = wording.get("causes", wording).get(cause)
-        if found:
-            return dict(found)
-    return {}

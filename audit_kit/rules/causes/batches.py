@@ -19,7 +19,7 @@ from audit_kit.rules.causes.patterns import (
     WINDOW_RATIO,
     runs,
 )
-from audit_kit.rules.causes.population import population, with_ledger, without
+from audit_kit.rules.causes.population import with_ledger, without
 from audit_kit.rules.sync.curves import typed
 from audit_kit.rules.sync.stops import ALL_CHANNELS
 
@@ -36,12 +36,14 @@ AROUND_SHARE = 0.3
 
 HITS = {
     "ledger_row": pl.UInt32(),
+    "subject": pl.String(),
     "what": pl.String(),
-    "first_at": pl.String(),
-    "last_at": pl.String(),
-    "count": pl.String(),
-    "issued": pl.String(),
-    "expected": pl.String(),
+    "name": pl.String(),
+    "first_at": pl.Datetime("us"),
+    "last_at": pl.Datetime("us"),
+    "count": pl.UInt32(),
+    "issued": pl.UInt32(),
+    "expected": pl.Float64(),
     "lost_share": pl.Float64(),
     "group": pl.Float64(),
 }
@@ -49,27 +51,28 @@ HITS = {
 
 def batch_lost(case: Case) -> pl.DataFrame:
     """A run of consecutive issues within a channel, or an upload batch, is missing far beyond the local expectation."""
-    case.population = population(case)
     local = _local(case)
     around = _Around(case.population)
     found = runs(with_ledger(local, case, "serial")).filter(pl.col("missing") >= RUN_LEAST_SHARE * pl.col("issued"))
-    hits = _hits(around.alone(found), pl.format(case.phrase("run"), "channel"))
+    hits = _hits(around.alone(found), "run", "channel")
     rest = without(local, case, hits["ledger_row"])
     batches = around.alone(_upload_batches(case, rest))
-    hits = pl.concat([hits, _hits(batches, pl.format(case.phrase("batch"), "batch"))])
+    hits = pl.concat([hits, _hits(batches, "batch", "batch")])
     return case.missing.join(hits, on="ledger_row", how="inner", maintain_order="left")
 
 
-def _hits(found: pl.DataFrame, what: pl.Expr) -> pl.DataFrame:
-    """Return the missing rows of lost runs with what is said of them: see HITS."""
+def _hits(found: pl.DataFrame, what: str, name: str) -> pl.DataFrame:
+    """Return the missing rows of what was lost together, with what is known of it: see HITS."""
     hits = found.select(
         pl.col("rows").alias("ledger_row"),
-        what=what,
-        first_at=moment("first_at"),
-        last_at=moment("last_at"),
-        count=pl.col("missing").cast(pl.String),
-        issued=pl.col("issued").cast(pl.String),
-        expected=pl.col("expected").round(1).cast(pl.String),
+        subject=name if what == "batch" else pl.format("{} {}", name, moment("first_at")),
+        what=pl.lit(what),
+        name=name,
+        first_at="first_at",
+        last_at="last_at",
+        count="missing",
+        issued="issued",
+        expected="expected",
         lost_share=(pl.col("missing") + 0.5) / (pl.col("issued") + 1),
         group="issued",
     ).explode("ledger_row")

@@ -24,6 +24,18 @@ ODDS_LOWER = 2.0
 MOST_LEVELS = 24
 LEVEL_EVIDENCE = 8.0  # log likelihood that a level must add beside the others
 LEVEL_ROUNDS = 60
+# What the sentence of a level shows, by its column in `patterns.levels`.
+FACTS = {
+    "subject": "level",
+    "level": "level",
+    "count": "missing",
+    "issued": "issued",
+    "others": "others_missing",
+    "others_issued": "others_issued",
+    "odds": "odds_ratio",
+    "q": "q",
+    "excess": "excess",
+}
 
 
 def channel_excess(case: Case) -> pl.DataFrame:
@@ -49,22 +61,8 @@ def _excess(case: Case, dimension: str) -> pl.DataFrame:
     parts = []
     for level in found.iter_rows(named=True):
         hits = members(case, level).filter("missing").join(unlikely, on="ledger_row", maintain_order="left")
-        facts = {
-            "level": level["level"],
-            "count": str(level["missing"]),
-            "issued": str(level["issued"]),
-            "others": str(level["others_missing"]),
-            "others_issued": str(level["others_issued"]),
-            "odds": f"{level['odds_ratio']:.1f}",
-            "q": f"{level['q']:.1g}",
-            "excess": f"{level['excess']:.0f}",
-        }
-        parts.append(
-            hits.select(
-                "ledger_row",
-                **{name: pl.lit(text) for name, text in facts.items()},
-            )
-        )
+        facts = {ours: pl.lit(level[theirs]) for ours, theirs in FACTS.items()}
+        parts.append(hits.select("ledger_row", **facts))
     if not parts:
         return case.missing.clear()
     hits = pl.concat(parts).unique("ledger_row", keep="first", maintain_order=True)
@@ -182,3 +180,6 @@ def _noisy_or(member: NDArray[np.bool_], n: Floats, gone: Floats) -> tuple[Float
         share = np.clip(took / np.maximum((parts * n).sum(axis=1), 1), 1e-9, 1 - 1e-9)
     likelihood = float((gone * np.log(kept) + (n - gone) * np.log(1 - kept)).sum())
     return share[1:], likelihood
+
+
+CAUSES = (channel_excess, account_excess, kind_excess)

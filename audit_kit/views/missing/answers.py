@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.core.words import Words
 from audit_kit.rules.causes.leads import digit_profile, forecast, gaps
 from audit_kit.rules.sync.curves import quantiles, reverse_time, survival
 from audit_kit.rules.sync.lateness import lateness, lost_interval
@@ -251,11 +252,11 @@ def _counts(words: _Words, work: Worked, everyone: int, missing: int, lang: str)
     gone = rows.join(
         work.matches.filter(pl.col("outcome") == "missing").select("ledger_row"), on="ledger_row", how="semi"
     )
-    titles = resources.load("causes")["causes"]
+    titles = Words(lang)
     sums = gone.group_by("cause").agg(rows=pl.len(), yuan=pl.col("amount").sum())
     top = sums.sort("rows", "cause", descending=[True, False]).head(TOP)
     named = [
-        words("cause", title=titles[row["cause"]][lang]["title"], rows=f"{row['rows']:,}", yuan=f"{row['yuan']:,.2f}")
+        words("cause", title=titles.cause(row["cause"]), rows=f"{row['rows']:,}", yuan=f"{row['yuan']:,.2f}")
         for row in top.iter_rows(named=True)
     ]
     definite = gone.filter(~pl.col("cause").is_in(BY_AGE)).height
