@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.core.cause_records import of_stage, records
+from audit_kit.core.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +25,7 @@ UNSUPPORTED = 3  # points for every true cause named without evidence that holds
 UNSURE = 0.25  # the Brier score of saying 0.5 to everything: worth nothing
 LOW_RECALL = 0.5  # below it a cause counts as missed
 MATCHED = "matched"
-NOT_CAUSES = ("late", "lost", "unbooked", "unexplained", MATCHED)
+NOT_CAUSES = (*of_stage("age", "unbooked"), MATCHED)
 PER_CAUSE = (
     "cause", "true", "labelled", "right", "recall", "precision", "f1", "confidence", "evidence", "evidence_right",
 )  # fmt: skip
@@ -110,9 +112,7 @@ def facts(truth: pl.DataFrame, ledger: pl.DataFrame) -> dict[str, dict[str, Any]
 
 def cause_title(cause: str, lang: str) -> str:
     """Return a cause's title, else its code."""
-    wording = resources.load("causes")["causes"].get(cause, {})
-    title: str = wording.get(lang, {}).get("title", cause)
-    return title
+    return Words(lang).cause(cause)
 
 
 def _pairs(truth: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
@@ -181,8 +181,7 @@ def _debrief(
     if null:
         parts.append(words["null"])
     parts.append(_table(made, words["head"], lang))
-    signals = resources.load("drills")["signals"]
-    told = [signals[cause][("zh", "en").index(lang)].format(**facts[cause]) for cause in made.missed]
+    told = [_signal(cause, facts[cause], lang) for cause in made.missed]
     missed = [f"- **{cause_title(cause, lang)}** {text}" for cause, text in zip(made.missed, told, strict=True)]
     parts += [f"## {words['missed']}", "\n".join(missed) or words["none_missed"]]
     if made.false:
@@ -194,6 +193,12 @@ def _debrief(
         titles = {"true": cause_title(true, lang), "labelled": cause_title(labelled, lang)}
         parts.append(words["confused"].format(**titles, rows=rows))
     return "\n\n".join(parts) + "\n"
+
+
+def _signal(cause: str, facts: Mapping[str, Any], lang: str) -> str:
+    """Return what would have given a cause away."""
+    signal = records()[cause].signal
+    return signal[LANGUAGES.index(lang)].format(**facts) if signal else ""
 
 
 def _parts(made: Score, words: Mapping[str, str]) -> str:
