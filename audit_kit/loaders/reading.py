@@ -60,3 +60,16 @@ class Reading:
             control=pl.DataFrame(schema=CONTROL),
             files=pl.DataFrame(schema=FILES),
         )
+
+
+def joined(table: str, readings: list[Reading]) -> Reading:
+    """Return several readings of one table as one, in order; columns without a place stand after the canonical ones."""
+    if len(readings) == 1:
+        return readings[0]
+    parts = [Reading.nothing(table), *readings]
+
+    def together(name: str) -> pl.DataFrame:
+        frames: list[pl.DataFrame] = [getattr(part, name) for part in parts]
+        return pl.concat(frames, how="diagonal_relaxed")
+
+    return Reading(table, together("rows"), together("set_aside"), together("control"), together("files"))

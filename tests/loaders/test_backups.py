@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 
+from audit_kit import resources
 from audit_kit.cli.main import main
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, SourceError
-from audit_kit.loaders.catalogues import tars
+from audit_kit.loaders.catalogues import tools
 from audit_kit.loaders.catalogues.checks import outcome, understood
 from audit_kit.loaders.catalogues.reader import read_backups, read_checks
-from audit_kit.loaders.formats import archives
+from audit_kit.loaders.formats import archives, tar_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -615,6 +616,94 @@ def test_the_order_in_which_files_are_named_changes_nothing(real: Path) -> None:
         assert first[name].rows.select(columns).sort(order).equals(last[name].rows.select(columns).sort(order))
 
 
+def test_every_record_of_a_tool_is_understood_whole() -> None:
+    traits = {
+        "snapshot",
+        "files",
+        "encrypted",
+        "short_id",
+        "silent_end",
+        "once",
+        "store",
+        "stored_as",
+        "wal",
+        "whole_sizes",
+    }
+    for name, record in resources.load("catalogues").items():
+        tool = tools.tools()[name]
+        assert set(record) <= traits | set(vars(tool)), name
+        assert set(tool.reads) <= {"json", "lines", "file", "folder"}
+        assert all(callable(tools.reader(tool, form)) for form in tool.reads)
+        assert ("file" in tool.reads) == bool(tool.endings)
+        assert ("folder" in tool.reads) == bool(tool.marks)
+        for patterns in (tool.outcomes, tool.text_outcomes, resources.load("checks")["outcomes"]):
+            assert not patterns or set(patterns) == {"not_run", "broken", "sound", "damaged"}
+
+
+def kopia(at: int, **more: Any) -> dict[str, Any]:
+    """A snapshot as kopia 0.17 lists it."""
+    return {
+        "id": f"d1876aac51503cad8076163c2d9627{at:02}",
+        "source": {"host": "nas", "userName": "root", "path": "/srv/invoices"},
+        "description": "",
+        "startTime": f"2025-05-{at:02}T18:00:12.756383737Z",
+        "endTime": f"2025-05-{at:02}T18:03:14.104913436Z",
+        "rootEntry": {
+            "name": "invoices",
+            "type": "d",
+            "mode": "0755",
+            "obj": f"k49485a96e3a2a88940d8821c126dbe{at:02}",
+            "summ": {"size": 806572104, "files": 11676, "symlinks": 0, "dirs": 1000, "numFailed": 0},
+        },
+        "retentionReason": ["latest-1", "daily-1"],
+        **more,
+    }
+
+
+def test_kopia_snapshots_and_checkpoints_of_runs_that_were_cut_off(tmp_path: Path) -> None:
+    failed = {"summ": {"size": 9, "files": 3, "numFailed": 1, "numIgnoredErrors": 2, "errors": [{"path": "a.xml"}]}}
+    rows = [kopia(1), kopia(2, incomplete="checkpoint"), kopia(3, rootEntry=failed)]
+    put(tmp_path, "vault.json", json.dumps(rows, indent=1))
+    known = read(tmp_path)["backups"].sort("data_time")
+    assert known["backup_id"].to_list() == [row["id"] for row in rows]
+    assert known["data_time"].dt.replace(microsecond=0)[0] == datetime(2025, 5, 2, 2, 0, 12)
+    assert known["finished_at"].dt.replace(microsecond=0)[0] == datetime(2025, 5, 2, 2, 3, 14)
+    assert known["status"].cast(pl.String).to_list() == ["ok", "failed", "warning"]
+    assert known["raw_status"].to_list() == ["listed", "incomplete: checkpoint", "3 errors"]
+    assert known.select("repo_id", "tool", "source_host", "files", "bytes_source", "encrypted").row(0) == (
+        "vault", "kopia", "nas", 11676, 806572104, None,
+    )  # fmt: skip
+    assert known["source_paths"].to_list() == [["/srv/invoices"]] * 3
+    assert (tmp_path / "vault.json").read_text().splitlines()[known["source_row"][1] - 1].strip().startswith('"id"')
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        kopia(1, id=None),
+        kopia(1, source={"host": ["nas"], "path": {"a": 1}}),
+        kopia(1, startTime=5e300),
+        kopia(1, rootEntry={"summ": {"size": -1, "files": "many"}}),
+        {"id": "a" * 64, "tree": "b", "time": "2025-05-01T00:00:00Z", "paths": [1, {"x": 2}]},
+        {"id": "a" * 64, "tree": "b", "time": "2025-05-01T00:00:00Z", "summary": {"total_bytes_processed": 10**30}},
+    ],
+)
+def test_a_catalogue_whose_values_are_of_another_type_is_refused_by_name(tmp_path: Path, row: dict[str, Any]) -> None:
+    put(tmp_path, "vault.json", json.dumps([row]))
+    with pytest.raises(SourceError, match=r"^vault\.json: cannot be read as a backup catalogue \([^\n]+\); export it"):
+        read(tmp_path)
+
+
+def test_a_mount_of_a_kopia_snapshot_gives_its_content_as_a_manifest(tmp_path: Path) -> None:
+    put(tmp_path, "vault.json", json.dumps([kopia(1)]))
+    put(tmp_path, f"vault.{kopia(1)['id'][:8]}.sha256", f"{'ab' * 32}  2025/25112000001234000001.xml\n")
+    found = read(tmp_path)
+    assert found["backups"]["backup_id"].to_list() == [kopia(1)["id"]]
+    assert found["backup_listing"].select("path_norm", "hash", "first_ord").rows() == [
+        ("2025/25112000001234000001.xml", "ab" * 32, 0)
+    ]
+
+
 # Outcomes of checks
 
 
@@ -672,6 +761,18 @@ def checks(rows: list[dict[str, Any]]) -> pl.DataFrame:
         ("bagit.py --validate --fast b", "b is valid", 0, (1, "ok")),
         ("bagit.py --validate b", "b is invalid: Payload-Oxum", 1, (2, "error")),
         ("audit-kit verify-restore x", None, 0, (3, "ok")),
+        ("sha512sum --check m", "a.xml: OK", 0, (2, "ok")),
+        ("kopia snapshot verify", "Listed 546 blobs.\nFinished processing 2467 objects.", 0, (1, "ok")),
+        ("kopia snapshot verify --verify-files-percent=0", "Finished processing 9 objects.", 0, (1, "ok")),
+        ("kopia snapshot verify --verify-files-percent=100", "Finished processing 2467 objects.", 0, (2, "ok")),
+        ("kopia snapshot verify --verify-files-percent 100", "Processed 0 objects.", None, (2, "unknown")),
+        ("kopia snapshot verify --json --verify-files-percent=100", '{"errorCount": 2}', 0, (2, "error")),
+        (
+            "kopia snapshot verify",
+            "ERROR error connecting to repository: repository is not connected",
+            1,
+            (1, "unknown"),
+        ),
         ("/opt/own-check.sh", None, None, (1, "unknown")),
         ("/opt/own-check.sh", "all fine", 0, (1, "ok")),
     ],
@@ -684,6 +785,10 @@ def test_outcomes(command: str, text: str | None, code: int | None, expected: tu
 def test_what_a_check_names_as_damaged() -> None:
     restore = understood("restic restore a --verify")
     assert outcome(restore, "ignoring error for /a/1.xml: x\nThere were 1 errors", 1)[1] == ["/a/1.xml"]
+    verify = understood("kopia snapshot verify --verify-files-percent=100")
+    when = "root@nas:/srv@2024-05-30 13:04:38 CEST"
+    text = f"ERROR error processing {when}/2025/0bdb:1910.xml: error reading object c8b7: unable to open"
+    assert outcome(verify, text, 1) == ("error", ["/2025/0bdb:1910.xml"])
     sums = understood("sha256sum -c m")
     assert outcome(sums, "发票/b.xml: FAILED open or read\na: OK", 1)[1] == ["发票/b.xml"]
 
@@ -692,6 +797,9 @@ def test_part_of_the_data_is_said_in_percent() -> None:
     assert understood("restic check --read-data-subset=5%").scope_pct == 5
     assert understood("restic check --read-data-subset 1/4").scope_pct == 25
     assert understood("restic check --read-data").scope_pct is None
+    assert understood("restic check --read-data --read-data-subset=5%").scope_pct == 5
+    assert understood("restic check --read-data-subset=50M").scope_pct == 0
+    assert understood("kopia snapshot verify --verify-files-percent=10").scope_pct == 10
 
 
 def test_text_outweighs_code_and_a_stated_ok_and_output_stays_in_the_engagement(tmp_path: Path) -> None:
@@ -722,7 +830,7 @@ def _sparse(path: Path) -> None:
 def _packed_zeros(path: Path) -> None:
     """Write a packed tar with three times more zeros than an archive of its size may hold."""
     member = tarfile.TarInfo("zeros")
-    member.size = 3 * tars.FREE_BYTES
+    member.size = 3 * tar_limits.FREE_BYTES
     block = gzip.compress(bytes(1 << 20))
     path.write_bytes(gzip.compress(member.tobuf()) + block * (member.size >> 20))
 
@@ -730,7 +838,7 @@ def _packed_zeros(path: Path) -> None:
 def _many_members(path: Path) -> None:
     """Write a packed tar with more members than an archive of its size may have."""
     empty = tarfile.TarInfo("empty").tobuf() * 2048
-    path.write_bytes(gzip.compress(empty) * (tars.FREE_MEMBERS // 2048 + 60))
+    path.write_bytes(gzip.compress(empty) * (tar_limits.FREE_MEMBERS // 2048 + 60))
 
 
 def _long_name(path: Path) -> None:
@@ -752,8 +860,8 @@ def _long_name(path: Path) -> None:
 def test_a_tar_is_measured_while_it_is_read(
     make: Callable[[Path], None], name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tars, "FREE_BYTES", 32 << 20)
-    monkeypatch.setattr(tars, "FREE_MEMBERS", 4_000)
+    monkeypatch.setattr(tar_limits, "FREE_BYTES", 32 << 20)
+    monkeypatch.setattr(tar_limits, "FREE_MEMBERS", 4_000)
     make(tmp_path / name)
     began = time.process_time()
     checks = read(tmp_path)["backup_checks"]

@@ -17,8 +17,8 @@ from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError
 from audit_kit.core.policy import BackupPolicy
 from audit_kit.rules.backups import recovery, schedule
-from audit_kit.rules.backups.audit import BackupAudit, audit_backups, backup_keys
-from audit_kit.rules.backups.state import BackupWorld, empty_world
+from audit_kit.rules.backups.audit import CAUSES, BackupAudit, audit_backups, backup_keys
+from audit_kit.rules.backups.state import BackupWorld
 
 NOW = datetime(2025, 5, 31, 9)
 HASH = "ab" * 32
@@ -74,7 +74,9 @@ POLICY = BackupPolicy(full=None, incremental=None, copies=1, sites=1)
 
 
 def world(policy: BackupPolicy = POLICY, **tables: list[dict[str, Any]]) -> BackupWorld:
-    return empty_world(policy, NOW, **{name: frame(name, rows) for name, rows in tables.items()})
+    names = ("backups", "backup_checks", "restore_tests", "backup_listing", "schedule", "invoice_files", "ledger")
+    given = {name: frame(name, tables.get(name, [])) for name in names}
+    return BackupWorld(policy=policy, taken_at=NOW, **given)
 
 
 def audit(policy: BackupPolicy = POLICY, **tables: list[dict[str, Any]]) -> BackupAudit:
@@ -307,10 +309,14 @@ def test_the_worst_moment_lies_just_before_the_next_backup_is_ready() -> None:
 def test_the_three_series_part_where_proof_is_missing() -> None:
     runs = [run(28), run(29), run(30, status="warning"), run(31)]
     state = world(backups=runs, backup_checks=[check(29)]).state
-    assert recovery.worst(state, "listed") == (1450, datetime(2025, 5, 29, 2, 10), datetime(2025, 5, 28, 2))
-    assert recovery.worst(state, "restorable") == (2890, datetime(2025, 5, 31, 2, 10), datetime(2025, 5, 29, 2))
-    assert recovery.worst(state, "verified") == (3300, NOW, datetime(2025, 5, 29, 2))
-    points = recovery.points(state).filter(pl.col("at") == datetime(2025, 5, 29, 11))
+    assert recovery.worst(state.runs, NOW, "listed") == (1450, datetime(2025, 5, 29, 2, 10), datetime(2025, 5, 28, 2))
+    assert recovery.worst(state.runs, NOW, "restorable") == (
+        2890,
+        datetime(2025, 5, 31, 2, 10),
+        datetime(2025, 5, 29, 2),
+    )
+    assert recovery.worst(state.runs, NOW, "verified") == (3300, NOW, datetime(2025, 5, 29, 2))
+    points = recovery.points(state.runs, NOW).filter(pl.col("at") == datetime(2025, 5, 29, 11))
     assert dict(points.select(pl.col("series").cast(pl.String), "minutes").iter_rows()) == {
         "listed": 540,
         "restorable": 540,
@@ -327,7 +333,7 @@ def test_the_worst_recovery_point_agrees_with_asking_every_minute(runs: list[tup
         when = start + timedelta(minutes=minute)
         times = {"data_time": when, "started_at": when, "finished_at": when + timedelta(minutes=length)}
         rows.append(run(1, backup_id=str(number), status="ok" if good else "failed", **times))
-    known = recovery.worst(world(backups=rows).state, "restorable")
+    known = recovery.worst(world(backups=rows).state.runs, NOW, "restorable")
     ages = []
     now = int((NOW - start).total_seconds() // 60)
     for minute in range(now + 1):
@@ -687,13 +693,16 @@ def test_rules_pass_fail_or_are_unknown_by_their_checks() -> None:
     assert states[next(rule for rule, checks in by_checks.items() if checks == ["BK19"])] == "unknown"
 
 
-@pytest.mark.parametrize("lang", ["zh", "en"])
-def test_every_cause_is_worded_in_both_languages(lang: str) -> None:
+def test_every_cause_has_a_record_and_a_rule_and_is_worded_in_both_languages() -> None:
     causes = resources.load("backup_causes")["causes"]
-    assert list(causes) == [f"BK{number:02d}" for number in range(1, 25)]
+    assert list(causes) == sorted(CAUSES) == [f"BK{number:02d}" for number in range(1, 25)]
     for cause in causes.values():
-        assert {"title", "sentence", "evidence", "next_step"} <= set(cause[lang])
-        assert set(cause["zh"]) == set(cause["en"])
+        assert {"severity", "reference", "title", "sentence", "evidence", "next_step"} <= set(cause)
+        texts = [pair for name, pair in cause.items() if name.startswith("evidence")]
+        for zh, en in [cause["title"], cause["sentence"], cause["next_step"], *texts]:
+            assert re.search(r"[\u4e00-\u9fff]", zh)
+            assert not re.search(r"[\u4e00-\u9fff]", en)
+        assert all(set(re.findall(r"{\w+}", zh)) == set(re.findall(r"{\w+}", en)) for zh, en in texts)
     assert {check for rule in resources.load("rules")["rules"] for check in rule["checks"]} == set(causes)
 
 
@@ -708,6 +717,33 @@ def test_ids_stay_the_same_whatever_the_order_and_the_language() -> None:
     first = audit(**tables).findings["finding_id"].to_list()
     assert audit(**turned).findings["finding_id"].to_list() == first
     assert audit_backups(world(**tables), lang="zh").findings["finding_id"].to_list() == first
+
+
+def test_a_finding_says_what_it_is_about_without_a_word_of_its_sentence() -> None:
+    night = {"tool": "borg", "excludes": ["*.ofd"], "encrypted": False}
+    tables = {
+        "backups": [run(day, **night) for day in (20, 21, 25)] + [run(26, 4, status="warning", **night)],
+        "backup_checks": [check(21, result="error", backup_id="b200200", command="borg check")],
+        "schedule": [plan(valid_to=datetime(2025, 5, 27))],
+    }
+    told = audit(**tables).findings
+    subjects = {cause: told.filter(pl.col("cause") == cause)["subject"].to_list() for cause in told["cause"].unique()}
+    assert sorted(subjects["BK05"]) == ["nas 2025-05-22 02:00", "nas 2025-05-26 02:00"]
+    assert subjects["BK10"] == subjects["BK14"] == ["nas"]
+    assert subjects["BK13"] == subjects["BK17"] == ["nas b200200"]
+    assert subjects["BK18"] == ["nas b260400"]
+    assert subjects["BK09"] == [None]
+    chinese = audit_backups(world(**tables), lang="zh").findings
+    assert chinese["subject"].to_list() == told["subject"].to_list()
+    assert chinese["evidence"].to_list() != told["evidence"].to_list()
+
+
+def test_an_invoice_is_its_own_subject() -> None:
+    audited = audit(
+        backups=[run(31)], invoice_files=[archived(invoice(1))], backup_listing=[held(invoice(2), 0, 0, hash="cd" * 32)]
+    )
+    lost = audited.findings.filter(pl.col("invoice_key").is_not_null())
+    assert lost.select("cause", "invoice_key", "subject").rows() == [("BK02", invoice(1), None)]
 
 
 def test_periods_of_cron_expressions() -> None:

@@ -23,6 +23,7 @@ from audit_kit.loaders.catalogues.found import (
     moment,
     moments,
     named_time,
+    snapshot,
 )
 
 if TYPE_CHECKING:
@@ -39,16 +40,13 @@ VALUED = re.compile(
 )
 
 
-def is_catalogue(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)
-    """Tell whether parsed JSON is borg's list or info of a repository."""
-    return isinstance(content, dict) and "repository" in content and ("archives" in content or "encryption" in content)
-
-
-def read_catalogue(content: Mapping[str, Any], text: str, origin: Origin) -> Found:
+def read_json(content: Any, text: str, origin: Origin) -> Found | None:  # noqa: ANN401 (parsed JSON)
     """Return the archives of `borg info --json` or `borg list --json`.
 
     Without `--last` or `--glob-archives`, info tells of the repository alone: a row without a backup.
     """
+    if not isinstance(content, dict) or "repository" not in content or not {"archives", "encryption"} & set(content):
+        return None
     mode = (content.get("encryption") or {}).get("mode")
     rows = content.get("archives") or []
     names = [row.get("name") or row["archive"] for row in rows]
@@ -57,20 +55,18 @@ def read_catalogue(content: Mapping[str, Any], text: str, origin: Origin) -> Fou
     encrypted = None if mode is None else not (mode == "none" or mode.startswith("authenticated"))
     found = Found(rows_in=len(rows))
     if not rows:
-        told = {"encrypted": encrypted, "enc_method": mode, "location": location}
+        told: dict[str, Any] = {"encrypted": encrypted, "enc_method": mode, "location": location}
         found.backups.append(backup(origin, tool="borg", **told))
     for row, name, line in zip(rows, names, lines, strict=True):
         stats, (paths, excludes) = row.get("stats") or {}, _sources(row.get("command_line"))
         started = moment(row.get("start") or row.get("time"), origin)
         found.backups.append(
-            backup(
+            snapshot(
                 origin,
                 backup_id=name,
                 tool="borg",
                 source_host=row.get("hostname"),
                 source_paths=paths,
-                kind="snapshot",
-                chain_semantics="independent",
                 data_time=started,
                 started_at=started,
                 finished_at=moment(row.get("end"), origin),
@@ -85,8 +81,7 @@ def read_catalogue(content: Mapping[str, Any], text: str, origin: Origin) -> Fou
                 enc_method=mode,
                 location=location,
                 excludes=excludes,
-                source_row=line,
-                evidence_line=line,
+                line=line,
             )
         )
     return found
@@ -116,7 +111,7 @@ def _sources(command: list[str] | str | None) -> tuple[list[str] | None, list[st
     return (paths or None), excludes
 
 
-def read_listing(data: bytes, origin: Origin) -> Found:
+def read_lines(_head: Mapping[str, Any], data: bytes, origin: Origin) -> Found:
     """Return the files of `borg list --json-lines`, with their SHA-256 where the format asked for it."""
     rows = pl.read_ndjson(io.BytesIO(data), schema=ITEMS)
     files = rows.filter(pl.col("type") == "-")
@@ -127,12 +122,10 @@ def read_listing(data: bytes, origin: Origin) -> Found:
         hash_kind=pl.when(pl.col("sha256").is_null()).then(pl.lit("none")).otherwise(pl.lit("sha256")),
     )
     made = named_time(origin)
-    own = backup(
+    own = snapshot(
         origin,
         backup_id=origin.backup_id,
         tool="borg",
-        kind="snapshot",
-        chain_semantics="independent",
         data_time=made,
         started_at=made,
         time_source="epoch",

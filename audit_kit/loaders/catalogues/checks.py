@@ -1,4 +1,4 @@
-"""The outcome of a check from its command, exit code and raw output, by the patterns of `checks.toml`.
+"""The outcome of a check from its command, exit code and raw output, by the records of `catalogues.toml`.
 
 Tools differ: some end with code 0 and say `status: error`, some say nothing when all is well, some write JSON in one
 version and prose in the next. What the text says outweighs the exit code; silence where a tool should speak is
@@ -7,37 +7,41 @@ version and prose in the next. What the text says outweighs the exit code; silen
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.core.conventions import COMPARED, OPENED, WHOLE_PERCENT
 from audit_kit.core.files import actual, is_inside
+from audit_kit.core.hashing import hash_file
+from audit_kit.loaders.catalogues.tools import tools
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from audit_kit.loaders.catalogues.tools import Tool
+
 LONGEST = 4 << 20
 MOST_DAMAGED = 1000
-WHOLE = 100.0
-SUBSET = "--read-data-subset"
+PARTS = ("not_run", "broken", "sound", "damaged")
 
 
 @dataclass(frozen=True)
 class Command:
     """What a command line proves at best: evidence level, how it compared, and whether its silence is success."""
 
-    tool: str
     level: int | None = None
     compared_by: str | None = None
     silent: bool = False
+    speaks: bool = False
     scope_pct: float | None = None
+    outcomes: Mapping[str, Sequence[str]] = field(default_factory=lambda: resources.load("checks")["outcomes"])
 
 
 def read_checks(frame: pl.DataFrame, root: Path) -> pl.DataFrame:
@@ -73,10 +77,10 @@ def _resolved(row: Mapping[str, Any], root: Path) -> dict[str, Any]:
     if "compared_by" in row:
         known["compared_by"] = row["compared_by"] or command.compared_by
         if row.get("level") is None and known["level"] is None:
-            known["level"] = {"hash": 3, "open": 4}.get(known["compared_by"] or "")
+            known["level"] = {"hash": COMPARED, "open": OPENED}.get(known["compared_by"] or "")
     if row.get("evidence_file") is None and (file := _file(root, row.get("output") or row.get("errors_output"))):
         known["evidence_file"] = row.get("output") or row.get("errors_output")
-        known["evidence_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        known["evidence_sha256"] = hash_file(file)
     return {name: value for name, value in known.items() if name in row}
 
 
@@ -97,44 +101,50 @@ def _text(root: Path, name: str | None) -> str | None:
 
 
 def understood(command: str | None) -> Command:
-    """Return what a command line proves, by the first entry of `[[commands]]` that fits."""
+    """Return what a command line proves, by the first command of a tool's record that fits."""
     if not command:
-        return Command("")
+        return Command()
     try:
         words = shlex.split(command)
     except ValueError:
         words = command.split()
     names = [word.replace("\\", "/").rpartition("/")[2].removesuffix(".exe") for word in words]
-    for entry in resources.load("checks")["commands"]:
-        if entry["tool"] not in names:
-            continue
-        after = names[names.index(entry["tool"]) + 1 :]
-        if all(_given(wanted, after) for wanted in entry["with"]):
-            return Command(
-                tool=entry.get("outcomes") or resources.load("checks")["tools"].get(entry["tool"], "other"),
-                level=entry["level"],
-                compared_by=entry.get("compared_by"),
-                silent=entry.get("silent", False),
-                scope_pct=_scope(words),
-            )
-    return Command("other", level=1)
+    for tool in tools().values():
+        for entry in tool.commands:
+            program = next((program for program in tool.programs if program in names), None)
+            if program and all(_given(wanted, names[names.index(program) + 1 :], tool) for wanted in entry["with"]):
+                return _command(tool, entry, words)
+    return Command(level=1)
 
 
-def _given(wanted: str, words: Sequence[str]) -> bool:
+def _command(tool: Tool, entry: Mapping[str, Any], words: Sequence[str]) -> Command:
+    patterns = tool.text_outcomes if entry.get("outcomes") else tool.outcomes
+    return Command(
+        level=entry["level"],
+        compared_by=entry.get("compared_by"),
+        silent=entry.get("silent", False),
+        speaks=tool.speaks,
+        scope_pct=_scope(words, **tool.part) if tool.part else None,
+        **({"outcomes": patterns} if patterns else {}),
+    )
+
+
+def _given(wanted: str, words: Sequence[str], tool: Tool) -> bool:
     """Tell whether an option is among the words, alone or with its value."""
-    return any(word == wanted or (wanted == SUBSET and word.startswith(f"{SUBSET}=")) for word in words)
+    valued = f"{wanted}=" if wanted == tool.part.get("option") else None
+    return any(word == wanted or (valued and word.startswith(valued)) for word in words)
 
 
-def _scope(words: Sequence[str]) -> float | None:
+def _scope(words: Sequence[str], option: str, unit: str) -> float | None:
     """Return how much of the data a partial check reads, in percent; null = all, or not said."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
-        option, _, value = word.partition("=")
-        if option != SUBSET:
+        name, _, value = word.partition("=")
+        if name != option:
             continue
         value = value or following
         if hit := re.fullmatch(r"(\d+)/(\d+)", value):
-            return WHOLE / int(hit[2])
-        if hit := re.fullmatch(r"([\d.]+)%", value):
+            return WHOLE_PERCENT / int(hit[2])
+        if hit := re.fullmatch(rf"([\d.]+){unit}", value):
             return float(hit[1])
         return 0.0
     return None
@@ -148,7 +158,7 @@ def outcome(command: Command, text: str | None, exit_code: int | None) -> tuple[
         text: stdout and stderr; null = not kept.
         exit_code: its exit code; null = not kept.
     """
-    not_run, broken, sound, damaged = _patterns(command.tool or "other")
+    not_run, broken, sound, damaged = (_compiled(tuple(command.outcomes[part])) for part in PARTS)
     said = text or ""
     verdicts = ((not_run, "unknown"), (broken, "error"), (sound, "ok"))
     read = next((word for patterns, word in verdicts if any(pattern.search(said) for pattern in patterns)), None)
@@ -159,18 +169,14 @@ def outcome(command: Command, text: str | None, exit_code: int | None) -> tuple[
 
 def _by_code(command: Command, text: str | None, exit_code: int | None) -> str:
     """Return what an exit code says where the text says nothing; silence counts only for tools known to be silent."""
-    if exit_code is None or exit_code in resources.load("checks")["exit_codes"]["not_run"]:
+    if exit_code is None or exit_code in resources.load("checks")["not_run_codes"]:
         return "unknown"
     if exit_code:
         return "error"
-    speaks = command.tool.startswith("pgbackrest") or (text is not None and not text.strip() and not command.silent)
+    speaks = command.speaks or (text is not None and not text.strip() and not command.silent)
     return "unknown" if speaks else "ok"
 
 
 @cache
-def _patterns(tool: str) -> tuple[list[re.Pattern[str]], ...]:
-    outcomes = resources.load("checks")["outcomes"][tool]
-    return tuple(
-        [re.compile(pattern, re.IGNORECASE | re.MULTILINE) for pattern in outcomes[part]]
-        for part in ("not_run", "broken", "sound", "damaged")
-    )
+def _compiled(patterns: tuple[str, ...]) -> list[re.Pattern[str]]:
+    return [re.compile(pattern, re.IGNORECASE | re.MULTILINE) for pattern in patterns]

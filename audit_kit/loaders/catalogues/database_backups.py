@@ -11,30 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, line_numbers, listed, moment
+from audit_kit.core.conventions import SEGMENT_BYTES, WAL
+from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, decoded, line_numbers, listed, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SEGMENT_BYTES = 16 << 20
 SEGMENT = re.compile(r"^([0-9A-F]{24})(?![0-9A-F.])|^([0-9A-F]{24})(?=\.(?:gz|lz4|zst|bz2|xz)$)", re.IGNORECASE)
-WAL = "wal/"
 KINDS = {"full": "full", "diff": "diff", "incr": "incr"}
-INFO = ("xtrabackup_info", "mariadb_backup_info")
-CHECKPOINTS = ("xtrabackup_checkpoints", "mariadb_backup_checkpoints")
+INFO_FILES = ("xtrabackup_checkpoints", "mariadb_backup_checkpoints", "xtrabackup_info", "mariadb_backup_info")
 
 
-def is_pgbackrest(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)
-    """Tell whether parsed JSON is pgBackRest's info."""
-    return (
-        isinstance(content, list)
-        and bool(content)
-        and all(isinstance(stanza, dict) and "backup" in stanza and "archive" in stanza for stanza in content)
-    )
-
-
-def read_pgbackrest(content: Sequence[Mapping[str, Any]], text: str, origin: Origin) -> Found:
-    """Return the backups of every stanza; several stanzas are repositories of their own."""
+def read_pgbackrest(content: Any, text: str, origin: Origin) -> Found | None:  # noqa: ANN401 (parsed JSON)
+    """Return the backups of every stanza of pgBackRest's info; several stanzas are repositories of their own."""
+    if not isinstance(content, list) or not all(
+        isinstance(stanza, dict) and "backup" in stanza and "archive" in stanza for stanza in content
+    ):
+        return None
     found = Found()
     for stanza in content:
         repo = origin.repo_id if len(content) == 1 else f"{origin.repo_id}/{stanza['name']}"
@@ -43,19 +36,18 @@ def read_pgbackrest(content: Sequence[Mapping[str, Any]], text: str, origin: Ori
         for row, line in zip(rows, line_numbers(text, (f'"{row["label"]}"' for row in rows)), strict=True):
             key = (row.get("database") or {}).get("repo-key")
             cipher = ciphers.get(key) or stanza.get("cipher")
-            found.backups.append(
-                _backup(row, cipher, origin) | {"repo_id": repo, "job": repo, "source_row": line, "evidence_line": line}
-            )
+            found.backups.append(_backup(row, cipher, origin, line) | {"repo_id": repo, "job": repo})
         found.rows_in += len(rows)
     return found
 
 
-def _backup(row: Mapping[str, Any], cipher: str | None, origin: Origin) -> dict[str, Any]:
+def _backup(row: Mapping[str, Any], cipher: str | None, origin: Origin, line: int) -> dict[str, Any]:
     times, info = row.get("timestamp") or {}, row.get("info") or {}
     stored = (info.get("repository") or {}).get("size", (info.get("repository") or {}).get("delta"))
     lsn, archive = row.get("lsn") or {}, row.get("archive") or {}
     return backup(
         origin,
+        line=line,
         backup_id=row["label"],
         tool="pgbackrest",
         tool_version=(row.get("backrest") or {}).get("version"),
@@ -97,9 +89,10 @@ def _inside(segment: str | None) -> int | None:
     return None if start is None else start + 1
 
 
-def read_wal(text: str, origin: Origin) -> Found:
+def read_wal(origin: Origin) -> Found:
     """Return the WAL segments listed one a line as files of no backup in particular."""
     found = Found()
+    text = decoded(origin.path.read_bytes())
     names = []
     for number, line in enumerate(text.splitlines(), 1):
         word = line.strip().rpartition("/")[2]
@@ -114,6 +107,17 @@ def read_wal(text: str, origin: Origin) -> Found:
     files = listed(files.with_columns(hash_kind=pl.lit("none")))
     found.contents.append(Content(repo_id=origin.repo_id, backup_id=None, files=files, origin=origin))
     return found
+
+
+def read_info_file(origin: Origin) -> Found:
+    """Return the backup that `xtrabackup_info` alone describes."""
+    return read_info([decoded(origin.path.read_bytes())], origin)
+
+
+def read_info_folder(origin: Origin) -> Found:
+    """Return the backup that the info files in its folder describe."""
+    files = [origin.path / name for name in INFO_FILES if (origin.path / name).is_file()]
+    return read_info([file.read_text(encoding="utf-8", errors="replace") for file in files], origin)
 
 
 def read_info(texts: Sequence[str], origin: Origin) -> Found:

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
 from audit_kit.core import schema
+from audit_kit.core.clock import BEIJING, beijing, written_at
 from audit_kit.core.errors import EngagementError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-BEIJING = timezone(timedelta(hours=8))
+ENCODINGS = ("utf-8-sig", "gb18030")
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
 ZONED = r"(?:[Zz]|[+-]\d\d:?\d\d)$"
 DAY_IN_NAME = re.compile(r"(?<!\d)(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d{7})")
 LISTED = {
@@ -70,13 +72,17 @@ class Found:
     set_aside: list[tuple[int, str, str]] = field(default_factory=list)
     rows_in: int = 0
 
-    def add(self, other: Found) -> None:
-        """Take over what another reading found."""
-        self.backups += other.backups
-        self.contents += other.contents
-        self.checks += other.checks
-        self.set_aside += other.set_aside
-        self.rows_in += other.rows_in
+
+def decoded(data: bytes) -> str:
+    """Return the text of a file in UTF-8, UTF-16 with its mark (as PowerShell writes), or GB18030."""
+    if data.startswith(UTF16):
+        return data.decode("utf-16")
+    for encoding in ENCODINGS:
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("utf-8", "replace")
 
 
 def zone(origin: Origin, example: str) -> ZoneInfo:
@@ -108,14 +114,14 @@ def moment(value: str | float | None, origin: Origin) -> datetime | None:
     if value is None or value == "":
         return None
     if isinstance(value, int | float):
-        return datetime.fromtimestamp(value, BEIJING).replace(tzinfo=None) if value > 0 else None
+        return beijing(datetime.fromtimestamp(value, BEIJING)) if value > 0 else None
     try:
         read = datetime.fromisoformat(value.strip().replace("/", "-"))
     except ValueError:
         return None
     if read.tzinfo is None:
         read = read.replace(tzinfo=zone(origin, value))
-    return read.astimezone(BEIJING).replace(tzinfo=None)
+    return beijing(read)
 
 
 def moments(values: pl.Series, origin: Origin) -> pl.Series:
@@ -145,7 +151,7 @@ def named_time(origin: Origin) -> datetime:
 
     The zone of a file's time is proved (seconds since 1970). A day alone is read as its first moment, Beijing time.
     """
-    written = datetime.fromtimestamp(int(origin.path.stat().st_mtime), BEIJING).replace(tzinfo=None)
+    written = written_at(origin.path)
     if found := DAY_IN_NAME.search(origin.backup_id or origin.path.name):
         try:
             day = datetime(*(int(part) for part in found.groups()))  # type: ignore[arg-type]  # noqa: DTZ001
@@ -155,16 +161,16 @@ def named_time(origin: Origin) -> datetime:
     return written
 
 
-def backup(origin: Origin, **known: Any) -> dict[str, Any]:  # noqa: ANN401 (cells of every type)
-    """Return a row of table backups with what its file and name say, the rest null."""
+def backup(origin: Origin, *, line: int = 1, **known: Any) -> dict[str, Any]:  # noqa: ANN401 (cells of every type)
+    """Return a row of table backups, told of on a line of its file, with what file and name say, the rest null."""
     row: dict[str, Any] = dict.fromkeys(schema.dtypes("backups"))
     evidence = {
         "source_file": origin.name,
-        "source_row": 1,
+        "source_row": line,
         "repo_id": origin.repo_id,
         "job": origin.repo_id,
         "evidence_file": origin.name,
-        "evidence_line": 1,
+        "evidence_line": line,
         "evidence_sha256": origin.sha256,
     }
     return row | evidence | known
@@ -188,3 +194,22 @@ def line_numbers(text: str, needles: Iterable[str]) -> list[int]:
             position = at
         lines.append(line if at >= 0 else 1)
     return lines
+
+
+def snapshot(origin: Origin, **known: Any) -> dict[str, Any]:  # noqa: ANN401 (cells of every type)
+    """Return a row of a backup that is whole in itself."""
+    return backup(origin, kind="snapshot", chain_semantics="independent", **known)
+
+
+def single(origin: Origin, rows: pl.DataFrame, /, *, made: datetime | None, **known: Any) -> Content:  # noqa: ANN401
+    """Return the one backup that a listing stands for, with its files; made at one moment, and complete."""
+    row = backup(
+        origin,
+        backup_id=origin.backup_id or origin.path.name,
+        chain_semantics="independent",
+        status="ok",
+        raw_status="listed",
+        **dict.fromkeys(("data_time", "started_at", "finished_at"), made),
+        **known,
+    )
+    return Content(repo_id=origin.repo_id, backup_id=row["backup_id"], files=listed(rows), origin=origin, backup=row)

@@ -1,6 +1,6 @@
-"""Inventories of object storage: a `manifest.json` with its `data/*.csv.gz`, as OSS, COS and S3 write them.
+"""What lies in a store: inventories of OSS, COS and S3, a `manifest.json` with `data/*.csv.gz`; rclone `lsjson`.
 
-Which columns there are, and in which order, stands in the manifest. Keys are URL-encoded. An ETag is no proof of
+Which columns an inventory has, and in which order, stands in its manifest. Keys are URL-encoded. An ETag is no proof of
 content, so an inventory says only that an object is listed.
 """
 
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -16,7 +18,7 @@ from urllib.parse import unquote_plus
 import polars as pl
 
 from audit_kit.core.errors import SourceError
-from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, listed, moment, moments
+from audit_kit.loaders.catalogues.found import Found, Origin, moment, moments, named_time, single
 from audit_kit.loaders.formats import archives
 from audit_kit.loaders.formats.grid import Places
 
@@ -29,17 +31,19 @@ COLUMNS = {"key": "key", "size": "size", "lastmodifieddate": "mtime", "etag": "h
 UNENCRYPTED = ("", "not-sse", "none", "false")
 
 
-def is_inventory(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)
-    """Tell whether parsed JSON is the manifest of an inventory."""
-    return isinstance(content, dict) and "fileSchema" in content and "files" in content
+def read_folder(origin: Origin) -> Found | None:
+    """Return the objects of an inventory whose folder is given."""
+    return read_json(json.loads((origin.path / "manifest.json").read_text(encoding="utf-8")), "", origin)
 
 
-def read_inventory(content: Mapping[str, Any], origin: Origin) -> Found:
+def read_json(content: Any, _text: str, origin: Origin) -> Found | None:  # noqa: ANN401 (parsed JSON)
     """Return the objects of an inventory as one copy, made when the storage was scanned.
 
     Raises:
         SourceError: a data file that the manifest names is not beside it.
     """
+    if not isinstance(content, dict) or "fileSchema" not in content or "files" not in content:
+        return None
     schema = content["fileSchema"]
     names = [name.strip().lower() for name in (schema.split(",") if isinstance(schema, str) else schema)]
     rows = pl.concat(
@@ -60,29 +64,22 @@ def read_inventory(content: Mapping[str, Any], origin: Origin) -> Found:
         mtime=_modified(kept, origin),
         hash_kind=pl.lit("etag" if "hash" in kept.columns else "none"),
     )
-    scanned = _scanned(content, origin)
-    row = backup(
+    held = single(
         origin,
-        backup_id=origin.backup_id or origin.path.name,
+        files,
+        made=_scanned(content, origin),
         tool="inventory",
         kind="copy",
-        chain_semantics="independent",
-        data_time=scanned,
-        started_at=scanned,
-        finished_at=scanned,
         time_source="offset",
         source_tz="UTC",
-        status="ok",
-        raw_status="listed",
         files=files.height,
         bytes_source=files["size"].sum(),
         encrypted=_encrypted(kept),
         location=content.get("sourceBucket") or content.get("destinationBucket"),
         medium="object storage",
     )
-    files = listed(files).filter(~pl.col("path_norm").str.ends_with("/"))
-    held = Content(repo_id=origin.repo_id, backup_id=row["backup_id"], files=files, origin=origin, backup=row)
-    return Found(contents=[held], backups=[], rows_in=rows.height)
+    held = replace(held, files=held.files.filter(~pl.col("path_norm").str.ends_with("/")))
+    return Found(contents=[held], rows_in=rows.height)
 
 
 def _place(origin: Origin, key: str) -> Path:
@@ -137,3 +134,31 @@ def _encrypted(rows: pl.DataFrame) -> bool | None:
     if "encryption" not in rows.columns or rows.is_empty():
         return None
     return not rows["encryption"].fill_null("").str.to_lowercase().is_in(list(UNENCRYPTED)).any()
+
+
+def read_rclone(content: Any, _text: str, origin: Origin) -> Found | None:  # noqa: ANN401 (parsed JSON)
+    """Return the files of `rclone lsjson -R --hash`; which hashes there are depends on the storage."""
+    if not isinstance(content, list) or not all(isinstance(row, dict) and "Path" in row for row in content):
+        return None
+    rows = [row for row in content if not row.get("IsDir")]
+    known = [_rclone_hash({name.lower(): value for name, value in (row.get("Hashes") or {}).items()}) for row in rows]
+    frame = pl.DataFrame(
+        {
+            "path_norm": [row["Path"] for row in rows],
+            "size": [max(row.get("Size") or 0, 0) for row in rows],
+            "mtime": moments(pl.Series([row.get("ModTime") for row in rows], dtype=pl.String), origin),
+            "hash": [digest for _, digest in known],
+            "hash_kind": [kind for kind, _ in known],
+        },
+        schema_overrides={"path_norm": pl.String, "hash": pl.String, "hash_kind": pl.String},
+    )
+    size = frame["size"].sum()
+    told = {"kind": "copy", "time_source": "epoch", "files": len(rows), "bytes_source": size}
+    held = single(origin, frame, made=named_time(origin), tool="rclone", **told)
+    return Found(contents=[held], rows_in=len(content))
+
+
+def _rclone_hash(hashes: Mapping[str, str]) -> tuple[str, str | None]:
+    return next(
+        ((kind, hashes[kind].lower()) for kind in ("sha256", "sha1", "md5") if hashes.get(kind)), ("none", None)
+    )

@@ -11,29 +11,15 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from audit_kit import resources
 from audit_kit.loaders.catalogues.found import Found, Origin, backup, moment
+from audit_kit.loaders.catalogues.tools import tools
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ENCODINGS = ("utf-8-sig", "gb18030")
 BORDER = re.compile(r"^\+[-+]+\+$")
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
 WRITTEN = ("%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%Y-%m-%d %H:%M", "%Y.%m.%d %H:%M:%S")
 SECONDS = re.compile(r"^\d{9,10}$")
-
-
-def decoded(data: bytes) -> str:
-    """Return the text of a file in UTF-8, UTF-16 with its mark (as PowerShell writes), or GB18030."""
-    if data.startswith(UTF16):
-        return data.decode("utf-16")
-    for encoding in ENCODINGS:
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return data.decode("utf-8", "replace")
 
 
 def rows_of(text: str) -> list[tuple[int, dict[str, str]]]:
@@ -60,19 +46,13 @@ def _folded(word: str) -> str:
 
 def preset_of(headers: Sequence[str]) -> str | None:
     """Return the name of the preset whose headers are all there, or null."""
-    return next(
-        (
-            name
-            for name, preset in resources.load("catalogues").items()
-            if {_folded(need) for need in preset["needs"]} <= set(headers)
-        ),
-        None,
-    )
+    told = ((tool.name, {_folded(need) for need in tool.jobs["needs"]}) for tool in tools().values() if tool.jobs)
+    return next((name for name, needed in told if needed <= set(headers)), None)
 
 
 def read_jobs(rows: Sequence[tuple[int, Mapping[str, str]]], name: str, origin: Origin) -> Found:
     """Return the jobs of a list by the preset `name`; a row without id or start is set aside."""
-    preset = resources.load("catalogues")[name]
+    preset = {"tool": name, **tools()[name].jobs}
     found = Found(rows_in=len(rows))
     for number, cells in rows:
         values = {
@@ -117,8 +97,7 @@ def _job(
         files=_count(values.get("files")),
         bytes_source=_count(values.get("bytes_source")),
         bytes_stored=_count(values.get("bytes_stored")),
-        source_row=number,
-        evidence_line=number,
+        line=number,
     )
 
 

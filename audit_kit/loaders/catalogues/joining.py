@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit.core import schema
+from audit_kit.core.conventions import LEAST_LETTERS
 from audit_kit.loaders.catalogues.found import LISTED, Content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SHORTEST = 6
 KEY = ["repo_id", *LISTED]
 
 
@@ -44,7 +44,7 @@ class Catalogue:
         known = {one for repo, one in (*self.rows, *self._canonical) if repo == repo_id}
         if backup_id in known:
             return backup_id
-        hits = [one for one in known if one.startswith(backup_id)] if len(backup_id) >= SHORTEST else []
+        hits = [one for one in known if one.startswith(backup_id)] if len(backup_id) >= LEAST_LETTERS else []
         return hits[0] if len(hits) == 1 else None
 
     def add(self, row: dict[str, Any]) -> None:

@@ -7,15 +7,14 @@ name up to the first dot. Any other csv, xlsx or parquet is a job list of a know
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from audit_kit.core import schema
+from audit_kit.core.clock import written_at
 from audit_kit.core.errors import AuditError, RequestError, SourceError
 from audit_kit.core.files import (
     CLOSED,
@@ -31,36 +30,29 @@ from audit_kit.core.files import (
     walk,
 )
 from audit_kit.core.hashing import hash_file
-from audit_kit.loaders.catalogues import borg, database_backups, inventories, job_lists, joining, manifests, restic
+from audit_kit.loaders.catalogues import inventories, job_lists, joining, tools
 from audit_kit.loaders.catalogues.checks import read_checks
-from audit_kit.loaders.catalogues.found import BEIJING, Found, Origin
+from audit_kit.loaders.catalogues.found import Found, Origin, decoded
 from audit_kit.loaders.engagement.unused import why
-from audit_kit.loaders.reading import FILES, SET_ASIDE, Reading
+from audit_kit.loaders.reading import FILES, SET_ASIDE, Reading, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["every_file", "read_backups", "read_checks"]
 
 INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
 TABLES = ("backups", "backup_checks", "backup_listing")
-TAR = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+UNKNOWN = "no backup catalogue, listing or manifest that is known"
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, ArithmeticError, pl.exceptions.PolarsError)
 HEAD = 1 << 16
 LINK = "link"  # why a link within a folder of backups is not read
 SPREAD = (".csv", ".tsv", ".xlsx", ".xlsm", ".xls", ".parquet")
-SUFFIXES = (
-    *TAR,
-    *SPREAD,
-    ".wal.txt",
-    ".xtrabackup_info",
-    ".mariadb_backup_info",
-    ".jsonl",
-    ".json",
-    ".sha256",
-    ".sha256sum",
-    ".txt",
-)
+JOB_LISTS = (".csv", ".tsv", ".txt")
+# Every ending that is no part of a backup's name, the longest first.
+_ENDINGS = (*SPREAD, ".jsonl", ".json", ".txt", *(one for tool in tools.tools().values() for one in tool.endings))
+SUFFIXES = sorted({f".{ending.lstrip('.')}" for ending in _ENDINGS}, key=len, reverse=True)
 
 
 def read_backups(
@@ -97,16 +89,17 @@ def read_backups(
     canonical = pl.concat(
         [schema.empty("backups"), *(reading.rows for reading in parts["backups"])], how="diagonal_relaxed"
     )
-    told = [row for _, one in found for row in one.backups]
-    rows, contents = joining.collect(told, [content for _, one in found for content in one.contents], canonical)
+    catalogued = [row for _, one in found for row in one.backups]
+    rows, contents = joining.collect(catalogued, [content for _, one in found for content in one.contents], canonical)
     known = pl.concat([frame.select("repo_id", "backup_id", "data_time") for frame in (rows, canonical)])
     checks = joining.rows_of("backup_checks", [check for _, one in found for check in one.checks])
     listing = joining.sparse(contents, known)
-    return {
-        "backups": _joined("backups", rows, parts["backups"], set_aside=_set_aside(found), files=_files(found)),
-        "backup_checks": _joined("backup_checks", checks, parts["backup_checks"]),
-        "backup_listing": _joined("backup_listing", listing, parts["backup_listing"]),
+    told = {
+        "backups": replace(Reading.nothing("backups"), rows=rows, set_aside=_set_aside(found), files=_files(found)),
+        "backup_checks": replace(Reading.nothing("backup_checks"), rows=checks),
+        "backup_listing": replace(Reading.nothing("backup_listing"), rows=listing),
     }
+    return {table: joined(table, [told[table], *parts[table]]) for table in TABLES}
 
 
 def every_file(reading: Reading, root: Path) -> pl.DataFrame:
@@ -121,10 +114,8 @@ def every_file(reading: Reading, root: Path) -> pl.DataFrame:
     for name in unread:
         file = actual(root / name)
         if file.suffix.lower() in INVOICE_FILES and file.is_file():
-            stat = file.stat()
-            written = datetime.fromtimestamp(int(stat.st_mtime), BEIJING).replace(tzinfo=None)
             role = file.suffix.lower().removeprefix(".")
-            rows.append((name, name, stat.st_size, written, role, hash_file(file)))
+            rows.append((name, name, file.stat().st_size, written_at(file), role, hash_file(file)))
     columns = ("source_file", "path", "size", "mtime", "role", "sha256")
     dtypes = schema.dtypes("invoice_files")
     more = pl.DataFrame(rows, schema={column: dtypes[column] for column in columns}, orient="row")
@@ -178,11 +169,7 @@ def _places(path: Path, root: Path) -> Iterator[Place]:
 
 
 def _is_one(folder: Path) -> bool:
-    names = ("bagit.txt", *database_backups.INFO)
-    if any((folder / name).is_file() for name in names):
-        return True
-    manifest = folder / "manifest.json"
-    return manifest.is_file() and b'"fileSchema"' in manifest.read_bytes()[:100_000]
+    return tools.of_folder(folder) is not None
 
 
 def _origin(path: Path, root: Path, tz: str | None, fault: str | None) -> Origin:
@@ -203,8 +190,7 @@ def _origin(path: Path, root: Path, tz: str | None, fault: str | None) -> Origin
     sha256 = None
     if fault is None and path.is_file():
         try:
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = hash_file(path)
         except OSError as error:
             raise SourceError(f"{name}: cannot be opened ({error.strerror}); check its permissions.") from error
     return Origin(path=path, name=name, repo_id=repo, backup_id=backup_id.strip(".") or None, tz=tz, sha256=sha256)
@@ -216,7 +202,7 @@ def _canonical(origin: Origin, root: Path, headings: Mapping[str, str]) -> Readi
 
     if origin.path.suffix.lower() in (".csv", ".tsv"):
         with origin.path.open("rb") as file:
-            rows = job_lists.rows_of(job_lists.decoded(file.read(HEAD)))
+            rows = job_lists.rows_of(decoded(file.read(HEAD)))
         if rows and job_lists.preset_of(list(rows[0][1])):
             return None
     held = pipeline.recognise(origin.path, headings=headings)
@@ -233,115 +219,64 @@ def _read(origin: Origin) -> Found:
     Raises:
         SourceError: it is damaged, or not what its name says.
     """
-    name = origin.path.name.lower()
     try:
-        if origin.path.is_dir():
-            return _read_folder(origin)
-        reader = next((reader for endings, reader in READERS if name.endswith(endings)), None)
-        return reader(origin) if reader else _unknown()
+        found = _by_form(origin) or Found(set_aside=[(1, UNKNOWN, "")], rows_in=1)
+        own = (content.backup for content in found.contents if content.backup is not None)
+        joining.rows_of("backups", [*found.backups, *own])  # a value that does not fit its column is this file's fault
     except AuditError:
         raise
     except RecursionError as error:
         raise SourceError(f"{origin.name}: is nested too deeply for a backup catalogue; export it again.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, pl.exceptions.PolarsError) as error:
-        raise SourceError(f"{origin.name}: cannot be read as a backup catalogue ({error}); export it again.") from error
+    except UNREADABLE as error:
+        why = str(error).partition("\n")[0]
+        raise SourceError(f"{origin.name}: cannot be read as a backup catalogue ({why}); export it again.") from error
+    return found
 
 
-def _unknown() -> Found:
-    return Found(set_aside=[(1, "no backup catalogue, listing or manifest that is known", "")], rows_in=1)
+def _by_form(origin: Origin) -> Found | None:
+    """Read a folder or file by the tool whose marks or ending it has, else by what it holds; null where none knows."""
+    name = origin.path.name.lower()
+    if origin.path.is_dir():
+        tool = tools.of_folder(origin.path)
+        return tools.reader(tool, "folder")(origin) if tool else None
+    if tool := tools.of_file(name):
+        return tools.reader(tool, "file")(origin)
+    if name.endswith(".jsonl"):
+        return _read_lines(origin)
+    if name.endswith(".json"):
+        return _read_json(origin)
+    return _read_jobs(origin) if name.endswith(JOB_LISTS) else None
 
 
-def _text(origin: Origin) -> str:
-    return job_lists.decoded(origin.path.read_bytes())
+def _first(form: str, *given: object) -> Found | None:
+    """Return what the first tool that knows a content finds in it."""
+    return next((found for reader in tools.readers(form) if (found := reader(*given)) is not None), None)
 
 
-def _read_folder(origin: Origin) -> Found:
-    folder = origin.path
-    if (folder / "bagit.txt").is_file():
-        return manifests.read_bag(origin)
-    if (manifest := folder / "manifest.json").is_file():
-        return inventories.read_inventory(json.loads(manifest.read_text(encoding="utf-8")), origin)
-    names = (*database_backups.CHECKPOINTS, *database_backups.INFO)
-    texts = [
-        (folder / name).read_text(encoding="utf-8", errors="replace") for name in names if (folder / name).is_file()
-    ]
-    return database_backups.read_info(texts, origin)
-
-
-def _read_tar(origin: Origin) -> Found:
-    return manifests.read_tar(origin, _manifest_beside(origin.path))
-
-
-def _read_sums(origin: Origin) -> Found:
-    """Read a manifest; one that lies beside its tar is read with it."""
-    stem = origin.path.name.rpartition(".")[0]
-    beside = (stem, *(stem + ending for ending in TAR))
-    if any(name.lower().endswith(TAR) and origin.path.with_name(name).is_file() for name in beside):
-        return Found()
-    return manifests.read_sums(_text(origin), origin)
-
-
-def _read_lines(origin: Origin) -> Found:
+def _read_lines(origin: Origin) -> Found | None:
     """Read the content of one backup: restic's begins with the snapshot, borg's knows the owner of every file."""
     data = origin.path.read_bytes()
     if not data.strip():
         return Found(set_aside=[(1, "empty", "")], rows_in=1)
-    first = json.loads(data.split(b"\n", 1)[0])
-    if "struct_type" in first or "message_type" in first:
-        return restic.read_listing(data, origin)
-    return borg.read_listing(data, origin)
+    return _first("lines", json.loads(data.split(b"\n", 1)[0]), data, origin)
 
 
-def _read_json(origin: Origin) -> Found:
+def _read_json(origin: Origin) -> Found | None:
     """Read a catalogue by what it holds; the output of a check is no catalogue and is read with the table of checks."""
-    text = _text(origin)
+    text = decoded(origin.path.read_bytes())
     try:
         content: Any = json.loads(text)
     except ValueError:
         if isinstance(json.loads(text.split("\n", 1)[0]), dict):  # one object a line: the output of a check
-            return _unknown()
+            return None
         raise
-    if not content:
-        return Found()
-    if isinstance(content, dict) and "total_file_count" in content and origin.backup_id:
-        return restic.read_stats(content, origin)
-    for is_kind, read in CATALOGUES:
-        if is_kind(content):
-            return read(content, text, origin)
-    return _unknown()
+    return _first("json", content, text, origin) if content else Found()
 
 
-def _read_jobs(origin: Origin) -> Found:
-    rows = job_lists.rows_of(_text(origin))
+def _read_jobs(origin: Origin) -> Found | None:
+    rows = job_lists.rows_of(decoded(origin.path.read_bytes()))
     preset = job_lists.preset_of(list(rows[0][1])) if rows else None
-    return job_lists.read_jobs(rows, preset, origin) if preset else _unknown()
-
-
-def _manifest_beside(path: Path) -> Path | None:
-    """Return the sha256sum manifest of a tar: of the same name with another ending, or with one more."""
-    ending = next(ending for ending in sorted(TAR, key=len, reverse=True) if path.name.lower().endswith(ending))
-    options = (path.with_name(f"{path.name[: -len(ending)]}.sha256"), path.with_name(f"{path.name}.sha256"))
-    return next((option for option in options if option.is_file()), None)
-
-
-# What a file holds is told by its ending; the first that fits counts.
-READERS: tuple[tuple[tuple[str, ...], Callable[[Origin], Found]], ...] = (
-    (TAR, _read_tar),
-    ((".jsonl",), _read_lines),
-    ((".json",), _read_json),
-    ((".wal.txt",), lambda origin: database_backups.read_wal(_text(origin), origin)),
-    ((".sha256", ".sha256sum"), _read_sums),
-    (database_backups.INFO, lambda origin: database_backups.read_info([_text(origin)], origin)),
-    ((".csv", ".tsv", ".txt"), _read_jobs),
-)
-# What a JSON catalogue is, is told by what it holds.
-CATALOGUES: tuple[tuple[Callable[[Any], bool], Callable[[Any, str, Origin], Found]], ...] = (
-    (restic.is_snapshots, restic.read_snapshots),
-    (borg.is_catalogue, borg.read_catalogue),
-    (database_backups.is_pgbackrest, database_backups.read_pgbackrest),
-    (manifests.is_rclone, lambda content, _text, origin: manifests.read_rclone(content, origin)),
-    (inventories.is_inventory, lambda content, _text, origin: inventories.read_inventory(content, origin)),
-)
+    return job_lists.read_jobs(rows, preset, origin) if preset else None
 
 
 def _set_aside(found: Sequence[tuple[Origin, Found]]) -> pl.DataFrame:
@@ -367,20 +302,3 @@ def _files(found: Sequence[tuple[Origin, Found]]) -> pl.DataFrame:
         for origin, one in found
     ]
     return pl.DataFrame([{**dict.fromkeys(FILES), **row} for row in rows], schema=FILES)
-
-
-def _joined(table: str, rows: pl.DataFrame, more: Sequence[Reading], **found: pl.DataFrame) -> Reading:
-    """Return what adapters and canonical tables gave of one table as one reading."""
-    nothing = Reading.nothing(table)
-
-    def together(name: str, first: pl.DataFrame) -> pl.DataFrame:
-        frames: list[pl.DataFrame] = [first, *(getattr(reading, name) for reading in more)]
-        return pl.concat(frames, how="diagonal_relaxed")
-
-    return Reading(
-        table=table,
-        rows=together("rows", rows),
-        set_aside=together("set_aside", found.get("set_aside", nothing.set_aside)),
-        control=together("control", nothing.control),
-        files=together("files", found.get("files", nothing.files)),
-    )

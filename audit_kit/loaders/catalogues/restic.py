@@ -7,55 +7,58 @@ A snapshot is complete in itself; its parent is only a hint for speed. Its `time
 from __future__ import annotations
 
 import io
-import json
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, line_numbers, listed, moment, moments
+from audit_kit.loaders.catalogues.found import (
+    Content,
+    Found,
+    Origin,
+    backup,
+    line_numbers,
+    listed,
+    moment,
+    moments,
+    snapshot,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 NODES = {name: pl.String() for name in ("type", "path", "mtime", "sha256", "struct_type", "message_type")} | {
     "size": pl.Int64()
 }
 
 
-def is_snapshots(content: Any) -> bool:  # noqa: ANN401 (parsed JSON)
-    """Tell whether parsed JSON is a list of snapshots, grouped or not."""
-    return (
-        isinstance(content, list)
-        and bool(content)
-        and all(isinstance(row, dict) and (("tree" in row and "time" in row) or "snapshots" in row) for row in content)
-    )
-
-
-def read_snapshots(content: Sequence[Mapping[str, Any]], text: str, origin: Origin) -> Found:
-    """Return the snapshots of `restic snapshots --json`."""
+def read_json(content: Any, text: str, origin: Origin) -> Found | None:  # noqa: ANN401 (parsed JSON)
+    """Return the snapshots of `restic snapshots --json`, grouped or not, or the size of one by `restic stats`."""
+    if isinstance(content, dict) and "total_file_count" in content and origin.backup_id:
+        return read_stats(content, origin)
+    if not isinstance(content, list) or not all(isinstance(row, dict) and _is_snapshot(row) for row in content):
+        return None
     rows = [inner for row in content for inner in row.get("snapshots", [row])]
     lines = line_numbers(text, (row["id"] for row in rows))
     return Found(
-        backups=[
-            _snapshot(row, origin) | {"source_row": line, "evidence_line": line}
-            for row, line in zip(rows, lines, strict=True)
-        ],
-        rows_in=len(rows),
+        backups=[_snapshot(row, origin, line=line) for row, line in zip(rows, lines, strict=True)], rows_in=len(rows)
     )
 
 
-def _snapshot(row: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
+def _is_snapshot(row: Mapping[str, Any]) -> bool:
+    return ("tree" in row and "time" in row) or "snapshots" in row
+
+
+def _snapshot(row: Mapping[str, Any], origin: Origin, *, line: int = 1) -> dict[str, Any]:
     summary = row.get("summary") or {}
     data_time = moment(row["time"], origin)
-    return backup(
+    return snapshot(
         origin,
+        line=line,
         backup_id=row["id"],
         tool="restic",
         tool_version=row.get("program_version"),
         source_host=row.get("hostname"),
         source_paths=row.get("paths"),
-        kind="snapshot",
-        chain_semantics="independent",
         parent_id=row.get("parent"),
         data_time=data_time,
         started_at=moment(summary.get("backup_start"), origin) or data_time,
@@ -72,10 +75,10 @@ def _snapshot(row: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
     )
 
 
-def read_listing(data: bytes, origin: Origin) -> Found:
+def read_lines(head: Mapping[str, Any], data: bytes, origin: Origin) -> Found | None:
     """Return the files of `restic ls --json`; its first line is the snapshot itself."""
-    first, _, _rest = data.partition(b"\n")
-    head = json.loads(first)
+    if "struct_type" not in head and "message_type" not in head:
+        return None
     rows = pl.read_ndjson(io.BytesIO(data), schema=NODES)
     files = rows.filter(pl.col("type").is_in(["file", "symlink"]))
     files = files.with_columns(path_norm="path", mtime=moments(files["mtime"], origin), hash_kind=pl.lit("none"))

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.core import outputs, schema, spreadsheet_csv
+from audit_kit.core import clock, outputs, schema, spreadsheet_csv
+from audit_kit.core.conventions import COMPARED, OPENED
 from audit_kit.core.errors import RequestError, SourceError
 from audit_kit.core.hashing import hash_files
 from audit_kit.loaders.einvoices import folder as einvoices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
-BEIJING = timezone(timedelta(hours=8))
-COMPARED, OPENED = 3, 4
 OPENABLE = (".xml", ".ofd")
 MOST_DAMAGED = 1000
 
@@ -78,7 +77,7 @@ def verify_restore(
     row = {
         "repo_id": repo_id,
         "backup_id": backup_id,
-        "performed_at": performed_at or datetime.now(BEIJING).replace(tzinfo=None, microsecond=0),
+        "performed_at": performed_at or clock.now(),
         "level": (OPENED if openable and not unopened else COMPARED) if equal or differing else None,
         "scope_pct": round(100 * equal / known.height, 4) if known.height else None,
         "result": "error" if differing else ("ok" if equal else "unknown"),

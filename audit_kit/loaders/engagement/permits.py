@@ -81,8 +81,9 @@ def allow(folder: Path, ways: Sequence[Way], places: Sequence[str]) -> None:
 
 def asked_for(folder: Path, ways: Iterable[Way], *, allow: Collection[str] = ()) -> list[Way]:
     """Return the ways out that nobody has allowed."""
-    known = {*allow, *allowed().get(_text(str(folder)), ())}
-    return [way for way in dict.fromkeys(ways) if _text(way.place) not in known]
+    asked = [way for way in dict.fromkeys(ways) if _text(way.place) not in allow]
+    known = allowed().get(_text(str(folder)), ()) if asked else ()
+    return [way for way in asked if _text(way.place) not in known]
 
 
 def ask(folder: Path, way: Way, *, source: TextIO | None = None, out: TextIO | None = None) -> bool:

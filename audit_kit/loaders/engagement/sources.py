@@ -19,6 +19,7 @@ from audit_kit.core import files as places
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, RequestError, SourceError
 from audit_kit.core.files import Place, census, is_debris, is_inside, shown, shown_path, walk
+from audit_kit.loaders.catalogues.tools import claimed
 from audit_kit.loaders.engagement.settings import FILE
 from audit_kit.loaders.engagement.unused import LEFT_OUT, Sorting, Unused, relative
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 TABLE_FILES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".et", ".ods", ".csv", ".tsv", ".txt", ".parquet", ".json")
 INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
-CATALOGUES = (".jsonl", ".sha256", ".tar", ".wal.txt")
+CATALOGUES = claimed()
 # Tables whose sources may be folders that their own reader walks through.
 FOLDERS = ("invoice_files", "backups")
 # Tables that lie in the folder of backups and are told by their own name.

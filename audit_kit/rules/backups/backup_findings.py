@@ -1,103 +1,153 @@
-"""Findings of area backup: their wording from `backup_causes.toml`, their id from what they are about."""
+"""Findings of area backup: the rules give frames of figures, here they get their words, severity, id and subject.
+
+A rule gives one row a finding. Of its columns these are known here: `about` (what makes the id, in an order that stays
+the same from run to run), `variant` (which wording of the evidence; null = the plain one), `state` (null = fails),
+`severity` (null = the record's own), `invoice_key`, `source_file`, `source_row`. All others are figures, which fill the
+named places of `backup_causes.toml`.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from audit_kit.core import schema
+from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.resources import load
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Mapping, Sequence
 
 MOST_NAMED = 12
 UNKNOWN_SEVERITY = "medium"
+NOTHING = "–"
+TIME = "%Y-%m-%d %H:%M"
+KNOWN = {
+    "about": pl.List(pl.String),
+    "variant": pl.String(),
+    "state": pl.String(),
+    "severity": pl.String(),
+    "invoice_key": pl.String(),
+    "source_file": pl.String(),
+    "source_row": pl.UInt32(),
+}
+OF_RUN = {
+    "about": pl.concat_list("repo_id", "backup_id"),
+    "repo": pl.col("repo_id"),
+    "backup": pl.col("short"),
+    "at": pl.col("data_time"),
+    "source_file": pl.col("source_file"),
+    "source_row": pl.col("source_row"),
+}
 
 
-class Words:
-    """The wording of one language."""
+def facts(rows: Iterable[Mapping[str, Any]] = ()) -> pl.DataFrame:
+    """Return rows of a rule as its frame; `about` may hold anything that reads the same in every run."""
+    told = [{**row, "about": [str(part) for part in row.get("about", ())]} for row in rows]
+    return pl.DataFrame(told, infer_schema_length=None, strict=False)
 
-    def __init__(self, lang: str) -> None:
-        """Load the wording of `zh` or `en`."""
-        self.lang = lang
-        self.causes = load("backup_causes")["causes"]
 
-    def say(self, word: str) -> str:
-        """Return a short word, such as the name of a fault."""
-        said: str = load("backup_causes")["words"][self.lang].get(word, word)
-        return said
+def of_runs(runs: pl.DataFrame, **figures: pl.Expr) -> pl.DataFrame:
+    """Return one row a run: `repo`, `backup`, `at` (its time), where it was read, and the figures given."""
+    return runs.select(**{**OF_RUN, **figures})
 
-    def kind(self, kind: str) -> str:
-        """Return what a kind of backup is called."""
-        label: str = load("vocabularies")["backup_kinds"].get(kind, {}).get(self.lang, kind)
-        return label
 
-    def finding(  # noqa: D417 (values are the template's fields)
-        self,
-        cause: str,
-        *about: object,
-        variant: str = "evidence",
-        state: str = "fails",
-        severity: str | None = None,
-        invoice_key: str | None = None,
-        source: tuple[str | None, int | None] = (None, None),
-        **values: Any,  # noqa: ANN401 (fields of a template)
-    ) -> dict[str, Any]:
-        """Return one finding.
+def first_of(runs: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """Return the first run of every group, with `ids`, what all of the group are called."""
+    return runs.group_by(by, maintain_order=True).agg(pl.all().first(), ids=pl.col("short"))
 
-        Args:
-            cause: BKnn.
-            about: what it is about, in an order that stays the same from run to run; makes the id.
-            variant: which wording of the evidence.
-            state: fails or unknown; an unknown is medium at most.
-            severity: another than the cause's own.
-            invoice_key: the invoice.
-            source: file and row that say so.
-        """
-        entry = self.causes[cause]
-        own = severity or (entry["severity"] if state == "fails" else entry.get("unknown_severity", UNKNOWN_SEVERITY))
-        return {
-            "finding_id": identifier(cause, invoice_key, *about),
-            "area": "backup",
-            "cause": cause,
-            "severity": own,
-            "state": state,
-            "invoice_key": invoice_key,
-            "evidence": entry[self.lang][variant].format_map(
-                defaultdict(lambda: "–", {k: shown(v) for k, v in values.items()})
-            ),
-            "next_step": entry[self.lang]["next_step"],
-            "source_file": source[0],
-            "source_row": source[1],
-        }
 
-    def of_invoices(self, cause: str, rows: pl.DataFrame, *, variant: str = "evidence") -> pl.DataFrame:
-        """Return one finding a row of `rows`, which has `invoice_key` and the template's fields."""
-        entry = self.causes[cause]
+def together(*frames: pl.DataFrame) -> pl.DataFrame:
+    """Return what several parts of a rule found."""
+    found = [frame for frame in frames if frame.height]
+    return pl.concat(found, how="diagonal_relaxed") if found else facts()
+
+
+def worded(cause: str, found: pl.DataFrame, *, lang: str) -> pl.DataFrame:
+    """Return what a rule found as findings, without the ledger's columns."""
+    if found.is_empty():
+        return pl.DataFrame()
+    entry, at, words = load("backup_causes")["causes"][cause], LANGUAGES.index(lang), Words(lang)
+    absent = {name: pl.lit(None, dtype) for name, dtype in KNOWN.items() if name not in found.columns}
+    rows = found.with_columns(**absent).cast(KNOWN)  # type: ignore[arg-type]
+    rows = rows.with_columns(key="invoice_key", state=pl.col("state").fill_null("fails"))
+    wordings = {variant: _wording(entry, variant)[at] for variant in rows["variant"].unique()}
+    fields = {name for text in wordings.values() for _, name, _, _ in Formatter().parse(text) if name}
+    wanted = [name for name in rows.columns if name in fields | set(entry.get("subject", ()))]
+    figures = rows.select("variant", *(_shown(rows[name], words) for name in wanted))
+    unknown = entry.get("unknown_severity", UNKNOWN_SEVERITY)
+    own = pl.when(pl.col("state") == "fails").then(pl.lit(entry["severity"])).otherwise(pl.lit(unknown))
+    subject = [pl.when(pl.col(name) != NOTHING).then(name) for name in entry.get("subject", ()) if name in figures]
+    parts = rows.select("invoice_key", "about").iter_rows()
+    return rows.select(
+        pl.Series("finding_id", [identifier(cause, key, *(about or ())) for key, about in parts]),
+        "state",
+        "invoice_key",
+        "source_file",
+        "source_row",
+        area=pl.lit("backup"),
+        cause=pl.lit(cause),
+        severity=pl.coalesce("severity", own),
+        next_step=pl.lit(entry["next_step"][at]),
+        evidence=pl.lit(_evidence(wordings, figures)),
+        subject=pl.lit(_subject(figures, subject)),
+    )
+
+
+def _wording(entry: Mapping[str, Any], variant: str | None) -> list[str]:
+    pair: list[str] = entry[f"evidence_{variant}" if variant else "evidence"]
+    return pair
+
+
+def _evidence(wordings: Mapping[str | None, str], figures: pl.DataFrame) -> pl.Series:
+    """Return the evidence of every row, its variant's wording filled with the row's figures."""
+    said = pl.lit(None, pl.String)
+    for variant, wording in wordings.items():
         pieces: list[pl.Expr] = []
-        for text, name, _, _ in Formatter().parse(entry[self.lang][variant]):
+        for text, name, _, _ in Formatter().parse(wording):
             pieces.append(pl.lit(text))
             if name:
-                known = pl.col(name).cast(pl.String) if name in rows.columns else pl.lit(None, pl.String)
-                pieces.append(known.fill_null("–"))
-        ids = [identifier(cause, key) for key in rows["invoice_key"]]
-        return rows.select(
-            pl.Series("finding_id", ids, dtype=pl.String),
-            area=pl.lit("backup"),
-            cause=pl.lit(cause),
-            severity=pl.lit(entry["severity"]),
-            state=pl.lit("fails"),
-            invoice_key="invoice_key",
-            evidence=pl.concat_str(pieces),
-            next_step=pl.lit(entry[self.lang]["next_step"]),
-            **{name: pl.col(name) for name in ("source_file", "source_row") if name in rows.columns},
-        )
+                pieces.append(pl.col(name) if name in figures.columns else pl.lit(NOTHING))
+        said = pl.when(pl.col("variant").eq_missing(pl.lit(variant))).then(pl.concat_str(pieces)).otherwise(said)
+    return figures.select(evidence=said).to_series()
+
+
+def _subject(figures: pl.DataFrame, parts: Sequence[pl.Expr]) -> pl.Series:
+    """Return what every row is about: the parts that are known, with a space between; null where none is."""
+    if not parts:
+        return pl.Series([None] * figures.height, dtype=pl.String)
+    said = figures.select(subject=pl.concat_str(parts, separator=" ", ignore_nulls=True)).to_series()
+    return said.replace("", None)
+
+
+def _shown(figures: pl.Series, words: Words) -> pl.Series:
+    """Return figures as evidence shows them: times to the minute, lists joined, nothing as a dash."""
+    if figures.name == "kind":
+        return figures.replace(words.terms("backup_kind", figures.drop_nulls().unique().to_list())).fill_null(NOTHING)
+    if figures.name == "fault":
+        faults = load("backup_causes")["faults"]
+        return figures.replace({name: pair[LANGUAGES.index(words.lang)] for name, pair in faults.items()})
+    if isinstance(figures.dtype, pl.Datetime):
+        text = figures.dt.strftime(TIME)
+    elif isinstance(figures.dtype, pl.List):
+        text = pl.Series(figures.name, [some(names) for names in figures.to_list()], dtype=pl.String)
+    elif figures.dtype.is_float():
+        numbers = [None if value is None else f"{value:.2f}".rstrip("0").rstrip(".") for value in figures]
+        text = pl.Series(figures.name, numbers, dtype=pl.String)
+    else:
+        text = figures.cast(pl.String).replace("", None)
+    return text.fill_null(NOTHING)
+
+
+def some(names: Sequence[object] | None, *, most: int = MOST_NAMED) -> str | None:
+    """Return the first of many names, and how many more there are; null for none."""
+    if not names:
+        return None
+    text = "、".join(str(name) for name in names[:most])
+    return text if len(names) <= most else f"{text} … (+{len(names) - most})"
 
 
 def identifier(*about: object) -> str:
@@ -105,49 +155,23 @@ def identifier(*about: object) -> str:
     return hashlib.sha256("\x1f".join(str(part) for part in about).encode()).hexdigest()[:16]
 
 
-def shown(value: object) -> object:
-    """Return a value as evidence shows it: times to the minute, lists joined, null as a dash."""
-    if value is None or value in ("", [], ()):
-        return "–"
-    if hasattr(value, "strftime"):
-        return clock(value)  # type: ignore[arg-type]
-    if isinstance(value, float):
-        return f"{value:.2f}".rstrip("0").rstrip(".")
-    if isinstance(value, list | tuple):
-        return some(value)
-    return value
-
-
-def clock(moment: datetime | None) -> str:
-    """Return a Beijing time as `YYYY-MM-DD HH:MM`."""
-    return "–" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
-
-
-def some(names: Sequence[object], *, most: int = MOST_NAMED) -> str:
-    """Return the first of many names, and how many more there are."""
-    text = "、".join(str(name) for name in names[:most])
-    return text if len(names) <= most else f"{text} … (+{len(names) - most})"
-
-
-def frame(rows: Iterable[dict[str, Any]], many: Iterable[pl.DataFrame], ledger: pl.DataFrame) -> pl.DataFrame:
+def findings(found: Iterable[pl.DataFrame], ledger: pl.DataFrame) -> pl.DataFrame:
     """Return findings in canonical columns, the worst first, each with the ledger's row and amount of its invoice.
 
     Args:
-        rows: findings as `Words.finding` makes them.
-        many: findings as `Words.of_invoices` makes them.
+        found: findings as `worded` makes them.
         ledger: `invoice_key`, `ledger_row`, `gross`; the first row of a key counts.
     """
     dtypes = schema.dtypes("findings")
     plain = {name: pl.String() if isinstance(dtype, pl.Enum) else dtype for name, dtype in dtypes.items()}
-    single = pl.DataFrame([{name: row.get(name) for name in dtypes} for row in rows], schema=plain, orient="row")
-    found = pl.concat([single, *many], how="diagonal")
+    whole = pl.concat([pl.DataFrame(schema=plain), *(frame for frame in found if frame.width)], how="diagonal")
     booked = (
-        ledger.join(found.select("invoice_key").drop_nulls().unique(), on="invoice_key", how="semi")
+        ledger.join(whole.select("invoice_key").drop_nulls().unique(), on="invoice_key", how="semi")
         .sort("ledger_row")
         .unique("invoice_key", keep="first", maintain_order=True)
     )
     return (
-        found.drop("ledger_row", "amount")
+        whole.drop("ledger_row", "amount")
         .join(booked.rename({"gross": "amount"}), on="invoice_key", how="left", maintain_order="left")
         .select(list(dtypes))
         .cast(dtypes)  # type: ignore[arg-type]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.core.conventions import SEGMENT_BYTES, WAL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SEGMENT_BYTES = 16 << 20
-WAL = "wal/"
 LINKED, LSN = "linked", "lsn"
 PARTS = ("incr", "diff", "log")
 NEEDED = (
@@ -37,7 +37,7 @@ BROKEN = {
     "fault": pl.String(),
     "depth": pl.UInt32(),
 }
-GAPS = {"repo_id": pl.String(), "segment": pl.String(), "position": pl.UInt64(), "after": pl.String()}
+GAPS = {"repo_id": pl.String(), "segment": pl.String(), "position": pl.UInt64()}
 
 
 def broken(runs: pl.DataFrame) -> pl.DataFrame:
@@ -118,10 +118,10 @@ def _verdict(
 
 
 def wal_gaps(runs: pl.DataFrame, listing: pl.DataFrame) -> pl.DataFrame:
-    """Return `repo_id`, `segment`, `position` (bytes), `after`: WAL segments that are not in the archive but must be.
+    """Return `repo_id`, `segment`, `position` (bytes): WAL segments that are not in the archive but must be.
 
     Every segment must be there from the start of the oldest backup to the last one archived, and to the end of the
-    newest backup. `after` is the last segment before the gap.
+    newest backup.
     """
     segments = listing.filter(pl.col("path_norm").str.starts_with(WAL) & pl.col("first_ord").is_null())
     rows: list[dict[str, Any]] = []
@@ -140,13 +140,13 @@ def _gaps(names: list[str], runs: pl.DataFrame) -> Iterator[dict[str, Any]]:
     first = min((value // SEGMENT_BYTES for value in firsts), default=min(held))
     # A backup that ends exactly where a segment begins needs the segment before it.
     last = max([max(held), *((max(value, 1) - 1) // SEGMENT_BYTES for value in lasts)])
-    timeline, after = names[0][:8], ""
+    timeline = names[0][:8]
     for number in range(first, last + 1):
         if number in held:
-            timeline, after = held[number][:8], held[number]
+            timeline = held[number][:8]
         else:
             segment = f"{timeline}{number >> 8:08X}{number & 0xFF:08X}"
-            yield {"segment": segment, "position": number * SEGMENT_BYTES, "after": after}
+            yield {"segment": segment, "position": number * SEGMENT_BYTES}
 
 
 def _number(segment: str) -> int:

@@ -10,14 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from audit_kit.core.identity import with_key
-
-if TYPE_CHECKING:
-    from audit_kit.rules.backups.state import State
 
 NOWHERE, LISTED, RESTORABLE, VERIFIED = range(4)
 HASHED = ("sha256", "blob")
@@ -61,11 +57,17 @@ class Held:
 class Coverage:
     """The archive's files and invoices against all repositories."""
 
-    def __init__(self, state: State) -> None:
-        """Match the archive's files against the listing of every repository."""
-        self.state = state
-        self.files = archive(state.world.invoice_files)
-        listing = state.world.backup_listing.filter(pl.col("first_ord").is_not_null())
+    def __init__(self, runs: pl.DataFrame, backup_listing: pl.DataFrame, invoice_files: pl.DataFrame) -> None:
+        """Match the archive's files against the listing of every repository.
+
+        Args:
+            runs: `repo_id`, `ord`, `data_time`, `gone`, `whole`, `restorable`, `verified_at` of every run.
+            backup_listing: the table.
+            invoice_files: the table.
+        """
+        self.runs = runs
+        self.files = archive(invoice_files)
+        listing = backup_listing.filter(pl.col("first_ord").is_not_null())
         self.repositories = listing["repo_id"].drop_nulls().unique().sort().to_list()
         alone = len(self.repositories) == 1
         self.held = [
@@ -74,7 +76,7 @@ class Coverage:
         ]
 
     def _held(self, repo: str, listing: pl.DataFrame) -> Held:
-        rows = levels(self.state.runs, listing, repo)
+        rows = levels(self.runs, listing, repo)
         pairs, matched = _by_hash(self.files, rows)
         rest = rows.filter(~matched)
         named, timeless = _by_path(self.named, rest) if rest.height else (None, False)
@@ -85,7 +87,7 @@ class Coverage:
         level = pl.zeros(count, dtype=pl.UInt8, eager=True).scatter(best["file"], best["level"])
         last = pl.repeat(None, count, dtype=pl.UInt32, eager=True).scatter(best["file"], best["last_ord"])
         hashed = pl.repeat(value=False, n=count, dtype=pl.Boolean, eager=True).scatter(best["file"], best["by_hash"])
-        made = self.state.runs.filter(pl.col("repo_id") == repo).select("whole", last_ord="ord", made="data_time")
+        made = self.runs.filter(pl.col("repo_id") == repo).select("whole", last_ord="ord", made="data_time")
         spare = rest if named is None else rest.with_row_index("row").join(named.select("row"), on="row", how="anti")
         differing = _differing(self.named, spare, level, made) if spare.height else pl.DataFrame(schema=DIFFERING)
         return Held(
@@ -98,6 +100,11 @@ class Coverage:
             listed=_listed(listing, made.height),
             timeless=timeless,
         )
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether there are files of the archive and listings to hold against each other."""
+        return bool(self.files.height and self.repositories)
 
     @cached_property
     def named(self) -> pl.DataFrame:

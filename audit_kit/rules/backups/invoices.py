@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit.rules.backups.backup_findings import facts, together
 from audit_kit.rules.backups.coverage import LISTED, NOWHERE, RESTORABLE, VERIFIED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from audit_kit.rules.backups.backup_findings import Words
-    from audit_kit.rules.backups.coverage import Coverage
     from audit_kit.rules.backups.state import State
 
 MOST_EXAMPLES = 5
@@ -25,133 +22,92 @@ BY_MONTH = {
 }
 
 
-def uncovered(state: State, coverage: Coverage, bare: pl.Series, words: Words) -> list[pl.DataFrame]:
-    """BK01 to BK04, one finding an invoice.
+def unverified(state: State) -> pl.DataFrame:
+    """BK01: invoices of which a file is only in backups that no check covered, or that cannot be restored."""
+    level = pl.col("level")
+    return together(
+        _weakest(state, level == RESTORABLE),
+        _weakest(state, level == LISTED, variant="listed"),
+        _by_number(state, level < VERIFIED),
+    )
 
-    In no verified backup, in none at all, with another content, in fewer copies than policy asks. One whose content is
-    nowhere because it differs is told once, as BK03. `bare`: the invoices that have no file in the archive.
-    """
+
+def nowhere(state: State) -> pl.DataFrame:
+    """BK02: invoices of which a file is in no backup; as unknown, how many there is nothing to compare of."""
     if state.runs.is_empty():
-        return []
-    if coverage.files.is_empty() or not coverage.repositories:
-        return _by_number(coverage, bare, words, complete=True)
+        return facts()
+    numbers = state.coverage.numbers
+    if not state.coverage.is_comparable:
+        unknown = {"about": ["unknown"], "variant": "unknown", "state": "unknown", "count": len(state.bare)}
+        return facts([unknown]) if numbers.is_empty() else _by_number(state, pl.col("level").is_null())
+    unseen = state.bare.filter(~state.bare.is_in(numbers["invoice_key"].implode()))
+    some = {"about": ["no file"], "variant": "no_file", "state": "unknown", "count": len(unseen)}
+    told = facts([{**some, "keys": unseen.head(MOST_EXAMPLES).to_list()}] if len(unseen) else ())
+    return together(told, _weakest(state, pl.col("level") == NOWHERE))
+
+
+def _weakest(state: State, wanted: pl.Expr, *, variant: str | None = None) -> pl.DataFrame:
+    """Return invoices with the first of their files that reaches the least, and the last backup that lists it.
+
+    One whose content is nowhere because it differs is told once, as BK03.
+    """
+    coverage = state.coverage
+    if state.runs.is_empty() or not coverage.is_comparable:
+        return facts()
     at = pl.Series("repo", range(len(coverage.repositories)), dtype=pl.UInt32)
     places = pl.DataFrame({"repo": at, "repo_id": coverage.repositories})
-    names = state.runs.select("repo_id", last_ord="ord", backup="short")
     rows = (
-        coverage.weak.filter((pl.col("level") < VERIFIED) & ~(pl.col("differs") & (pl.col("level") == NOWHERE)))
+        coverage.weak.filter(wanted & (pl.col("level") < VERIFIED))
+        .filter(~(pl.col("differs") & (pl.col("level") == NOWHERE)))
         .join(coverage.file_levels.select("file", "path", "sha256", "last_ord", "repo"), on="file", how="left")
         .join(places, on="repo", how="left")
-        .join(names, on=["repo_id", "last_ord"], how="left")
-        .select("file", "invoice_key", "level", "path", "sha256", "backup", key="invoice_key", repo="repo_id")
+        .join(_names(state), on=["repo_id", "last_ord"], how="left")
+        .select("file", "invoice_key", "path", "sha256", "backup", repo="repo_id", variant=pl.lit(variant, pl.String))
         .sort("invoice_key")
     )
-    rows = _sourced(coverage, rows)
-    return [
-        words.of_invoices("BK01", rows.filter(pl.col("level") == RESTORABLE)),
-        words.of_invoices("BK01", rows.filter(pl.col("level") == LISTED), variant="evidence_listed"),
-        words.of_invoices("BK02", rows.filter(pl.col("level") == NOWHERE)),
-        *_other_content(coverage, names, words),
-        *_few_copies(state, coverage, words),
-        *_by_number(coverage, bare, words, complete=False),
-    ]
+    return _sourced(state, rows)
 
 
-def _sourced(coverage: Coverage, rows: pl.DataFrame) -> pl.DataFrame:
-    """Add where the archive's file was read."""
-    told = coverage.state.world.invoice_files
-    return rows.with_columns(told[name].gather(rows["file"]) for name in ("source_file", "source_row"))
+def _names(state: State) -> pl.DataFrame:
+    return state.runs.select("repo_id", last_ord="ord", backup="short")
 
 
-def _other_content(coverage: Coverage, names: pl.DataFrame, words: Words) -> list[pl.DataFrame]:
-    """Return BK03: the first file with another content of every invoice that has one."""
+def _sourced(state: State, rows: pl.DataFrame) -> pl.DataFrame:
+    """Replace `file` by where the archive's file was read."""
+    told = state.world.invoice_files
+    return rows.with_columns(told[name].gather(rows["file"]) for name in ("source_file", "source_row")).drop("file")
+
+
+def differing(state: State) -> pl.DataFrame:
+    """BK03: the first file with another content of every invoice that has one."""
+    coverage = state.coverage
+    if state.runs.is_empty() or not coverage.is_comparable:
+        return facts()
     own = coverage.files.select("file", "invoice_key", "path", "sha256", "size", "mtime").drop_nulls("invoice_key")
     found = [
         held.differing.select("file", "last_ord", other_hash="hash", other_size="size", repo_id=pl.lit(held.repo_id))
         .join(own, on="file")
-        .join(names, on=["repo_id", "last_ord"], how="left")
+        .join(_names(state), on=["repo_id", "last_ord"], how="left")
         for held in coverage.held
     ]
-    rows = (
-        pl.concat(found)
-        .sort("file", maintain_order=True)
-        .unique("invoice_key", keep="first", maintain_order=True)
-        .with_columns(pl.col("mtime").dt.strftime("%Y-%m-%d %H:%M"), key="invoice_key", repo="repo_id")
-    )
-    rows = _sourced(coverage, rows)
+    rows = pl.concat(found).sort("file", maintain_order=True).unique("invoice_key", keep="first", maintain_order=True)
     hashed = pl.col("other_hash").is_not_null() & pl.col("sha256").is_not_null()
-    return [
-        words.of_invoices("BK03", rows.filter(hashed)),
-        words.of_invoices("BK03", rows.filter(~hashed), variant="evidence_size"),
-    ]
+    variant = pl.when(~hashed).then(pl.lit("size"))
+    return _sourced(state, rows.rename({"repo_id": "repo"}).with_columns(variant=variant))
 
 
-def _by_number(coverage: Coverage, keys: pl.Series, words: Words, *, complete: bool) -> list[pl.DataFrame]:
-    """Judge invoices by the numbers in listed names, where the archive has no file to compare.
-
-    Where there is no archive at all (`complete`), a number that is in no name is in no backup.
-    """
-    if coverage.numbers.is_empty():
-        return []
-    seen = coverage.numbers.group_by("invoice_key").agg(pl.col("level").max())
-    levels = keys.to_frame("invoice_key").sort("invoice_key").join(seen, on="invoice_key", how="left")
-    found = [words.of_invoices("BK01", _keyed(levels, pl.col("level") < VERIFIED), variant="evidence_by_number")]
-    if complete:
-        found.append(words.of_invoices("BK02", _keyed(levels, pl.col("level").is_null()), variant="evidence_by_number"))
-    return found
-
-
-def _keyed(levels: pl.DataFrame, wanted: pl.Expr) -> pl.DataFrame:
-    return levels.filter(wanted).select("invoice_key", key="invoice_key")
-
-
-def without_file(coverage: Coverage, ledger: pl.DataFrame) -> pl.Series:
-    """Return the ledger's invoices that have no file in the archive, sorted."""
-    booked = ledger.select("invoice_key").drop_nulls().unique()
-    if booked.height and coverage.files.height:
-        booked = booked.join(coverage.files.select("invoice_key"), on="invoice_key", how="anti")
-    return booked["invoice_key"].sort()
-
-
-def undecided(state: State, coverage: Coverage, bare: pl.Series, words: Words) -> Iterator[dict[str, Any]]:
-    """BK02 as unknown, where there is nothing to compare; BK04 for all, where too few repositories have listings."""
-    if state.runs.is_empty():
-        return
-    if coverage.files.is_empty() or not coverage.repositories:
-        if coverage.numbers.is_empty():
-            yield words.finding("BK02", "unknown", variant="evidence_unknown", state="unknown", count=len(bare))
-        return
-    nowhere = bare.filter(~bare.is_in(coverage.numbers["invoice_key"].implode()))
-    if len(nowhere):
-        yield words.finding(
-            "BK02",
-            "no file",
-            variant="evidence_no_file",
-            state="unknown",
-            count=len(nowhere),
-            keys=nowhere.head(MOST_EXAMPLES).to_list(),
-        )
-    wanted = state.world.policy.copies
-    if len(coverage.repositories) < wanted:
-        count = coverage.file_levels.filter((pl.col("level") > LISTED) & pl.col("required")).height
-        known = state.runs.filter(~pl.col("gone"))["repo_id"].n_unique() < wanted
-        if count:
-            yield words.finding(
-                "BK04",
-                "all",
-                variant="evidence_all",
-                state="fails" if known else "unknown",
-                count=count,
-                repos=coverage.repositories,
-                wanted=wanted,
-            )
-
-
-def _few_copies(state: State, coverage: Coverage, words: Words) -> list[pl.DataFrame]:
-    """Return BK04: invoices that some repository holds whole, but fewer than policy asks."""
-    wanted, there = state.world.policy.copies, len(coverage.repositories)
+def few_copies(state: State) -> pl.DataFrame:
+    """BK04: invoices that some repository holds whole, but fewer than policy asks; all, where too few are listed."""
+    coverage, wanted = state.coverage, state.policy.copies
+    there = len(coverage.repositories)
+    if state.runs.is_empty() or not coverage.is_comparable:
+        return facts()
     if there < wanted:
-        return []
+        count = coverage.file_levels.filter((pl.col("level") > LISTED) & pl.col("required")).height
+        fails = state.runs.filter(~pl.col("gone"))["repo_id"].n_unique() < wanted
+        known = {"count": count, "repos": coverage.repositories, "wanted": wanted}
+        verdict = {"variant": "all", "state": "fails" if fails else "unknown"}
+        return facts([{"about": ["all"], **verdict, **known}] if count else ())
     lacking = pl.concat(
         [
             keys.to_frame().with_columns(repo=pl.lit(repo))
@@ -167,18 +123,27 @@ def _few_copies(state: State, coverage: Coverage, words: Words) -> list[pl.DataF
     )
     has = [pl.when(~pl.col("repo").list.contains(repo)).then(pl.lit(repo)) for repo in coverage.repositories]
     held = pl.concat_list(has).list.drop_nulls().list.join("、")
-    rows = few.select("invoice_key", "copies", key="invoice_key", wanted=pl.lit(wanted), repos=held)
-    return [words.of_invoices("BK04", rows)]
+    return few.select("invoice_key", "copies", wanted=pl.lit(wanted), repos=held)
 
 
-def by_month(coverage: Coverage, ledger: pl.DataFrame) -> pl.DataFrame:
+def _by_number(state: State, wanted: pl.Expr) -> pl.DataFrame:
+    """Judge invoices by the numbers in listed names, where the archive has no file to compare."""
+    numbers = state.coverage.numbers
+    if state.runs.is_empty() or numbers.is_empty():
+        return facts()
+    seen = numbers.group_by("invoice_key").agg(pl.col("level").max())
+    levels = state.bare.to_frame("invoice_key").join(seen, on="invoice_key", how="left")
+    return levels.filter(wanted).select("invoice_key", variant=pl.lit("by_number")).sort("invoice_key")
+
+
+def by_month(state: State) -> pl.DataFrame:
     """Return `month`, `role`, and how many files are covered (verified), unverified and uncovered.
 
     The month is that of the invoice's issue, in the file or in the ledger; null where neither knows.
     """
-    files = coverage.file_levels.select("role", "level", "issued_at", "invoice_key")
+    files = state.coverage.file_levels.select("role", "level", "issued_at", "invoice_key")
     if files["issued_at"].null_count():
-        issued = ledger.unique("invoice_key", keep="first").drop_nulls("invoice_key")
+        issued = state.ledger.unique("invoice_key", keep="first").drop_nulls("invoice_key")
         files = files.join(issued.select("invoice_key", booked="issued_at"), on="invoice_key", how="left")
         files = files.with_columns(pl.coalesce("issued_at", "booked"))
     level = pl.col("level")
@@ -194,3 +159,6 @@ def by_month(coverage: Coverage, ledger: pl.DataFrame) -> pl.DataFrame:
         .cast(BY_MONTH)  # type: ignore[arg-type]
         .sort("month", "role", nulls_last=True)
     )
+
+
+CAUSES = {"BK01": unverified, "BK02": nowhere, "BK03": differing, "BK04": few_copies}

@@ -7,24 +7,20 @@ it and was good). The worst moment lies just before a next backup is ready, or n
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
 
 import polars as pl
-
-if TYPE_CHECKING:
-    from audit_kit.rules.backups.state import State
 
 SERIES = ("listed", "restorable", "verified")
 POINTS = {"at": pl.Datetime("us"), "series": pl.Enum(list(SERIES)), "minutes": pl.Float64()}
 MINUTE = 60_000_000
 
 
-def steps(state: State, series: str) -> pl.DataFrame:
+def steps(all_runs: pl.DataFrame, series: str) -> pl.DataFrame:
     """Return `ready_at`, `point`: from when on `point` was the newest moment that could be brought back.
 
     Copies are left aside: the scan of a store is no backup run.
     """
-    runs = state.runs.filter(pl.col("data_time").is_not_null() & (pl.col("kind") != "copy"))
+    runs = all_runs.filter(pl.col("data_time").is_not_null() & (pl.col("kind") != "copy"))
     if series == "listed":
         ready = runs.select(ready_at=pl.coalesce("finished_at", "start"), point="data_time")
     elif series == "restorable":
@@ -42,26 +38,24 @@ def steps(state: State, series: str) -> pl.DataFrame:
     )
 
 
-def points(state: State) -> pl.DataFrame:
+def points(runs: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Return `at` (every full hour), `series`, `minutes`: the age of the newest backup; null before the first."""
-    now = state.world.taken_at
     frames = [pl.DataFrame(schema=POINTS)]
-    first = steps(state, "listed")["ready_at"].min()
+    first = steps(runs, "listed")["ready_at"].min()
     if not isinstance(first, datetime) or first > now:
         return frames[0]
     opening = first.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     hours = pl.DataFrame({"at": pl.datetime_range(opening, now, "1h", time_unit="us", eager=True)})
     for series in SERIES:
-        known = hours.join_asof(steps(state, series), left_on="at", right_on="ready_at", strategy="backward")
+        known = hours.join_asof(steps(runs, series), left_on="at", right_on="ready_at", strategy="backward")
         minutes = (pl.col("at") - pl.col("point")).dt.total_microseconds() / MINUTE
         frames.append(known.select("at", series=pl.lit(series, POINTS["series"]), minutes=minutes))
     return pl.concat(frames)
 
 
-def worst(state: State, series: str) -> tuple[float, datetime, datetime] | None:
+def worst(runs: pl.DataFrame, now: datetime, series: str) -> tuple[float, datetime, datetime] | None:
     """Return the longest age in minutes, the moment it was reached and the point then known; null without any."""
-    now = state.world.taken_at
-    known = steps(state, series).filter(pl.col("ready_at") <= now)
+    known = steps(runs, series).filter(pl.col("ready_at") <= now)
     if known.is_empty():
         return None
     ages = known.with_columns(until=pl.col("ready_at").shift(-1).fill_null(now)).with_columns(

@@ -16,21 +16,20 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import polars as pl
 from cronsim import CronSim, CronSimError
 
+from audit_kit.core.clock import BEIJING, beijing
 from audit_kit.core.errors import EngagementError
+from audit_kit.rules.backups.tool_traits import tools_that
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from audit_kit.core.policy import BackupPolicy
-    from audit_kit.rules.backups.state import State
 
-BEIJING = ZoneInfo("Asia/Shanghai")
 GRACE_MINUTES = 5.0
 MOST_SLOTS = 600_000
 WHOLE_KINDS = ("full", "snapshot")
 PART_KINDS = ("incr", "diff", "log")
 UNSCHEDULED = ("copy", "unknown")
-MANIFESTS = ("sha256sum", "tar", "bagit")
 RHYTHM_LEAST = 3
 SLOTS = {
     "job": pl.String(),
@@ -62,14 +61,13 @@ PLANS = {
 }
 
 
-def plans(state: State) -> pl.DataFrame:
+def plans(runs: pl.DataFrame, schedule: pl.DataFrame, policy: BackupPolicy) -> pl.DataFrame:
     """Return the schedule of every job: its own rows, else what the policy asks; `stated` tells which.
 
     `counts` are the kinds of runs that fill a slot. To the policy's incremental slots a full backup counts as well. A
     snapshot job without a row is held to the policy's expression whose period is nearer to its own rhythm, since a
     snapshot is full and incremental at once.
     """
-    policy, schedule = state.world.policy, state.world.schedule
     own = schedule.filter(pl.col("cron").is_not_null()).with_columns(
         pl.col("kind").cast(pl.String).fill_null("unknown"),
         pl.col("tz").fill_null(policy.tz),
@@ -81,12 +79,12 @@ def plans(state: State) -> pl.DataFrame:
         .otherwise(pl.concat_list(pl.col("kind").cast(pl.String))),
     )
     rows = []
-    unplanned = regular(state.runs).filter(~pl.col("job").is_in(own["job"].implode()))
+    unplanned = regular(runs).filter(~pl.col("job").is_in(own["job"].implode()))
     merged = unplanned.with_columns(
         kind=pl.when(pl.col("kind").is_in(PART_KINDS)).then(pl.lit("incr")).otherwise("kind")
     )
-    for (job, kind), runs in merged.group_by(["job", "kind"], maintain_order=True):
-        if cron := _policy_cron(str(kind), runs["start"].drop_nulls().sort(), policy):
+    for (job, kind), group in merged.group_by(["job", "kind"], maintain_order=True):
+        if cron := _policy_cron(str(kind), group["start"].drop_nulls().sort(), policy):
             counts = [*PART_KINDS, "full"] if kind == "incr" else [kind]
             rows.append({"job": job, "kind": kind, "cron": cron, "counts": counts})
     held = pl.DataFrame(rows, schema=PLANS).with_columns(
@@ -100,7 +98,7 @@ def plans(state: State) -> pl.DataFrame:
 
 def regular(runs: pl.DataFrame) -> pl.DataFrame:
     """Return the runs of jobs that can have a schedule; a copy, or a manifest or two, is a thing done once."""
-    once = pl.col("tool").is_in(MANIFESTS).fill_null(value=False) & (pl.len().over("job") < RHYTHM_LEAST)
+    once = pl.col("tool").is_in(tools_that("once")).fill_null(value=False) & (pl.len().over("job") < RHYTHM_LEAST)
     return runs.filter(~pl.col("kind").is_in(UNSCHEDULED) & ~once)
 
 
@@ -132,7 +130,7 @@ def ticks(cron: str, tz: str, start: datetime, end: datetime) -> Iterator[dateti
         zone = ZoneInfo(tz)
         local = (start - timedelta(seconds=1)).replace(tzinfo=BEIJING).astimezone(zone)
         for number, tick in enumerate(CronSim(cron, local)):
-            due = tick.astimezone(BEIJING).replace(tzinfo=None)
+            due = beijing(tick)
             if due >= end or number >= MOST_SLOTS:
                 return
             if due >= start:
@@ -156,7 +154,7 @@ def period(cron: str, tz: str) -> timedelta:
     return max((later - earlier for earlier, later in pairwise(due)), default=timedelta(days=800))
 
 
-def slots(state: State, planned: pl.DataFrame) -> pl.DataFrame:
+def slots(all_runs: pl.DataFrame, planned: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Return `job`, `kind`, `due`, `started_at`, `backup_id`, `state`: every slot up to now with its run.
 
     ok and late: a run that ended well; missing: none did; unknown: before the first run that the catalogue shows of the
@@ -164,12 +162,12 @@ def slots(state: State, planned: pl.DataFrame) -> pl.DataFrame:
     lateness is not over yet is not judged.
     """
     frames = [pl.DataFrame(schema=SLOTS)]
-    started = state.runs.filter(pl.col("start").is_not_null()).sort("start")
+    started = all_runs.filter(pl.col("start").is_not_null()).sort("start")
     for plan in planned.to_dicts():
         of_job = started.filter(pl.col("job") == plan["job"])
         runs = of_job.filter(pl.col("kind").is_in(plan["counts"]))
         first = of_job["start"].min()
-        frames.append(_slots_of(plan, runs, first if isinstance(first, datetime) else None, state.world.taken_at))
+        frames.append(_slots_of(plan, runs, first if isinstance(first, datetime) else None, now))
     return (
         pl.concat(frames).unique(["job", "kind", "due"], keep="first", maintain_order=True).sort("job", "kind", "due")
     )
@@ -177,10 +175,10 @@ def slots(state: State, planned: pl.DataFrame) -> pl.DataFrame:
 
 def _slots_of(plan: dict[str, Any], runs: pl.DataFrame, first_seen: datetime | None, now: datetime) -> pl.DataFrame:
     early, late = timedelta(minutes=plan["tol_early"]), timedelta(minutes=plan["tol_late"])
-    begins = beijing(plan["valid_from"], plan["tz"]) or (first_seen and first_seen - early)
+    begins = from_zone(plan["valid_from"], plan["tz"]) or (first_seen and first_seen - early)
     if begins is None:
         return pl.DataFrame(schema=SLOTS)
-    ends = min(filter(None, (beijing(plan["valid_to"], plan["tz"]), now - late)))
+    ends = min(filter(None, (from_zone(plan["valid_to"], plan["tz"]), now - late)))
     due = pl.DataFrame({"due": list(ticks(plan["cron"], plan["tz"], begins, ends))}, schema={"due": pl.Datetime("us")})
     opened = due.with_columns(opens=pl.col("due") - early).sort("opens")
     assigned = runs.select("backup_id", "status", started_at="start").join_asof(
@@ -211,16 +209,9 @@ def _slots_of(plan: dict[str, Any], runs: pl.DataFrame, first_seen: datetime | N
     )
 
 
-def due_before(all_slots: pl.DataFrame, run: dict[str, Any]) -> datetime | None:
-    """Return the last slot of a run's job that was due when it began."""
-    of_job = all_slots.filter((pl.col("job") == run["job"]) & (pl.col("due") <= run["start"]))
-    known = of_job.filter(pl.col("kind") == run["kind"])["due"].max() or of_job["due"].max()
-    return known if isinstance(known, datetime) else None
-
-
-def beijing(moment: datetime | None, tz: str) -> datetime | None:
+def from_zone(moment: datetime | None, tz: str) -> datetime | None:
     """Return a moment of a schedule's own zone as Beijing time."""
-    return None if moment is None else moment.replace(tzinfo=ZoneInfo(tz)).astimezone(BEIJING).replace(tzinfo=None)
+    return None if moment is None else beijing(moment.replace(tzinfo=ZoneInfo(tz)))
 
 
 def incidents(all_slots: pl.DataFrame) -> pl.DataFrame:
@@ -250,7 +241,7 @@ def unfinished(runs: pl.DataFrame) -> pl.DataFrame:
     says = runs.filter(pl.col("finished_at").is_not_null())["repo_id"].unique()
     return runs.filter(
         pl.col("finished_at").is_null()
-        & (pl.col("tool").fill_null("") != "restic")
+        & ~pl.col("tool").is_in(tools_that("silent_end")).fill_null(value=False)
         & ((pl.col("status") != "ok").fill_null(value=True) | pl.col("repo_id").is_in(says.implode()))
         & pl.col("start").is_not_null()
     )

@@ -1,67 +1,79 @@
-"""BK15 to BK18 and BK20: what a run says of itself beside the runs before it."""
+"""BK07, BK08 and BK15 to BK18: what a run needs of others, and what it says of itself beside the runs before it."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.core.conventions import SEGMENT_BYTES, WAL
+from audit_kit.rules.backups import chains
+from audit_kit.rules.backups.backup_findings import facts, first_of, of_runs, together
+from audit_kit.rules.backups.schedule import WHOLE_KINDS
+from audit_kit.rules.backups.tool_traits import tools_that
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from audit_kit.rules.backups.backup_findings import Words
     from audit_kit.rules.backups.state import State
 
-CLOCK_MINUTES = 10
-WHOLE_KINDS = ("full", "snapshot")
-# These tell the size of the whole database also for their incremental backups.
-WHOLE_TOOLS = ("pgbackrest",)
-SETTABLE = "settable"
+
+def broken_chains(state: State) -> pl.DataFrame:
+    """BK07: a backup that others need is not there, failed, or the log positions leave a hole; one finding a fault."""
+    short = {(repo, one): name for repo, one, name in state.runs.select("repo_id", "backup_id", "short").iter_rows()}
+    rows = []
+    for (repo, root), group in state.broken.sort("depth").group_by(["repo_id", "root"], maintain_order=True):
+        names = [short.get((repo, one), one) for one in group["backup_id"]]
+        known = {"root": short.get((repo, root), root), "fault": group["fault"][0], "first": names[0]}
+        rows.append({"about": (repo, root), "repo": repo, **known, "count": len(names), "ids": names})
+    return facts(rows)
 
 
-def shrinking(state: State, words: Words) -> Iterator[dict[str, Any]]:
+def wal_gaps(state: State) -> pl.DataFrame:
+    """BK08: WAL segments that must be there and are not; consecutive ones are one finding."""
+    gaps = state.gaps.with_columns(
+        spell=(pl.col("position") // SEGMENT_BYTES).diff().fill_null(1).ne(1).cum_sum().over("repo_id")
+    )
+    rows: list[dict[str, Any]] = []
+    for (repo, _), group in gaps.group_by(["repo_id", "spell"], maintain_order=True):
+        torn = chains.torn_by(group.drop("spell"), state.runs)["backup_id"].sort().to_list()
+        names = group["segment"].to_list()
+        known = {"repo": repo, "segment": names[0], "segments": names, "count": len(names), "ids": torn}
+        rows.append({"about": [repo, *names], **known})
+    listed = set(state.world.backup_listing.filter(pl.col("path_norm").str.starts_with(WAL))["repo_id"])
+    archiving = state.runs.filter(pl.col("tool").is_in(tools_that("wal")))["repo_id"].unique().sort()
+    unknown = {"variant": "unknown", "state": "unknown"}
+    unlisted = ({"about": [repo], "repo": repo, **unknown} for repo in archiving if repo not in listed)
+    return facts([*rows, *unlisted])
+
+
+def shrinking(state: State) -> pl.DataFrame:
     """BK15: a run holds far fewer files or bytes than the largest before it, or nothing; several in a row are one."""
-    share = state.world.policy.shrink_share
-    comparable = pl.col("kind").is_in(WHOLE_KINDS) | pl.col("tool").is_in(WHOLE_TOOLS).fill_null(value=False)
+    comparable = pl.col("kind").is_in(WHOLE_KINDS)
+    comparable |= pl.col("tool").is_in(tools_that("whole_sizes")).fill_null(value=False)
     runs = state.runs.filter(comparable & pl.col("status").is_in(["ok", "warning"]) & pl.col("whole"))
-    for group in _series(runs):
-        marked = group.with_columns(
-            most_files=pl.col("files").cum_max().shift(1),
-            most_bytes=pl.col("bytes_source").cum_max().shift(1),
-        ).with_columns(
-            fewer=(pl.col("files") < (1 - share) * pl.col("most_files")).fill_null(value=False),
-            smaller=(pl.col("bytes_source") < (1 - share) * pl.col("most_bytes")).fill_null(value=False),
-            empty=((pl.col("files") == 0) | (pl.col("bytes_source") == 0)).fill_null(value=False),
-        )
-        marked = marked.with_columns(bad=pl.col("fewer") | pl.col("smaller") | pl.col("empty"))
-        for _, spell in (
-            marked.with_columns(spell=pl.col("bad").rle_id()).filter("bad").group_by("spell", maintain_order=True)
-        ):
-            first = spell.row(0, named=True)
-            drop = max(
-                (
-                    1 - first[held] / first[most]
-                    for held, most in (("files", "most_files"), ("bytes_source", "most_bytes"))
-                    if first[most] and first[held] is not None
-                ),
-                default=1.0,
-            )
-            yield words.finding(
-                "BK15",
-                first["repo_id"],
-                first["backup_id"],
-                repo=first["repo_id"],
-                ids=spell["short"].to_list(),
-                at=first["data_time"],
-                files=first["files"],
-                most_files=first["most_files"],
-                bytes=first["bytes_source"],
-                most_bytes=first["most_bytes"],
-                percent=100 * drop,
-                excludes=first["excludes"],
-                source=(first["source_file"], first["source_row"]),
-            )
+    return together(*(_shrunk(group, state.policy.shrink_share) for group in _series(runs)))
+
+
+def _shrunk(group: pl.DataFrame, share: float) -> pl.DataFrame:
+    """Return the runs of one series that are smaller than one before them, several in a row as one."""
+    files, size = pl.col("files"), pl.col("bytes_source")
+    most_files, most_bytes = files.cum_max().shift(1), size.cum_max().shift(1)
+    small = (files < (1 - share) * most_files) | (size < (1 - share) * most_bytes) | (files == 0) | (size == 0)
+    marked = group.with_columns(most_files=most_files, most_bytes=most_bytes, bad=small.fill_null(value=False))
+    spells = marked.with_columns(spell=pl.col("bad").rle_id()).filter("bad")
+    pairs = (("files", "most_files"), ("bytes_source", "most_bytes"))
+    less = [pl.when(pl.col(most) > 0).then(1 - pl.col(held) / pl.col(most)) for held, most in pairs]
+    return of_runs(
+        first_of(spells, "spell"),
+        ids=pl.col("ids"),
+        files=files,
+        most_files=pl.col("most_files"),
+        bytes=size,
+        most_bytes=pl.col("most_bytes"),
+        percent=100 * pl.max_horizontal(less).fill_null(1.0),
+        excludes=pl.col("excludes"),
+    )
 
 
 def _series(runs: pl.DataFrame) -> Iterator[pl.DataFrame]:
@@ -81,54 +93,41 @@ def _series(runs: pl.DataFrame) -> Iterator[pl.DataFrame]:
             yield group[members]
 
 
-def damaged(state: State, words: Words) -> Iterator[dict[str, Any]]:
+def damaged(state: State) -> pl.DataFrame:
     """BK16: a backup that lies beside its manifest, or carries one, is cut short or differs from it."""
-    for row in state.own_checks.filter(pl.col("result").cast(pl.String) == "error").to_dicts():
-        yield words.finding(
-            "BK16",
-            row["repo_id"],
-            row["backup_id"],
-            name=str(row["evidence_file"]).rpartition("/")[2],
-            repo=row["repo_id"],
-            backup=row["backup_id"],
-            faults=row["damaged"],
-            source=(row["source_file"], row["source_row"]),
-        )
+    bad = state.own_checks.filter(pl.col("result").cast(pl.String) == "error")
+    name = pl.col("evidence_file").fill_null("None").str.extract(r"([^/]*)$")
+    return of_runs(bad.with_columns(short="backup_id", data_time="performed_at"), name=name, faults=pl.col("damaged"))
 
 
-def left_out(state: State, words: Words) -> Iterator[dict[str, Any]]:
+def left_out(state: State) -> pl.DataFrame:
     """BK17: a run leaves out patterns, or a folder that policy expects or that the run before it had."""
     runs = state.runs.filter(~pl.col("gone"))
-    marked = runs.filter(pl.col("excludes").list.len() > 0).with_columns(
+    excluding = runs.filter(pl.col("excludes").list.len() > 0).with_columns(
         pattern=pl.col("excludes").list.sort().list.join("、")
     )
-    for (repo, pattern), group in marked.sort("ord").group_by(["repo_id", "pattern"], maintain_order=True):
-        first = group.row(0, named=True)
-        yield words.finding(
-            "BK17",
-            repo,
-            "excludes",
-            pattern,
-            repo=repo,
-            ids=group["short"].to_list(),
-            left_out=first["excludes"],
-            at=first["data_time"],
-            source=(first["source_file"], first["source_row"]),
-        )
-    for row, folders in _missing_folders(state, runs):
-        yield words.finding(
-            "BK17",
-            row["repo_id"],
-            row["backup_id"],
-            *folders,
-            variant="evidence_paths",
-            repo=row["repo_id"],
-            ids=[row["short"]],
-            left_out=folders,
-            paths=row["source_paths"],
-            at=row["data_time"],
-            source=(row["source_file"], row["source_row"]),
-        )
+    excluded = of_runs(
+        first_of(excluding.sort("ord"), "repo_id", "pattern"),
+        about=pl.concat_list("repo_id", pl.lit("excludes"), "pattern"),
+        ids=pl.col("ids"),
+        left_out=pl.col("excludes"),
+    )
+    lacking = [
+        {
+            "about": (row["repo_id"], row["backup_id"], *folders),
+            "variant": "paths",
+            "repo": row["repo_id"],
+            "backup": row["short"],
+            "ids": [row["short"]],
+            "left_out": folders,
+            "paths": row["source_paths"],
+            "at": row["data_time"],
+            "source_file": row["source_file"],
+            "source_row": row["source_row"],
+        }
+        for row, folders in _missing_folders(state, runs)
+    ]
+    return together(excluded, facts(lacking))
 
 
 def _missing_folders(state: State, runs: pl.DataFrame) -> Iterator[tuple[dict[str, Any], list[str]]]:
@@ -137,7 +136,7 @@ def _missing_folders(state: State, runs: pl.DataFrame) -> Iterator[tuple[dict[st
     Expected is what policy names, if the run's own series has it in another run or no run of any has it; without a
     policy, what the run before had.
     """
-    expected = state.world.policy.paths
+    expected = state.policy.paths
     known = runs.filter(pl.col("source_paths").list.len() > 0)
     nobody = [
         folder for folder in expected if not any(_holds(paths, folder) for paths in known["source_paths"].to_list())
@@ -172,76 +171,16 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
 
 
-def warnings(state: State, words: Words) -> Iterator[dict[str, Any]]:
+def warnings(state: State) -> pl.DataFrame:
     """BK18: a run ended with warnings, which its tool counts as success."""
-    for row in state.runs.filter(pl.col("status") == "warning").to_dicts():
-        yield words.finding(
-            "BK18",
-            row["repo_id"],
-            row["backup_id"],
-            repo=row["repo_id"],
-            backup=row["short"],
-            at=row["start"],
-            raw=row["raw_status"],
-            source=(row["source_file"], row["source_row"]),
-        )
+    return of_runs(state.runs.filter(pl.col("status") == "warning"), at=pl.col("start"), raw=pl.col("raw_status"))
 
 
-def clocks(state: State, words: Words) -> Iterator[dict[str, Any]]:
-    """BK20: a run's time is not when it was made, is later than its own child's, or is that of another run."""
-    # A database backup's time is its end, so only the start of tools whose time is their start can differ from it.
-    runs = state.runs.filter(pl.col("data_time").is_not_null() & (pl.col("kind") != "copy"))
-    apart = (pl.col("data_time") - pl.col("start")).abs()
-    limit = timedelta(minutes=CLOCK_MINUTES)
-    starting = (
-        (pl.col("kind") == "snapshot")
-        | (pl.col("data_time") < pl.col("start"))
-        | (pl.col("data_time") > pl.col("finished_at") + limit)
-    )
-    moved = runs.filter((apart > limit) & starting)
-    for row in moved.to_dicts():
-        yield _clock(words, row, "evidence", severity="high", other=row["start"])
-    told = set(moved["backup_id"])
-    parents = runs.select("repo_id", parent_id="backup_id", parent_time="data_time", parent_short="short")
-    for row in (
-        runs.join(parents, on=["repo_id", "parent_id"])
-        .filter(pl.col("parent_time") > pl.col("data_time") + limit)
-        .to_dicts()
-    ):
-        if row["backup_id"] not in told:
-            yield _clock(
-                words, row, "evidence_parent", severity="high", other=row["parent_time"], parent=row["parent_short"]
-            )
-    paths = pl.col("source_paths").list.join("\n").fill_null("")
-    twins = runs.with_columns(paths=paths).filter(
-        pl.len().over("repo_id", "job", "source_host", "kind", "paths", "data_time") > 1
-    )
-    for (repo, _), group in twins.group_by(["repo_id", "data_time"], maintain_order=True):
-        row = group.row(0, named=True)
-        yield words.finding(
-            "BK20",
-            repo,
-            "twins",
-            row["data_time"],
-            variant="evidence_twins",
-            severity="medium",
-            repo=repo,
-            ids=group["short"].to_list(),
-            at=row["data_time"],
-            source=(row["source_file"], row["source_row"]),
-        )
-
-
-def _clock(words: Words, row: dict[str, Any], variant: str, *, severity: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401
-    return words.finding(
-        "BK20",
-        row["repo_id"],
-        row["backup_id"],
-        variant=variant,
-        severity=severity,
-        repo=row["repo_id"],
-        ids=[row["short"]],
-        at=row["data_time"],
-        source=(row["source_file"], row["source_row"]),
-        **more,
-    )
+CAUSES = {
+    "BK07": broken_chains,
+    "BK08": wal_gaps,
+    "BK15": shrinking,
+    "BK16": damaged,
+    "BK17": left_out,
+    "BK18": warnings,
+}

@@ -12,21 +12,16 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.core import schema
-from audit_kit.rules.backups import chains
+from audit_kit.core.conventions import DATA_READ, LEAST_LETTERS, OURS, WHOLE_PERCENT
+from audit_kit.core.identity import with_key
+from audit_kit.rules.backups import chains, schedule
 from audit_kit.rules.backups.coverage import Coverage
+from audit_kit.rules.backups.tool_traits import tools_that, trait
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from audit_kit.core.policy import BackupPolicy
-
-OURS = "audit-kit"
-DATA_READ = 2
-WHOLE = 100.0
-SHORT_ID = 8
-PREFIX = 6
-SNAPSHOT_TOOLS = ("restic", "borg")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +54,7 @@ class State:
 
     def __init__(self, world: BackupWorld) -> None:
         """Put the world's runs in order and prove what can be proved of them."""
-        self.world = world
+        self.world, self.policy, self.now = world, world.policy, world.taken_at
         runs = _ordered(world.backups, world.taken_at)
         self.own_checks = _full_ids(
             world.backup_checks.filter(pl.col("by").eq_missing(OURS) & pl.col("performed_at").is_null()), runs
@@ -85,7 +80,36 @@ class State:
     @cached_property
     def coverage(self) -> Coverage:
         """The archive against all repositories, worked out once."""
-        return Coverage(self)
+        return Coverage(self.runs, self.world.backup_listing, self.world.invoice_files)
+
+    @cached_property
+    def planned(self) -> pl.DataFrame:
+        """The schedule of every job; see `schedule.plans`."""
+        return schedule.plans(self.runs, self.world.schedule, self.policy)
+
+    @cached_property
+    def slots(self) -> pl.DataFrame:
+        """Every slot with its run; see `schedule.slots`."""
+        return schedule.slots(self.runs, self.planned, self.now)
+
+    @cached_property
+    def incidents(self) -> pl.DataFrame:
+        """Slots missing in a row; see `schedule.incidents`."""
+        return schedule.incidents(self.slots)
+
+    @cached_property
+    def ledger(self) -> pl.DataFrame:
+        """The ledger's `ledger_row`, `invoice_key`, `gross`, `issued_at`."""
+        booked = with_key(self.world.ledger).with_row_index("ledger_row")
+        return booked.select("ledger_row", "invoice_key", "gross", "issued_at")
+
+    @cached_property
+    def bare(self) -> pl.Series:
+        """The ledger's invoices that have no file in the archive, sorted."""
+        booked = self.ledger.select("invoice_key").drop_nulls().unique()
+        if booked.height and self.coverage.files.height:
+            booked = booked.join(self.coverage.files.select("invoice_key"), on="invoice_key", how="anti")
+        return booked["invoice_key"].sort()
 
     @cached_property
     def repositories(self) -> list[str]:
@@ -95,8 +119,10 @@ class State:
 
 def _ordered(backups: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """Return the runs in the order that listings count by; what a tool always does is filled in."""
-    restic, kind = pl.col("tool") == "restic", pl.col("kind").cast(pl.String).fill_null("unknown")
-    whole = pl.col("tool").is_in(SNAPSHOT_TOOLS) & (kind == "unknown")
+    kind = pl.col("kind").cast(pl.String).fill_null("unknown")
+    snapshot = pl.col("tool").is_in(tools_that("snapshot")) & (kind == "unknown")
+    sealed = pl.col("tool").is_in(tools_that("encrypted")) & pl.col("encrypted").is_null()
+    letters = pl.col("tool").replace_strict(trait("short_id"), default=None, return_dtype=pl.UInt32)
     return (
         backups.with_columns(
             repo_id=pl.coalesce("repo_id", "job", "tool"),
@@ -106,11 +132,11 @@ def _ordered(backups: pl.DataFrame, now: datetime) -> pl.DataFrame:
         .sort("repo_id", "data_time", "backup_id", nulls_last=True)
         .with_columns(
             ord=pl.int_range(pl.len(), dtype=pl.UInt32).over("repo_id"),
-            short=pl.when(restic).then(pl.col("backup_id").str.head(SHORT_ID)).otherwise(pl.col("backup_id")),
+            short=pl.coalesce(pl.col("backup_id").str.head(letters), "backup_id"),
             start=pl.coalesce("started_at", "data_time"),
-            kind=pl.when(whole).then(pl.lit("snapshot")).otherwise(kind),
+            kind=pl.when(snapshot).then(pl.lit("snapshot")).otherwise(kind),
             status=pl.col("status").cast(pl.String),
-            encrypted=pl.when(restic & pl.col("encrypted").is_null()).then(pl.lit(value=True)).otherwise("encrypted"),
+            encrypted=pl.when(sealed).then(pl.lit(value=True)).otherwise("encrypted"),
             gone=(pl.col("deleted_at") <= now).fill_null(value=False),
         )
         .with_columns(ready_at=pl.when(pl.col("status") == "ok").then(pl.coalesce("finished_at", "start")))
@@ -150,7 +176,7 @@ def _full_ids(checks: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     def full(repo: str, one: str | None) -> str | None:
         if not one or one in known.get(repo, ()):
             return one or None
-        hits = [other for other in known.get(repo, ()) if other.startswith(one)] if len(one) >= PREFIX else []
+        hits = [other for other in known.get(repo, ()) if other.startswith(one)] if len(one) >= LEAST_LETTERS else []
         return hits[0] if len(hits) == 1 else one
 
     ids = [full(repo, one) for repo, one in checks.select("repo_id", "backup_id").iter_rows()]
@@ -174,7 +200,7 @@ def _verified(runs: pl.DataFrame, checks: pl.DataFrame) -> pl.DataFrame:
     good = (
         (pl.col("result") == "ok")
         & (pl.col("level") >= DATA_READ)
-        & (pl.col("scope_pct") >= WHOLE).fill_null(value=True)
+        & (pl.col("scope_pct") >= WHOLE_PERCENT).fill_null(value=True)
     )
     told = checks.filter(pl.col("performed_at").is_not_null()).select(
         "repo_id",
@@ -222,11 +248,3 @@ def _one_by_one(made: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
     good = pl.when(pl.col("good") & enough).then("at")
     bad = pl.when("bad").then("at")
     return pairs.select("repo_id", "ord", first_good=good, last_good=good, last_bad=bad)
-
-
-def empty_world(policy: BackupPolicy, taken_at: datetime, **frames: pl.DataFrame) -> BackupWorld:
-    """Return a world of the frames given, every other table empty."""
-    names = ("backups", "backup_checks", "restore_tests", "backup_listing", "schedule", "invoice_files", "ledger")
-    return BackupWorld(
-        policy=policy, taken_at=taken_at, **{name: frames.get(name, schema.empty(name)) for name in names}
-    )

@@ -10,91 +10,82 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.core.conventions import COMPARED, DATA_READ, WHOLE_PERCENT
+from audit_kit.rules.backups.backup_findings import facts
 from audit_kit.rules.backups.coverage import numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from audit_kit.rules.backups.backup_findings import Words
     from audit_kit.rules.backups.state import State
 
-DATA_READ, COMPARED = 2, 3
 
-
-def not_encrypted(state: State, words: Words) -> Iterator[dict[str, Any]]:
+def not_encrypted(state: State) -> pl.DataFrame:
     """BK10: a repository whose backups are not encrypted, or of which nothing says so."""
-    if not state.world.policy.encrypted:
-        return
-    for repo in state.repositories:
+    rows = []
+    for repo in state.repositories if state.policy.encrypted else ():
         runs = state.runs.filter((pl.col("repo_id") == repo) & ~pl.col("gone"))
         plain = runs.filter(pl.col("encrypted").eq(other=False))
         unsaid = runs.filter(pl.col("encrypted").is_null())
         if plain.height:
-            yield words.finding(
-                "BK10", repo, repo=repo, method=plain["enc_method"][0], count=plain.height, source=_source(plain)
-            )
+            known = {"method": plain["enc_method"][0], "count": plain.height}
+            rows.append({"about": [repo], "repo": repo, **known, **_source(plain)})
         elif unsaid.height:
-            yield words.finding(
-                "BK10",
-                repo,
-                variant="evidence_unknown",
-                state="unknown",
-                repo=repo,
-                count=unsaid.height,
-                source=_source(unsaid),
-            )
+            unknown = {"variant": "unknown", "state": "unknown", "count": unsaid.height}
+            rows.append({"about": [repo], "repo": repo, **unknown, **_source(unsaid)})
+    return facts(rows)
 
 
-def never_verified(state: State, words: Words) -> Iterator[dict[str, Any]]:
-    """BK11 and BK12: a repository that no check of the data covered in time, or only checks of its structure ever.
-
-    A restore test is no check of the repository: it has a finding of its own, BK14. Where the engagement has no checks
-    at all, this is unknown.
-    """
-    policy, now = state.world.policy, state.world.taken_at
-    oldest = now - timedelta(days=policy.verify_every_days)
-    done = state.checks.filter(~pl.col("test"))
-    for repo in _own_repositories(state):
-        checks = done.filter((pl.col("repo_id") == repo) & pl.col("performed_at").is_not_null()).sort("performed_at")
-        checks = checks.filter(pl.col("result") != "unknown")
-        strong = checks.filter(pl.col("level") >= DATA_READ)
-        known: dict[str, Any] = {"repo": repo, "days": policy.verify_every_days, "now": now}
-        if strong.is_empty() and checks.filter(pl.col("level") == 1).height:
-            last = checks.row(-1, named=True)
-            yield words.finding(
-                "BK12",
-                repo,
-                command=last["command"],
-                at=last["performed_at"],
-                source=(last["source_file"], last["source_row"]),
-                **known,
-            )
-        elif strong.is_empty():
+def never_verified(state: State) -> pl.DataFrame:
+    """BK11: a repository whose data no check read in time, or ever; where there are no checks at all, unknown."""
+    oldest = state.now - timedelta(days=state.policy.verify_every_days)
+    rows = []
+    for repo, checks, strong in _checked(state):
+        known = {"about": [repo], "repo": repo, "days": state.policy.verify_every_days}
+        if strong.is_empty() and not _is_weak(checks):
             absent = state.checks.is_empty()
-            yield words.finding(
-                "BK11",
-                repo,
-                variant="evidence_unknown" if absent else "evidence_never",
-                state="unknown" if absent else "fails",
-                source=_source(state.runs.filter(pl.col("repo_id") == repo)),
-                **known,
-            )
-        elif strong["performed_at"][-1] < oldest:
+            verdict = {"variant": "unknown", "state": "unknown"} if absent else {"variant": "never"}
+            rows.append({**known, **verdict, **_source(state.runs.filter(pl.col("repo_id") == repo))})
+        elif strong.height and strong["performed_at"][-1] < oldest:
             last = strong.row(-1, named=True)
-            yield words.finding(
-                "BK11",
-                repo,
-                at=last["performed_at"],
-                level=last["level"],
-                scope=100.0 if last["scope_pct"] is None else last["scope_pct"],
-                source=(last["source_file"], last["source_row"]),
-                **known,
-            )
+            scope = WHOLE_PERCENT if last["scope_pct"] is None else last["scope_pct"]
+            seen = {"at": last["performed_at"], "level": last["level"], "scope": scope}
+            rows.append({**known, **seen, **_source(strong.tail(1))})
+    return facts(rows)
 
 
-def failed(state: State, words: Words) -> Iterator[dict[str, Any]]:
+def too_weak(state: State) -> pl.DataFrame:
+    """BK12: a repository of which only the structure was ever checked."""
+    rows = []
+    for repo, checks, strong in _checked(state):
+        if strong.is_empty() and _is_weak(checks):
+            last = checks.row(-1, named=True)
+            seen = {"command": last["command"], "at": last["performed_at"]}
+            rows.append({"about": [repo], "repo": repo, **seen, **_source(checks.tail(1))})
+    return facts(rows)
+
+
+def _checked(state: State) -> Iterator[tuple[str, pl.DataFrame, pl.DataFrame]]:
+    """Yield every repository with its checks that ended, in order, and those of them that read the data.
+
+    A restore test is no check of the repository: it has a finding of its own, BK14.
+    """
+    ended = pl.col("performed_at").is_not_null() & (pl.col("result") != "unknown")
+    done = state.checks.filter(~pl.col("test") & ended).sort("performed_at")
+    for repo in _own_repositories(state):
+        checks = done.filter(pl.col("repo_id") == repo)
+        yield repo, checks, checks.filter(pl.col("level") >= DATA_READ)
+
+
+def _is_weak(checks: pl.DataFrame) -> bool:
+    return bool((checks["level"] == 1).any())
+
+
+def failed(state: State) -> pl.DataFrame:
     """BK13: a check or restore test found damage, and no later one as strong was good for the same backups."""
     checks = state.checks.sort("performed_at", nulls_last=True)
+    short = {(repo, one): name for repo, one, name in state.runs.select("repo_id", "backup_id", "short").iter_rows()}
+    rows = []
     for row in checks.filter(pl.col("result") == "error").to_dicts():
         repaired = checks.filter(
             (pl.col("repo_id") == row["repo_id"])
@@ -105,56 +96,48 @@ def failed(state: State, words: Words) -> Iterator[dict[str, Any]]:
         )
         if repaired.height:
             continue
-        damaged = row["damaged"] or []
-        invoices = pl.Series(damaged, dtype=pl.String).to_frame("name").select(numbered(pl.col("name"))).to_series()
-        yield words.finding(
-            "BK13",
-            row["repo_id"],
-            row["backup_id"],
-            row["performed_at"],
-            row["command"],
-            repo=row["repo_id"],
-            backup=_short(state, row["repo_id"], row["backup_id"]),
-            at=row["performed_at"],
-            command=row["command"],
-            code=row["exit_code"],
-            errors=row["errors"],
-            damaged=damaged,
-            invoices=invoices.drop_nulls().unique(maintain_order=True).to_list(),
-            source=(row["source_file"], row["source_row"]),
+        damaged = pl.Series("name", row["damaged"] or [], dtype=pl.String)
+        invoices = damaged.to_frame().select(numbered(pl.col("name"))).to_series().drop_nulls()
+        rows.append(
+            {
+                "about": (row["repo_id"], row["backup_id"], row["performed_at"], row["command"]),
+                "repo": row["repo_id"],
+                "backup": short.get((row["repo_id"], row["backup_id"]), row["backup_id"]),
+                "at": row["performed_at"],
+                "command": row["command"],
+                "code": row["exit_code"],
+                "errors": row["errors"],
+                "damaged": damaged.to_list(),
+                "invoices": invoices.unique(maintain_order=True).to_list(),
+                "source_file": row["source_file"],
+                "source_row": row["source_row"],
+            }
         )
+    return facts(rows)
 
 
-def _short(state: State, repo: str, backup_id: str | None) -> str | None:
-    named = state.runs.filter((pl.col("repo_id") == repo) & pl.col("backup_id").eq_missing(backup_id))["short"]
-    return named[0] if len(named) else backup_id
-
-
-def never_restored(state: State, words: Words) -> Iterator[dict[str, Any]]:
+def never_restored(state: State) -> pl.DataFrame:
     """BK14: a repository from which nothing was restored and compared within the policy's time.
 
     Where the engagement has no restore tests at all, this is unknown.
     """
-    policy, now = state.world.policy, state.world.taken_at
+    oldest = state.now - timedelta(days=state.policy.restore_test_every_days)
     tests = state.checks.filter((pl.col("result") == "ok") & pl.col("performed_at").is_not_null())
     compared = pl.col("level") >= COMPARED
     if "compared_by" in tests.columns:
         compared |= pl.col("compared_by").cast(pl.String).is_in(["hash", "open"]).fill_null(value=False)
+    rows = []
     for repo in _own_repositories(state):
         good = tests.filter((pl.col("repo_id") == repo) & compared).sort("performed_at")
-        if good.height and good["performed_at"][-1] >= now - timedelta(days=policy.restore_test_every_days):
+        last = good["performed_at"][-1] if good.height else None
+        if last is not None and last >= oldest:
             continue
-        absent = state.world.restore_tests.is_empty() and good.is_empty()
-        yield words.finding(
-            "BK14",
-            repo,
-            variant="evidence_unknown" if absent else ("evidence" if good.height else "evidence_never"),
-            state="unknown" if absent else "fails",
-            repo=repo,
-            days=policy.restore_test_every_days,
-            at=good["performed_at"][-1] if good.height else None,
-            source=_source(state.runs.filter(pl.col("repo_id") == repo)),
-        )
+        verdict: dict[str, Any] = {"at": last} if good.height else {"variant": "never"}
+        if state.world.restore_tests.is_empty() and good.is_empty():
+            verdict = {"variant": "unknown", "state": "unknown"}
+        known = {"about": [repo], "repo": repo, "days": state.policy.restore_test_every_days}
+        rows.append({**known, **verdict, **_source(state.runs.filter(pl.col("repo_id") == repo))})
+    return facts(rows)
 
 
 def _own_repositories(state: State) -> list[str]:
@@ -163,5 +146,15 @@ def _own_repositories(state: State) -> list[str]:
     return held
 
 
-def _source(runs: pl.DataFrame) -> tuple[str | None, int | None]:
-    return (runs["source_file"][0], runs["source_row"][0]) if runs.height else (None, None)
+def _source(rows: pl.DataFrame) -> dict[str, Any]:
+    """Return where the first of some rows was read."""
+    return rows.select("source_file", "source_row").row(0, named=True) if rows.height else {}
+
+
+CAUSES = {
+    "BK10": not_encrypted,
+    "BK11": never_verified,
+    "BK12": too_weak,
+    "BK13": failed,
+    "BK14": never_restored,
+}
