@@ -60,11 +60,10 @@ def survival(observations: pl.DataFrame, *, by: str = "channel") -> pl.DataFrame
         known = known.with_columns(weight=pl.lit(1.0))
     if "since" not in known.columns:
         known = known.with_columns(since=pl.lit(None, pl.Float64))
-    loose = known.filter(pl.col("since").is_not_null())[by].unique().to_list()
-    exact = kaplan_meier(known.filter(~pl.col(by).is_in(loose)), by=by)
-    parts = [exact] + [
-        _stratum(known.filter(pl.col(by) == name)).select(pl.lit(name).alias(by), pl.all()) for name in sorted(loose)
-    ]
+    known = known.with_columns(loose=pl.col("since").is_not_null().any().over(by))
+    exact = kaplan_meier(known.filter(~pl.col("loose")), by=by)
+    loose = known.filter("loose").sort(by, maintain_order=True).partition_by(by, maintain_order=True)
+    parts = [exact, *(_stratum(part).select(pl.lit(part[by][0]).alias(by), pl.all()) for part in loose)]
     return pl.concat(parts).sort(by, "minutes", maintain_order=True)
 
 
