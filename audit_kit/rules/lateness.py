@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from audit_kit.policy import SyncPolicy
-from audit_kit.rules.survival import log_likelihood, mixture, survival, typed
+from audit_kit.rules.survival import log_likelihood, mixture, survival, total, typed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +70,7 @@ def lateness(
     known = (
         observations.filter(pl.col("minutes").is_not_null())
         .group_by("channel", "minutes", "visible", "since")
-        .agg(pl.col("weight").sum())
+        .agg(total(pl.col("weight")))
         .sort("channel", "minutes", "visible", "since")
     )
     if known.is_empty():
@@ -91,8 +91,8 @@ def lateness(
 def _own_curves(named: pl.DataFrame, history: pl.DataFrame | None) -> list[pl.DataFrame]:
     """Return the curves of the channels with enough invoices, and of most of them where the curve needs a fit."""
     sizes = named.group_by("channel").agg(
-        invoices=pl.col("weight").sum(),
-        arrivals=pl.col("weight").filter("visible").sum(),
+        invoices=total(pl.col("weight")),
+        arrivals=total(pl.col("weight").filter("visible")),
         presence=pl.col("since").is_not_null().any(),
     )
     sizes = sizes.filter((pl.col("invoices") >= FEW) & (pl.col("arrivals") >= FEW_ARRIVALS))
@@ -133,6 +133,7 @@ def by_policy(policy: SyncPolicy) -> pl.DataFrame:
 def _judge(part: pl.DataFrame, curve: pl.DataFrame, history: pl.DataFrame | None) -> pl.DataFrame:
     """Return the lateness curve of one channel from its counted invoices and their survival."""
     channel, (minutes, alive) = str(part["channel"][0]), _steps(curve)
+    invoices = float(part["weight"].rechunk().sum())
     method, certain, lost = str(curve["method"][0]), True, float(alive[-1])
     if method == "status":
         minutes, alive, lost = _by_presence(part, minutes, alive)
@@ -143,7 +144,7 @@ def _judge(part: pl.DataFrame, curve: pl.DataFrame, history: pl.DataFrame | None
         if yet_to_come > HEAVY_TAIL:
             borrowed = _borrow(channel, history, minutes, alive)
             if borrowed is not None:
-                return borrowed.with_columns(invoices=pl.lit(float(part["weight"].sum()))).select(*LATENESS)
+                return borrowed.with_columns(invoices=pl.lit(invoices)).select(*LATENESS)
         if yet_to_come > SOME_TAIL:
             method, certain, lost = "mixture", yet_to_come <= HEAVY_TAIL, fit.lost
             alive = fit.alive(minutes)
@@ -153,7 +154,7 @@ def _judge(part: pl.DataFrame, curve: pl.DataFrame, history: pl.DataFrame | None
             "minutes": minutes,
             "survival": np.maximum(alive, lost),
             "plateau": lost,
-            "invoices": float(part["weight"].sum()),
+            "invoices": invoices,
             "method": method,
             "certain": certain,
         },
@@ -174,7 +175,8 @@ def _by_presence(part: pl.DataFrame, minutes: Floats, alive: Floats) -> tuple[Fl
     open does; then the isotonic steps are kept down to the age at which the missing share no longer falls.
     """
     counts = part.group_by("minutes", maintain_order=True).agg(
-        missing=pl.col("weight").filter(~pl.col("visible")).sum(), present=pl.col("weight").filter("visible").sum()
+        missing=total(pl.col("weight").filter(~pl.col("visible"))),
+        present=total(pl.col("weight").filter("visible")),
     )
     ages, missing, present = (counts[name].to_numpy() for name in ("minutes", "missing", "present"))
     steps = alive[np.maximum(np.searchsorted(minutes, ages, side="right") - 1, 0)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from audit_kit.rules.survival import CONFIDENCE_Z
+from audit_kit.rules.survival import CONFIDENCE_Z, total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,7 +139,7 @@ def _run(part: pl.DataFrame, evidence: float) -> dict[str, object]:
         "last_at": part["issued_at"].max(),
         "issued": part.height,
         "missing": gone.height,
-        "expected": float(part["expected"].sum()),
+        "expected": float(part["expected"].rechunk().sum()),
         "evidence": evidence,
         "rows": gone["ledger_row"].to_list(),
     }
@@ -240,7 +240,7 @@ def _half_hours(rows: pl.DataFrame) -> pl.DataFrame:
     width = timedelta(minutes=BIN_MINUTES)
     held = (
         rows.group_by(at=pl.col("issued_at").dt.truncate(f"{BIN_MINUTES}m"))
-        .agg(issued=pl.len(), missing=pl.col("missing").sum(), expected=pl.col("expected").sum())
+        .agg(issued=pl.len(), missing=pl.col("missing").sum(), expected=total(pl.col("expected")))
         .sort("at")
     )
     reach = GAP_BINS * width
