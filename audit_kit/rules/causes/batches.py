@@ -20,7 +20,7 @@ from audit_kit.rules.causes.patterns import (
     runs,
 )
 from audit_kit.rules.causes.population import with_ledger, without
-from audit_kit.rules.sync.curves import typed
+from audit_kit.rules.sync.curves import total, typed
 from audit_kit.rules.sync.stops import ALL_CHANNELS
 
 if TYPE_CHECKING:
@@ -133,14 +133,16 @@ def _upload_batches(case: Case, local: pl.DataFrame) -> pl.DataFrame:
     named = log.filter(pl.col("batch").is_in(hit["batch"].implode()))
     named = named.select(invoice_key="invoice_number", batch="batch").unique("invoice_key", keep="last")
     keys = case.evidence.matches.filter(pl.col("ledger_row").is_not_null()).select("ledger_row", "invoice_key")
-    rows = local.join(keys.join(named, on="invoice_key").select("ledger_row", "batch"), on="ledger_row")
+    rows = local.join(
+        keys.join(named, on="invoice_key").select("ledger_row", "batch"), on="ledger_row", maintain_order="left"
+    )
     expected = pl.col("expected").clip(EXPECTED_FLOOR, 0.999)
     there = ((1 - RUN_SHARE) / (1 - expected)).log()
     sums = rows.group_by("batch").agg(
         pl.col("channel").first(),
-        pl.col("expected").sum(),
+        total(pl.col("expected")),
         pl.col("missing").sum(),
-        score=pl.when("missing").then((RUN_SHARE / expected).log()).otherwise(there).sum(),
+        score=total(pl.when("missing").then((RUN_SHARE / expected).log()).otherwise(there)),
         issued=pl.len(),
         first_at=pl.col("issued_at").min(),
         last_at=pl.col("issued_at").max(),
@@ -191,5 +193,5 @@ class _Around:
 
 
 def _stands_out(rows: pl.DataFrame, share: float) -> bool:
-    gone, usual = int(rows["missing"].sum()), float(rows["undisturbed"].sum())
+    gone, usual = int(rows["missing"].sum()), float(rows["undisturbed"].rechunk().sum())
     return gone >= WINDOW_LEAST and gone > WINDOW_RATIO * usual and gone > share * rows.height

@@ -14,7 +14,7 @@ import polars as pl
 
 from audit_kit.core.identity import OLD_CODES, OLD_NUMBER
 from audit_kit.rules.causes.patterns import levels
-from audit_kit.rules.sync.curves import typed
+from audit_kit.rules.sync.curves import total, typed
 from audit_kit.rules.sync.lateness import at_age, lateness
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def counterparties(rows: pl.DataFrame, *, direction: str = "issued") -> pl.DataF
     names = [f"{side}_name", f"{side}_tax_id"]
     who = pl.coalesce(*(pl.col(name) for name in names if name in rows.columns), pl.lit(None, pl.String))
     rows = rows.with_columns(counterparty=who)
-    yuan = rows.filter("missing").group_by(level="counterparty").agg(yuan=pl.col("gross").cast(pl.Float64).abs().sum())
+    yuan = rows.filter("missing").group_by(level="counterparty").agg(yuan=total(pl.col("gross").cast(pl.Float64).abs()))
     found = levels(rows, ("counterparty",)).filter(pl.col("missing") > 0)
     return found.join(yuan, on="level", how="left").sort("yuan", "level", descending=[True, False], nulls_last=True)
 
@@ -206,10 +206,10 @@ def forecast(
     )
     old = waiting.group_by("channel").agg(
         waiting=pl.len(),
-        arriving=pl.col("arrives").sum(),
-        still_late=pl.col("late").sum(),
-        spread=(pl.col("late") * (1 - pl.col("late"))).sum(),
-        lost=(1 - pl.col("arrives") - pl.col("late")).sum(),
+        arriving=total(pl.col("arrives")),
+        still_late=total(pl.col("late")),
+        spread=total(pl.col("late") * (1 - pl.col("late"))),
+        lost=total(1 - pl.col("arrives") - pl.col("late")),
     )
     new = _yet_to_come(observations, table, taken_at, span)
     both = old.join(new, on="channel", how="full", coalesce=True).fill_null(0)
@@ -247,4 +247,4 @@ def _yet_to_come(observations: pl.DataFrame, table: pl.DataFrame, taken_at: date
     )
     known = at_age(slots, table)
     slots = slots.with_columns(new_late=pl.col("pace") * (known["survival"] - known["plateau"]).clip(0))
-    return slots.group_by("channel").agg(pl.col("new_late").sum())
+    return slots.group_by("channel").agg(total(pl.col("new_late")))

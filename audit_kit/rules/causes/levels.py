@@ -77,7 +77,7 @@ def fault(case: Case) -> pl.DataFrame:
     kept = pl.DataFrame(schema={"ledger_row": pl.UInt32, "kept": pl.Float64})
     for level in case.excess.filter(pl.col("dimension") != "channel").iter_rows(named=True):
         mine = members(case, level).select("ledger_row", kept=pl.lit(1 - level["share"]))
-        kept = pl.concat([kept, mine]).group_by("ledger_row").agg(pl.col("kept").product())
+        kept = pl.concat([kept, mine]).group_by("ledger_row", maintain_order=True).agg(pl.col("kept").product())
     return kept.select("ledger_row", fault=1 - pl.col("kept")).sort("ledger_row")
 
 
@@ -145,14 +145,18 @@ def blame(rows: pl.DataFrame, table: pl.DataFrame) -> Floats:
 
     A level is kept only where leaving it out would cost the fit more than chance would.
     """
-    names = table["dimension"].unique().to_list()
-    cells = rows.group_by(names).agg(n=pl.len(), gone=pl.col("missing").sum())
-    member = np.stack(
-        [
-            (cells[row["dimension"]] == row["level"]).fill_null(value=False).to_numpy()
-            for row in table.iter_rows(named=True)
-        ]
+    # Rows of the same levels at fault are one cell: accounts times kinds may be as many as there are rows.
+    levels = {
+        str(place): pl.col(dimension).eq_missing(pl.lit(level))
+        for place, (dimension, level) in enumerate(table.select("dimension", "level").iter_rows())
+    }
+    cells = (
+        rows.select("missing", **levels)
+        .group_by(list(levels))
+        .agg(n=pl.len(), gone=pl.col("missing").sum())
+        .sort(list(levels))
     )
+    member = cells.select(list(levels)).to_numpy().T
     n, gone = cells["n"].cast(pl.Float64).to_numpy(), cells["gone"].cast(pl.Float64).to_numpy()
     kept = sorted(range(table.height), key=lambda place: int((member[place] * n).sum()))
     share, fit = _noisy_or(member[kept], n, gone)

@@ -14,6 +14,7 @@ import polars as pl
 
 from audit_kit.rules.causes.patterns import RUN_TELLING_LAST, WINDOW_RATIO, windows
 from audit_kit.rules.causes.population import lost_share, still_open, without
+from audit_kit.rules.sync.curves import total
 from audit_kit.rules.sync.stops import ALL_CHANNELS
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def _in_notice(case: Case, people: pl.DataFrame, notice: dict[str, Any]) -> pl.D
     inside = people.filter(_within(notice["starts_at"], notice["ends_at"] or case.evidence.taken_at))
     if notice["scope"] not in (None, ALL_CHANNELS):
         inside = inside.filter(pl.lit(notice["scope"]).str.contains(pl.col("channel"), literal=True))
-    gone, usual = float(inside["missing"].sum()), max(float(inside["undisturbed"].sum()), 0.05)
+    gone, usual = float(inside["missing"].sum()), max(float(inside["undisturbed"].rechunk().sum()), 0.05)
     if gone <= WINDOW_RATIO * usual or gone * math.log(gone / usual) - (gone - usual) < NOTICE_EVIDENCE:
         return pl.DataFrame(schema=HITS)
     return _taken(inside, _stop("announced", notice | {"channel": notice["scope"]}))
@@ -118,13 +119,13 @@ def _held_up(case: Case, people: pl.DataFrame) -> list[pl.DataFrame]:
     for stop in stops.sort("starts_at", descending=True).iter_rows(named=True):
         near = (pl.col("starts_at") - stop["starts_at"]).abs() <= TOGETHER
         event = _held_rows(gone, stops.filter(near)["channel"], stop, case)
-        usual = float(event["undisturbed"].sum())
+        usual = float(event["undisturbed"].rechunk().sum())
         if event.height < HELD_RATIO * usual or not event.select(DUE.any()).item():
             continue
         rows = _held_rows(gone, pl.Series([stop["channel"]]), stop, case)
         known = _stop("named" if stop["announced"] else "found", stop)
         known |= {"end": stop["ends_at"] or case.evidence.taken_at, "counts": "held", "count": rows.height}
-        parts.append(_hits(rows, known | {"usual": float(rows["undisturbed"].sum())}))
+        parts.append(_hits(rows, known | {"usual": float(rows["undisturbed"].rechunk().sum())}))
     return parts
 
 
@@ -145,12 +146,16 @@ def _in_window(people: pl.DataFrame, window: dict[str, Any]) -> pl.DataFrame:
 
 def _taken(inside: pl.DataFrame, stop: dict[str, Any]) -> pl.DataFrame:
     """Return the missing rows of the channels that stand out in a window."""
-    each = inside.group_by("channel").agg(pl.col("missing").sum(), pl.col("undisturbed").sum())
+    each = inside.group_by("channel").agg(pl.col("missing").sum(), total(pl.col("undisturbed")))
     out = each.filter(pl.col("missing") > WINDOW_RATIO * pl.col("undisturbed"))["channel"]
     rows = inside.filter(pl.col("channel").is_in(out.implode()))
     if rows.is_empty():
         return pl.DataFrame(schema=HITS)
     gone = rows.filter("missing")
     known = stop | {"counts": "against", "missing": gone.height, "issued": rows.height}
-    known |= {"usual": float(rows["undisturbed"].sum()), "lost_share": lost_share(rows), "group": float(rows.height)}
+    known |= {
+        "usual": float(rows["undisturbed"].rechunk().sum()),
+        "lost_share": lost_share(rows),
+        "group": float(rows.height),
+    }
     return _hits(gone, known)

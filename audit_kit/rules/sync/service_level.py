@@ -111,4 +111,6 @@ def budget_by_incident(
         kind=pl.coalesce("kind", pl.when(caused).then(pl.lit("cause")), pl.lit("slow")),
     )
     table = misses.group_by("incident", "kind").agg(misses=pl.len())
-    return table.with_columns(share=pl.col("misses") / pl.col("misses").sum()).sort("misses", descending=True)
+    return table.with_columns(share=pl.col("misses") / pl.col("misses").sum()).sort(
+        "misses", "kind", "incident", descending=[True, False, False]
+    )
