@@ -357,7 +357,7 @@ class Findings(dy.Schema):
     invoice_key = _text("发票主键", "20 digits, or old code and number")
     ledger_row = dy.UInt32(nullable=True, metadata=_meta("台账行", "0-based position in the ledger"))
     platform_row = dy.UInt32(nullable=True, metadata=_meta("平台行", "0-based position on the platform, if unbooked"))
-    subject = _text("对象", "what it is about where that is a group: repository, run, slot; one event has one")
+    subject = _text("对象", "what it is about where that is a group: batch, stop, level, repository, run, slot; shared")
     amount = _money("金额", "gross")
     probability_late = _share("迟到概率", "chance that it is merely late; never 0 or 1", "share")
     evidence = _text("证据", "what was seen, with file and row")

@@ -12,6 +12,7 @@ import pytest
 from audit_kit.core import schema
 from audit_kit.core.policy import SyncPolicy
 from audit_kit.rules.matching.reconcile import reconcile
+from audit_kit.rules.sync import lateness, stops
 from audit_kit.rules.sync import observations as delays
 from audit_kit.rules.sync.lateness import probability_late
 from audit_kit.rules.sync.service_level import budget_by_incident, service_level
@@ -440,3 +441,71 @@ def test_the_service_level_counts_the_waiting_and_names_the_incident() -> None:
     )
     assert used["incident"].to_list()[:2] == ["slow", "停机公告"] or used["incident"][0] == "停机公告"
     assert used["share"].sum() == pytest.approx(1)
+
+
+# --- very many channels ---------------------------------------------------------------------------------------------
+
+
+def many_channels(channels: int, each: int, *, presence: bool) -> pl.DataFrame:
+    """Return observations of channels of which the first have the most invoices."""
+    draw = np.random.default_rng(5)
+    channel = np.concatenate([np.full(each + channels - place, place) for place in range(channels)])
+    n = len(channel)
+    age, delay = draw.uniform(0, 3000, n).round(), draw.lognormal(5, 1, n).round()
+    visible = (delay < age) & (draw.random(n) > 0.05)
+    return pl.DataFrame(
+        {
+            "channel": pl.Series(channel).cast(pl.String).str.zfill(4),
+            "minutes": age if presence else np.where(visible, delay, age),
+            "visible": visible,
+            "since": pl.Series([0.0 if presence and seen else None for seen in visible], dtype=pl.Float64),
+            "weight": 1.0,
+            "age": age,
+            "loose": age,
+            "held": 1.0,
+        }
+    )
+
+
+@pytest.mark.parametrize("presence", [True, False])
+def test_of_very_many_channels_the_largest_are_fitted_and_the_others_use_the_curve_of_all(
+    presence: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = many_channels(40, 60, presence=presence)
+    whole = delays.lateness(seen)
+    fits = []
+    fit = lateness.mixture
+    monkeypatch.setattr(lateness, "MOST_FITS", 10)
+    monkeypatch.setattr(lateness, "mixture", lambda part, **bounds: fits.append(len(part)) or fit(part, **bounds))
+    table = delays.lateness(seen)
+    assert len(fits) <= 11
+    largest = pl.col("channel") <= "0009"
+    assert table.filter(largest).equals(whole.filter(largest))
+    pooled = table.filter(pl.col("method").str.starts_with("pooled"))
+    assert pooled["channel"].is_unique().all()
+    assert (pooled.height, (table["channel"] == "*").sum() > 20) == (30, True) if presence else pooled.height > 0
+    rows = seen.filter(pl.col("channel") == pooled["channel"][0])
+    known = lateness.at_age(rows, table)
+    nobody = lateness.at_age(rows.with_columns(channel=pl.lit("elsewhere")), table)
+    assert known["method"].unique().to_list() == ["pooled " + nobody["method"][0]]
+    assert known.drop("method").equals(nobody.drop("method"))
+
+
+def test_a_channel_too_sparse_for_any_window_is_searched_at_its_arrivals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.default_rng(6)
+    due = np.zeros(20_000)
+    np.add.at(due, draw.integers(0, 20_000, 150), 1.0)
+    came = np.where(np.arange(20_000) < 14_000, due, 0.0)  # a stop still open: the last third never came
+    least = stops.PARTIAL_EVIDENCE
+    looked = []
+    deficit = stops._deficit
+    monkeypatch.setattr(stops, "_deficit", lambda came, due: looked.append(np.size(came)) or deficit(came, due))
+    found = stops._emptiest(came.copy(), due.copy(), least=least)
+    few = sum(looked)
+    whole = stops._emptiest(came.copy(), due.copy(), least=0.0)
+    assert few < 1_000 < sum(looked) - few
+    assert found is not None
+    assert found == whole
+    assert found[0] > least
+    usual = stops._emptiest(due.copy(), due.copy(), least=least)
+    assert usual is None or usual[0] < least

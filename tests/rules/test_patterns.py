@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control, hypergeom
 
+from audit_kit.rules.causes import levels as excess
 from audit_kit.rules.causes import patterns
 from audit_kit.rules.causes.patterns import false_discovery, fisher, in_issue_order, levels, runs, windows
 
@@ -144,3 +145,30 @@ def test_windows_are_the_same_beside_a_row_of_another_age_and_no_gap_is_laid_out
     assert found.equals(usual)
     assert found.height > 0
     assert patterns._half_hours(odd).height < 5_000
+
+
+def test_only_channels_that_miss_enough_near_each_other_are_scanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    scanned = []
+    scan = patterns._scan
+    monkeypatch.setattr(patterns, "_scan", lambda name, part: scanned.append(name) or scan(name, part))
+    channel = pl.format("c{}", pl.col("ledger_row") // 20)
+    apart = {20 * channel + 3 * place for channel in range(90) for place in range(5)}
+    found = windows(rows(apart | set(range(1900, 1915)), channel=channel))
+    assert scanned == ["全部", "c95"]
+    assert "c95" in found["channel"].to_list()
+
+
+def test_levels_are_weighed_by_what_they_share_not_by_accounts_times_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = []
+    fitted = excess._noisy_or
+    monkeypatch.setattr(excess, "_noisy_or", lambda member, *rest: cells.append(len(rest[0])) or fitted(member, *rest))
+    n = 20_000
+    draw = np.random.default_rng(3)
+    account, kind = draw.integers(0, 500, n), draw.integers(0, 500, n)
+    gone = ((account == 0) & (draw.random(n) < 0.5)) | ((kind == 1) & (draw.random(n) < 0.3)) | (draw.random(n) < 0.01)
+    frame = pl.DataFrame({"account": account, "kind": kind, "missing": gone}).cast({"account": str, "kind": str})
+    table = pl.DataFrame({"dimension": ["account", "kind", "kind"], "level": ["0", "1", "2"]})
+    share = excess.blame(frame.with_columns(channel=pl.lit("网页")), table)
+    assert max(cells) <= 2**3
+    assert share[:2] == pytest.approx([0.5, 0.3], abs=0.2)
+    assert share[2] == 0

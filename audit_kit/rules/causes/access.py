@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
 
 from audit_kit import resources
 from audit_kit.core.identity import fold_tax_id
-from audit_kit.rules.causes.evidence import Case, moment
 from audit_kit.rules.causes.patterns import fisher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from audit_kit.rules.causes.evidence import Case
 
 BITES = 0.1  # a fault of the exporting account explains what is missing only where this share is missing
 STANDS_OUT = 0.001  # chance below which an issuing account's missing share is no accident
 SORTED_SHARE = 0.99
 EVERYTHING = 0.5  # a backup that holds more than this share of both listed and missing invoices singles none out
+FAULT = {"who": pl.String(), "fault": pl.String(), "missing": pl.Int64(), "issued": pl.Int64()}
+_Fault: TypeAlias = tuple[pl.Expr, str, str, int, int]  # which rows it hides, then FAULT
 FITS = 0.02  # how far the missing amount may be from what the control total lacks
 
 
@@ -38,9 +41,7 @@ def outside_export(case: Case) -> pl.DataFrame:
     side = "seller_tax_id" if evidence.direction == "issued" else "buyer_tax_id"
     if own and not _account_of_another(case):
         reasons.append(("direction", ~fold_tax_id(pl.col(side)).is_in(own)))
-    reason = pl.coalesce(
-        *(pl.when(test.fill_null(value=False)).then(pl.lit(case.phrase(f"outside_{name}"))) for name, test in reasons)
-    )
+    reason = pl.coalesce(*(pl.when(test.fill_null(value=False)).then(pl.lit(name)) for name, test in reasons))
     period = " – ".join(f"{time:%Y-%m-%d}" if time else "…" for time in (export.period_start, export.period_end))
     rows = case.missing.with_columns(reason=reason, period=pl.lit(period))
     return rows.filter(pl.col("reason").is_not_null())
@@ -76,8 +77,8 @@ def export_truncated(case: Case) -> pl.DataFrame:
         control_file=pl.lit(facts["source_file"]),
         stated=pl.lit(facts["stated"]),
         computed=pl.lit(facts["computed"]),
-        lack=pl.lit(f"{worst['lack']:.2f}"),
-        total=pl.lit(f"{total:.2f}"),
+        lack=pl.lit(worst["lack"]),
+        total=pl.lit(total),
     )
 
 
@@ -107,17 +108,14 @@ def _beyond_the_end(case: Case) -> pl.Expr | None:
 
 def no_permission(case: Case) -> pl.DataFrame:
     """The account that exported, or the one that issued, lacks the right: role, grant, validity, lock, other tax id."""
-    missing = case.missing.with_columns(
-        who=pl.lit(None, pl.String), fault=pl.lit(None, pl.String), counts=pl.lit(None, pl.String)
-    )
+    missing = case.missing.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in FAULT.items())
     if case.evidence.accounts.is_empty():
         return missing.clear()
-    for who, fault, test, counts in [*_exporter_faults(case), *_issuer_faults(case)]:
+    for test, *facts in [*_exporter_faults(case), *_issuer_faults(case)]:
         hit = (test & pl.col("fault").is_null()).fill_null(value=False)
         missing = missing.with_columns(
-            who=pl.when(hit).then(pl.lit(who)).otherwise("who"),
-            fault=pl.when(hit).then(pl.lit(fault)).otherwise("fault"),
-            counts=pl.when(hit).then(pl.lit(counts)).otherwise("counts"),
+            pl.when(hit).then(pl.lit(fact)).otherwise(name).cast(dtype).alias(name)
+            for (name, dtype), fact in zip(FAULT.items(), facts, strict=True)
         )
     return missing.filter(pl.col("fault").is_not_null())
 
@@ -130,8 +128,8 @@ def _exporting(case: Case) -> dict[str, Any] | None:
     return rows.row(0, named=True) if rows.height else None
 
 
-def _exporter_faults(case: Case) -> Iterator[tuple[str, str, pl.Expr, str]]:
-    """Yield account, fault, which rows it would hide and the count, for what the exporting account lacks."""
+def _exporter_faults(case: Case) -> Iterator[_Fault]:
+    """Yield the faults of the exporting account, with the rows each would hide."""
     account = _exporting(case)
     if account is None:
         return
@@ -154,7 +152,7 @@ def _exporter_faults(case: Case) -> Iterator[tuple[str, str, pl.Expr, str]]:
     yield from _biting(case, who, tests)
 
 
-def _biting(case: Case, who: str, tests: dict[str, pl.Expr]) -> Iterator[tuple[str, str, pl.Expr, str]]:
+def _biting(case: Case, who: str, tests: dict[str, pl.Expr]) -> Iterator[_Fault]:
     """Yield the faults that show: a good share of the ledger rows they would hide is in fact missing."""
     ledger, missing = case.evidence.ledger, case.missing
     for fault, test in tests.items():
@@ -164,7 +162,7 @@ def _biting(case: Case, who: str, tests: dict[str, pl.Expr]) -> Iterator[tuple[s
         reached = ledger.filter(test).height if needed else ledger.height
         gone = missing.filter(test).height if needed else missing.height
         if gone and gone >= BITES * reached:
-            yield who, case.phrase(f"fault_{fault}"), test, case.phrase("counts").format(missing=gone, issued=reached)
+            yield test, who, fault, gone, reached
 
 
 def _may_query(account: dict[str, Any]) -> bool:
@@ -174,8 +172,8 @@ def _may_query(account: dict[str, Any]) -> bool:
     return account["role"] in words["roles"] or any(grant.strip() in words["grants"] for grant in grants)
 
 
-def _issuer_faults(case: Case) -> Iterator[tuple[str, str, pl.Expr, str]]:
-    """Yield account, fault, rows and count for issuing accounts whose missing share stands out beside their fault."""
+def _issuer_faults(case: Case) -> Iterator[_Fault]:
+    """Yield the faults of issuing accounts whose missing share stands out beside them."""
     ledger = case.evidence.ledger
     if "account" not in ledger.columns or ledger["account"].null_count() == ledger.height:
         return
@@ -192,8 +190,7 @@ def _issuer_faults(case: Case) -> Iterator[tuple[str, str, pl.Expr, str]]:
             fisher(gone, issued[name], others[1], others[0]) < STANDS_OUT
             and gone * others[0] > 3 * others[1] * issued[name]
         ):
-            counts = case.phrase("counts").format(missing=gone, issued=issued[name])
-            yield name, case.phrase(f"fault_{word}"), (pl.col("account") == name) & test, counts
+            yield (pl.col("account") == name) & test, name, word, gone, issued[name]
 
 
 def _issuer_fault(case: Case, account: dict[str, Any] | None) -> tuple[str, pl.Expr] | None:
@@ -221,7 +218,7 @@ def upload_failed(case: Case) -> pl.DataFrame:
     last = failed.sort("at", maintain_order=True).unique("invoice_number", keep="last", maintain_order=True)
     last = last.select(
         invoice_key="invoice_number",
-        failed="at",
+        failed_at="at",
         error="error_code",
         message="message",
         log_file="source_file",
@@ -233,9 +230,8 @@ def upload_failed(case: Case) -> pl.DataFrame:
     )
     done = done.group_by(invoice_key="invoice_number").agg(succeeded=pl.col("at").max())
     last = last.join(done, on="invoice_key", how="left")
-    last = last.filter(pl.col("succeeded").is_null() | (pl.col("succeeded") <= pl.col("failed")))
-    rows = missing.join(last, on="invoice_key", how="inner", maintain_order="left")
-    return rows.with_columns(failed_at=moment("failed"))
+    last = last.filter(pl.col("succeeded").is_null() | (pl.col("succeeded") <= pl.col("failed_at")))
+    return missing.join(last, on="invoice_key", how="inner", maintain_order="left")
 
 
 def not_migrated_back(case: Case) -> pl.DataFrame:
@@ -261,3 +257,13 @@ def only_in_backup(case: Case) -> pl.DataFrame:
     listed = evidence.matches.filter((pl.col("outcome") == "matched") & pl.col("invoice_key").is_not_null())
     covered = listed.join(kept, on="invoice_key", how="semi").height > EVERYTHING * listed.height
     return found.clear() if covered and found.height > EVERYTHING * case.missing.height else found
+
+
+CAUSES: tuple[Callable[[Case], pl.DataFrame], ...] = (
+    outside_export,
+    export_truncated,
+    no_permission,
+    upload_failed,
+    not_migrated_back,
+    only_in_backup,
+)

@@ -20,8 +20,8 @@ from audit_kit.rules.causes.patterns import (
     WINDOW_RATIO,
     runs,
 )
-from audit_kit.rules.causes.population import population, with_ledger, without
-from audit_kit.rules.sync.curves import typed
+from audit_kit.rules.causes.population import with_ledger, without
+from audit_kit.rules.sync.curves import total, typed
 
 if TYPE_CHECKING:
     from audit_kit.rules.causes.evidence import Case
@@ -36,12 +36,14 @@ AROUND_SHARE = 0.3
 
 HITS = {
     "ledger_row": pl.UInt32(),
+    "subject": pl.String(),
     "what": pl.String(),
-    "first_at": pl.String(),
-    "last_at": pl.String(),
-    "count": pl.String(),
-    "issued": pl.String(),
-    "expected": pl.String(),
+    "name": pl.String(),
+    "first_at": pl.Datetime("us"),
+    "last_at": pl.Datetime("us"),
+    "count": pl.UInt32(),
+    "issued": pl.UInt32(),
+    "expected": pl.Float64(),
     "lost_share": pl.Float64(),
     "group": pl.Float64(),
 }
@@ -49,27 +51,28 @@ HITS = {
 
 def batch_lost(case: Case) -> pl.DataFrame:
     """A run of consecutive issues within a channel, or an upload batch, is missing far beyond the local expectation."""
-    case.population = population(case)
     local = _local(case)
     around = _Around(case.population)
     found = runs(with_ledger(local, case, "serial")).filter(pl.col("missing") >= RUN_LEAST_SHARE * pl.col("issued"))
-    hits = _hits(around.alone(found), pl.format(case.phrase("run"), "channel"))
+    hits = _hits(around.alone(found), "run", "channel")
     rest = without(local, case, hits["ledger_row"])
     batches = around.alone(_upload_batches(case, rest))
-    hits = pl.concat([hits, _hits(batches, pl.format(case.phrase("batch"), "batch"))])
+    hits = pl.concat([hits, _hits(batches, "batch", "batch")])
     return case.missing.join(hits, on="ledger_row", how="inner", maintain_order="left")
 
 
-def _hits(found: pl.DataFrame, what: pl.Expr) -> pl.DataFrame:
-    """Return the missing rows of lost runs with what is said of them: see HITS."""
+def _hits(found: pl.DataFrame, what: str, name: str) -> pl.DataFrame:
+    """Return the missing rows of what was lost together, with what is known of it: see HITS."""
     hits = found.select(
         pl.col("rows").alias("ledger_row"),
-        what=what,
-        first_at=moment("first_at"),
-        last_at=moment("last_at"),
-        count=pl.col("missing").cast(pl.String),
-        issued=pl.col("issued").cast(pl.String),
-        expected=pl.col("expected").round(1).cast(pl.String),
+        subject=name if what == "batch" else pl.format("{} {}", name, moment("first_at")),
+        what=pl.lit(what),
+        name=name,
+        first_at="first_at",
+        last_at="last_at",
+        count="missing",
+        issued="issued",
+        expected="expected",
         lost_share=(pl.col("missing") + 0.5) / (pl.col("issued") + 1),
         group="issued",
     ).explode("ledger_row")
@@ -130,14 +133,16 @@ def _upload_batches(case: Case, local: pl.DataFrame) -> pl.DataFrame:
     named = log.filter(pl.col("batch").is_in(hit["batch"].implode()))
     named = named.select(invoice_key="invoice_number", batch="batch").unique("invoice_key", keep="last")
     keys = case.evidence.matches.filter(pl.col("ledger_row").is_not_null()).select("ledger_row", "invoice_key")
-    rows = local.join(keys.join(named, on="invoice_key").select("ledger_row", "batch"), on="ledger_row")
+    rows = local.join(
+        keys.join(named, on="invoice_key").select("ledger_row", "batch"), on="ledger_row", maintain_order="left"
+    )
     expected = pl.col("expected").clip(EXPECTED_FLOOR, 0.999)
     there = ((1 - RUN_SHARE) / (1 - expected)).log()
     sums = rows.group_by("batch").agg(
         pl.col("channel").first(),
-        pl.col("expected").sum(),
+        total(pl.col("expected")),
         pl.col("missing").sum(),
-        score=pl.when("missing").then((RUN_SHARE / expected).log()).otherwise(there).sum(),
+        score=total(pl.when("missing").then((RUN_SHARE / expected).log()).otherwise(there)),
         issued=pl.len(),
         first_at=pl.col("issued_at").min(),
         last_at=pl.col("issued_at").max(),
@@ -188,5 +193,5 @@ class _Around:
 
 
 def _stands_out(rows: pl.DataFrame, share: float) -> bool:
-    gone, usual = int(rows["missing"].sum()), float(rows["undisturbed"].sum())
+    gone, usual = int(rows["missing"].sum()), float(rows["undisturbed"].rechunk().sum())
     return gone >= WINDOW_LEAST and gone > WINDOW_RATIO * usual and gone > share * rows.height

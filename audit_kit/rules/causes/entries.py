@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
-from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.identity import judge
-from audit_kit.rules.causes.evidence import Case, moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from audit_kit.rules.causes.evidence import Case
 
 SEARCHED = ("invoice_code", "invoice_number", "digital_number")
 AMOUNTS = ("net", "tax", "gross")
 EDITABLE = (*AMOUNTS, "buyer_tax_id", "buyer_name", "seller_tax_id", "seller_name", "kind")
 REVERSED = ("red_full", "red_part")
 CHANGES = ("edit", "void", "red")
+CHANGES_OF_A_ROW = pl.List(pl.Struct({"field": pl.String, "values": pl.String}))
 HALF_CENT = 0.005
 LEFT_OUT = 0.5  # voided or reversed invoices are left out of the platform's list if more than this share is missing
 
@@ -26,7 +32,7 @@ def precision_lost(case: Case) -> pl.DataFrame:
 def number_damaged(case: Case) -> pl.DataFrame:
     """The invoice is on the platform once its number is cleaned of what is not part of it."""
     damaged = case.open.filter(_outcome("matched_cleaned"))
-    return damaged.with_columns(stated=_stated(), cleaned=_words(case, "cleaning", "cleaning"))
+    return damaged.with_columns(stated=_stated())
 
 
 def number_mistyped(case: Case) -> pl.DataFrame:
@@ -43,12 +49,12 @@ def ambiguous(case: Case) -> pl.DataFrame:
     listed = (
         listed.with_columns(where=where.cast(pl.String))
         .group_by("row", maintain_order=True)
-        .agg(listed=pl.len(), rows=pl.col("where").str.join("、"))
+        .agg(shown=pl.len(), listed=pl.col("where").str.join("、"))
     )
-    more = pl.col("candidate_count").cast(pl.Int64) - pl.col("listed").cast(pl.Int64)
-    said = pl.when(more > 0).then(pl.format(case.phrase("and_more"), "rows", more)).otherwise("rows")
     several = several.join(listed, on="row", how="left", maintain_order="left")
-    return several.with_columns(stated=_stated(), count="candidate_count", rows=said)
+    more = pl.col("candidate_count").cast(pl.Int64) - pl.col("shown").cast(pl.Int64)
+    rows = pl.when(more > 0).then(pl.lit("some")).otherwise(pl.lit("all"))
+    return several.with_columns(stated=_stated(), more=more, rows=rows)
 
 
 def number_invalid(case: Case) -> pl.DataFrame:
@@ -59,8 +65,8 @@ def number_invalid(case: Case) -> pl.DataFrame:
     )
     broken = judged.filter((pl.col("number_faults").list.len() > 0) | unusable)
     some = pl.col("number_faults").list.len() > 0
-    broken = broken.with_columns(number_faults=pl.when(some).then("number_faults").otherwise(pl.lit(["none"])))
-    return broken.with_columns(stated=_stated(), faults=_words(case, "number_faults", "fault"))
+    faults = pl.when(some).then("number_faults").otherwise(pl.lit(["none"]))
+    return broken.with_columns(stated=_stated(), faults=faults)
 
 
 def edited_not_synced(case: Case) -> pl.DataFrame:
@@ -77,7 +83,7 @@ def edited_not_synced(case: Case) -> pl.DataFrame:
     held = [_same_value(name) for name in EDITABLE]
     holds_old = pl.any_horizontal(*held, _old_status())
     kept = joined.filter(holds_old).sort("at").unique("row", keep="last", maintain_order=True).sort("row")
-    return kept.with_columns(changed_at=moment("at"), by=pl.col("account_right"))
+    return kept.rename({"at": "changed_at", "account_right": "by"})
 
 
 def _same_value(name: str) -> pl.Expr:
@@ -102,7 +108,7 @@ def _old_status() -> pl.Expr:
 
 def voided(case: Case) -> pl.DataFrame:
     """The invoice was voided: the platform or the operation log says so, or the voided ones are no longer listed."""
-    return _with_statuses(case, case.open.filter(_undone(case, ("voided",), "void")))
+    return _with_statuses(case.open.filter(_undone(case, ("voided",), "void")))
 
 
 def red_reversed(case: Case) -> pl.DataFrame:
@@ -112,7 +118,7 @@ def red_reversed(case: Case) -> pl.DataFrame:
     ]
     reds = pl.concat(referred).drop_nulls().unique() if referred else pl.Series(dtype=pl.String)
     named = _outcome("missing") & pl.col("invoice_key").is_in(reds.implode())
-    return _with_statuses(case, case.open.filter(_undone(case, REVERSED, "red") | named.fill_null(value=False)))
+    return _with_statuses(case.open.filter(_undone(case, REVERSED, "red") | named.fill_null(value=False)))
 
 
 def not_issued(case: Case) -> pl.DataFrame:
@@ -121,7 +127,7 @@ def not_issued(case: Case) -> pl.DataFrame:
     conflict = (
         _outcome("conflict") & _differs("status") & (draft | (pl.col("p_status").cast(pl.String) == "not_issued"))
     )
-    return _with_statuses(case, case.open.filter(((_outcome("missing") & draft) | conflict).fill_null(value=False)))
+    return _with_statuses(case.open.filter(((_outcome("missing") & draft) | conflict).fill_null(value=False)))
 
 
 def _undone(case: Case, words: tuple[str, ...], action: str) -> pl.Expr:
@@ -143,19 +149,12 @@ def _undone(case: Case, words: tuple[str, ...], action: str) -> pl.Expr:
 
 def status_conflict(case: Case) -> pl.DataFrame:
     """Ledger and platform disagree about the invoice's status in another way."""
-    return _with_statuses(case, case.open.filter(_outcome("conflict") & _differs("status")))
+    return _with_statuses(case.open.filter(_outcome("conflict") & _differs("status")))
 
 
-def _with_statuses(case: Case, rows: pl.DataFrame) -> pl.DataFrame:
-    labels = {word: case.phrase(f"status_{word}") for word in schema.STATUSES}
-
-    def label(column: str) -> pl.Expr:
-        return pl.col(column).cast(pl.String).replace(labels)
-
-    absent = case.phrase("absent")
-    return rows.with_columns(
-        ours=label("status"), theirs=pl.when(_outcome("missing")).then(pl.lit(absent)).otherwise(label("p_status"))
-    )
+def _with_statuses(rows: pl.DataFrame) -> pl.DataFrame:
+    theirs = pl.when(_outcome("missing")).then(pl.lit("absent")).otherwise(pl.col("p_status").cast(pl.String))
+    return rows.with_columns(ours="status", theirs=theirs)
 
 
 def amount_conflict(case: Case) -> pl.DataFrame:
@@ -176,9 +175,6 @@ def party_conflict(case: Case) -> pl.DataFrame:
 
 def _with_values(case: Case, rows: pl.DataFrame) -> pl.DataFrame:
     """Add `changes`: each differing field with the ledger's value, the platform's and, for money, the difference."""
-    if rows.is_empty():
-        return rows.with_columns(changes=pl.lit(None, pl.String))
-    names = schema.headers("ledger") if case.lang == "zh" else {}
     parts = []
     fields = rows["differences"].explode().unique().drop_nulls().to_list()
     ledger, platform = case.evidence.ledger, case.evidence.platform
@@ -187,14 +183,12 @@ def _with_values(case: Case, rows: pl.DataFrame) -> pl.DataFrame:
             continue
         ours = ledger[name].gather(rows["ledger_row"]).alias("ours")
         theirs = platform[name].gather(rows["platform_row"]).alias("theirs")
-        text = pl.format(f"{names.get(name, name)} {{}} → {{}}", _text(ours), _text(theirs))
+        values = pl.format("{} → {}", _text(ours), _text(theirs))
         if name in AMOUNTS:
             gap = _text((theirs - ours).alias("gap"))
-            text = pl.concat_str(text, pl.lit(" ("), gap, pl.lit(")"))
-        parts.append(pl.when(_differs(name)).then(text))
-    if not parts:
-        return rows.with_columns(changes=_words(case, "differences", None))
-    return rows.with_columns(changes=pl.concat_str(parts, separator="；", ignore_nulls=True))
+            values = pl.concat_str(values, pl.lit(" ("), gap, pl.lit(")"))
+        parts.append(pl.when(_differs(name)).then(pl.struct(field=pl.lit(name), values=values)))
+    return rows.with_columns(changes=pl.concat_list(parts).list.drop_nulls() if parts else pl.lit([], CHANGES_OF_A_ROW))
 
 
 def _text(values: pl.Series) -> pl.Expr:
@@ -242,14 +236,19 @@ def _stated() -> pl.Expr:
     )
 
 
-def _words(case: Case, column: str, family: str | None) -> pl.Expr:
-    """Return a list of words as text, each by its phrase."""
-    element = pl.element()
-    if family is not None:
-        prefix = f"{family}_"
-        phrases = resources.load("causes")["phrases"]
-        labels = {
-            name.removeprefix(prefix): entry[case.lang] for name, entry in phrases.items() if name.startswith(prefix)
-        }
-        element = element.replace(labels)
-    return pl.col(column).list.eval(element).list.join("、")
+CAUSES: tuple[Callable[[Case], pl.DataFrame], ...] = (
+    precision_lost,
+    number_damaged,
+    number_mistyped,
+    ambiguous,
+    number_invalid,
+    edited_not_synced,
+    voided,
+    red_reversed,
+    not_issued,
+    status_conflict,
+    amount_conflict,
+    date_conflict,
+    party_conflict,
+    booked_twice,
+)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from string import Formatter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.identity import with_key
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from numpy.typing import NDArray
 
     from audit_kit.core.policy import Export, Policy
 
@@ -61,69 +61,80 @@ class Evidence:
     archive: pl.DataFrame | None = None
 
 
+CLAIMS = {
+    ROW: pl.UInt32(),
+    "cause": pl.String(),
+    "state": pl.String(),
+    "subject": pl.String(),
+    "lost_share": pl.Float64(),
+    "group": pl.Float64(),
+}
+
+
 @dataclass
 class Case:
     """The working sheet: every match row that needs a cause, and which cause took it.
 
     `rows`: `row` (its place here), the match, the ledger row's columns, the platform row's columns as `p_…`.
-    `claims`: what causes took. `population`, `excess`, `late`: what later causes work out for those after them.
+    `claims`: what each cause took, with `CLAIMS` first: `subject` (the batch, stop or level that several rows share),
+    `lost_share`, `group` (what is known of that group, and its size), then the figures that its sentence shows.
+    `population`, `excess`, `late`: worked out on the way, see `diagnosis`. `taken`: which rows a cause has; `unclaimed`
+    and `unclaimed_missing`: what was left of the rows when it was last looked at.
     """
 
     evidence: Evidence
-    lang: str
     rows: pl.DataFrame
     claims: list[pl.DataFrame] = field(default_factory=list)
     population: pl.DataFrame = field(default_factory=pl.DataFrame)
     excess: pl.DataFrame = field(default_factory=pl.DataFrame)
     late: pl.DataFrame = field(default_factory=pl.DataFrame)
+    taken: NDArray[np.bool_] = field(init=False)
+    unclaimed: pl.DataFrame = field(init=False)
+    unclaimed_missing: pl.DataFrame = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is taken yet."""
+        self.taken = np.zeros(self.rows.height, dtype=bool)
+        self.unclaimed = self.rows
+        self.unclaimed_missing = self.rows.filter(pl.col("outcome") == "missing")
 
     @classmethod
-    def of(cls, evidence: Evidence, lang: str) -> Case:
+    def of(cls, evidence: Evidence) -> Case:
         """Lay out the rows that need a cause."""
         open_rows = evidence.matches.filter(pl.col("outcome").cast(pl.String) != "matched").with_row_index(ROW)
         ledger = _gathered(evidence.ledger, LEDGER_COLUMNS, open_rows["ledger_row"], "")
         platform = _gathered(evidence.platform, PLATFORM_COLUMNS, open_rows["platform_row"], "p_")
-        rows = open_rows.with_columns(*ledger, *platform)
-        return cls(evidence, lang, rows)
+        return cls(evidence, open_rows.with_columns(*ledger, *platform))
 
-    def __post_init__(self) -> None:
-        """Nothing is taken yet."""
-        self._taken = np.zeros(self.rows.height, dtype=bool)
-        self._open = self.rows
-        self._missing = self.rows.filter(pl.col("outcome") == "missing")
+    def claim(self, cause: str, rows: pl.DataFrame) -> None:
+        """Let a cause take rows; no later one sees them. It fails unless the rows have a `state` of their own."""
+        if rows.is_empty():
+            return
+        plain: dict[str, Any] = dict.fromkeys(CLAIMS) | {"cause": cause, "state": "fails"}
+        known = [pl.col(name) if name in rows.columns else pl.lit(plain[name]).alias(name) for name in CLAIMS]
+        figures = [name for name in rows.columns if name not in self.rows.columns and name not in CLAIMS]
+        self.claims.append(rows.select(*known, *figures).cast(pl.Schema(CLAIMS)))
+        self.taken[rows[ROW].to_numpy()] = True
 
-    def claim(self, rows: pl.DataFrame) -> None:
-        """Let a cause take rows; no later one sees them."""
-        if rows.height:
-            self.claims.append(rows)
-            self._taken[rows[ROW].to_numpy()] = True
+    def claimed(self) -> pl.DataFrame:
+        """Return what all causes took so far, without figures: `CLAIMS`."""
+        return pl.concat([pl.DataFrame(schema=CLAIMS), *(rows.select(*CLAIMS) for rows in self.claims)])
 
     @property
     def open(self) -> pl.DataFrame:
         """The rows that no cause has taken yet."""
-        self._open = self._left(self._open)
-        return self._open
+        self.unclaimed = self._left(self.unclaimed)
+        return self.unclaimed
 
     @property
     def missing(self) -> pl.DataFrame:
         """The rows that no cause has taken yet and that are missing from the platform."""
-        self._missing = self._left(self._missing)
-        return self._missing
+        self.unclaimed_missing = self._left(self.unclaimed_missing)
+        return self.unclaimed_missing
 
     def _left(self, rows: pl.DataFrame) -> pl.DataFrame:
-        gone = self._taken[rows[ROW].to_numpy()]
+        gone = self.taken[rows[ROW].to_numpy()]
         return rows.filter(pl.Series(~gone)) if gone.any() else rows
-
-    @cached_property
-    def words(self) -> dict[str, dict[str, str]]:
-        """Title, evidence and next step of each cause, in the language asked for."""
-        causes = resources.load("causes")["causes"]
-        return {cause: entry[self.lang] for cause, entry in causes.items()}
-
-    def phrase(self, name: str) -> str:
-        """Return a short phrase used inside evidence."""
-        text: str = resources.load("causes")["phrases"][name][self.lang]
-        return text
 
     @cached_property
     def substitute(self) -> pl.DataFrame:
@@ -142,28 +153,6 @@ def _gathered(frame: pl.DataFrame, columns: tuple[str, ...], rows: pl.Series, pr
     ]
 
 
-def rendered(template: str, columns: list[str], missing: str = "—") -> pl.Expr:
-    """Return the template filled row by row. Cells are data: braces in them mean nothing.
-
-    Raises:
-        KeyError: the template names a column that is not there.
-    """
-    parts: list[pl.Expr] = []
-    for literal, name, _, _ in Formatter().parse(template):
-        if literal:
-            parts.append(pl.lit(literal))
-        if name is not None:
-            if name not in columns:
-                raise KeyError(name)
-            parts.append(pl.col(name).cast(pl.String).fill_null(missing))
-    return pl.concat_str(parts)
-
-
 def moment(column: str) -> pl.Expr:
     """Return a time as it is written in evidence: to the minute."""
     return pl.col(column).dt.strftime("%Y-%m-%d %H:%M")
-
-
-def percent(expression: pl.Expr) -> pl.Expr:
-    """Return a share as it is written in evidence: 12.3%."""
-    return pl.concat_str((expression * 100).round(1).cast(pl.String), pl.lit("%"))

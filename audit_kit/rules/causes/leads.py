@@ -12,7 +12,7 @@ import polars as pl
 
 from audit_kit.core.identity import OLD_CODES, OLD_NUMBER
 from audit_kit.rules.causes.patterns import levels
-from audit_kit.rules.sync.curves import typed
+from audit_kit.rules.sync.curves import total, typed
 
 BENFORD_LEAST = 300  # amounts below which first digits say nothing
 BENFORD_ORDERS = 2.0  # powers of ten that the middle 98 % of amounts must span
@@ -145,6 +145,6 @@ def counterparties(rows: pl.DataFrame, *, direction: str = "issued") -> pl.DataF
     names = [f"{side}_name", f"{side}_tax_id"]
     who = pl.coalesce(*(pl.col(name) for name in names if name in rows.columns), pl.lit(None, pl.String))
     rows = rows.with_columns(counterparty=who)
-    yuan = rows.filter("missing").group_by(level="counterparty").agg(yuan=pl.col("gross").cast(pl.Float64).abs().sum())
+    yuan = rows.filter("missing").group_by(level="counterparty").agg(yuan=total(pl.col("gross").cast(pl.Float64).abs()))
     found = levels(rows, ("counterparty",)).filter(pl.col("missing") > 0)
     return found.join(yuan, on="level", how="left").sort("yuan", "level", descending=[True, False], nulls_last=True)

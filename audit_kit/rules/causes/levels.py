@@ -24,6 +24,18 @@ ODDS_LOWER = 2.0
 MOST_LEVELS = 24
 LEVEL_EVIDENCE = 8.0  # log likelihood that a level must add beside the others
 LEVEL_ROUNDS = 60
+# What the sentence of a level shows, by its column in `patterns.levels`.
+FACTS = {
+    "subject": "level",
+    "level": "level",
+    "count": "missing",
+    "issued": "issued",
+    "others": "others_missing",
+    "others_issued": "others_issued",
+    "odds": "odds_ratio",
+    "q": "q",
+    "excess": "excess",
+}
 
 
 def channel_excess(case: Case) -> pl.DataFrame:
@@ -49,22 +61,8 @@ def _excess(case: Case, dimension: str) -> pl.DataFrame:
     parts = []
     for level in found.iter_rows(named=True):
         hits = members(case, level).filter("missing").join(unlikely, on="ledger_row", maintain_order="left")
-        facts = {
-            "level": level["level"],
-            "count": str(level["missing"]),
-            "issued": str(level["issued"]),
-            "others": str(level["others_missing"]),
-            "others_issued": str(level["others_issued"]),
-            "odds": f"{level['odds_ratio']:.1f}",
-            "q": f"{level['q']:.1g}",
-            "excess": f"{level['excess']:.0f}",
-        }
-        parts.append(
-            hits.select(
-                "ledger_row",
-                **{name: pl.lit(text) for name, text in facts.items()},
-            )
-        )
+        facts = {ours: pl.lit(level[theirs]) for ours, theirs in FACTS.items()}
+        parts.append(hits.select("ledger_row", **facts))
     if not parts:
         return case.missing.clear()
     hits = pl.concat(parts).unique("ledger_row", keep="first", maintain_order=True)
@@ -79,7 +77,7 @@ def fault(case: Case) -> pl.DataFrame:
     kept = pl.DataFrame(schema={"ledger_row": pl.UInt32, "kept": pl.Float64})
     for level in case.excess.filter(pl.col("dimension") != "channel").iter_rows(named=True):
         mine = members(case, level).select("ledger_row", kept=pl.lit(1 - level["share"]))
-        kept = pl.concat([kept, mine]).group_by("ledger_row").agg(pl.col("kept").product())
+        kept = pl.concat([kept, mine]).group_by("ledger_row", maintain_order=True).agg(pl.col("kept").product())
     return kept.select("ledger_row", fault=1 - pl.col("kept")).sort("ledger_row")
 
 
@@ -147,14 +145,18 @@ def blame(rows: pl.DataFrame, table: pl.DataFrame) -> Floats:
 
     A level is kept only where leaving it out would cost the fit more than chance would.
     """
-    names = table["dimension"].unique().to_list()
-    cells = rows.group_by(names).agg(n=pl.len(), gone=pl.col("missing").sum())
-    member = np.stack(
-        [
-            (cells[row["dimension"]] == row["level"]).fill_null(value=False).to_numpy()
-            for row in table.iter_rows(named=True)
-        ]
+    # Rows of the same levels at fault are one cell: accounts times kinds may be as many as there are rows.
+    levels = {
+        str(place): pl.col(dimension).eq_missing(pl.lit(level))
+        for place, (dimension, level) in enumerate(table.select("dimension", "level").iter_rows())
+    }
+    cells = (
+        rows.select("missing", **levels)
+        .group_by(list(levels))
+        .agg(n=pl.len(), gone=pl.col("missing").sum())
+        .sort(list(levels))
     )
+    member = cells.select(list(levels)).to_numpy().T
     n, gone = cells["n"].cast(pl.Float64).to_numpy(), cells["gone"].cast(pl.Float64).to_numpy()
     kept = sorted(range(table.height), key=lambda place: int((member[place] * n).sum()))
     share, fit = _noisy_or(member[kept], n, gone)
@@ -182,3 +184,6 @@ def _noisy_or(member: NDArray[np.bool_], n: Floats, gone: Floats) -> tuple[Float
         share = np.clip(took / np.maximum((parts * n).sum(axis=1), 1), 1e-9, 1 - 1e-9)
     likelihood = float((gone * np.log(kept) + (n - gone) * np.log(1 - kept)).sum())
     return share[1:], likelihood
+
+
+CAUSES = (channel_excess, account_excess, kind_excess)

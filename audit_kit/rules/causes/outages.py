@@ -15,6 +15,7 @@ import polars as pl
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.causes.patterns import RUN_TELLING_LAST, WINDOW_RATIO, windows
 from audit_kit.rules.causes.population import lost_share, still_open, without
+from audit_kit.rules.sync.curves import total
 
 if TYPE_CHECKING:
     from audit_kit.rules.causes.evidence import Case
@@ -27,8 +28,19 @@ HELD_RATIO = 1.5  # missing in a stop per missing without it, from which the sto
 
 HITS = {
     "ledger_row": pl.UInt32(),
+    "subject": pl.String(),
     "what": pl.String(),
+    "channel": pl.String(),
+    "start": pl.Datetime("us"),
+    "end": pl.Datetime("us"),
+    "title": pl.String(),
+    "notice_file": pl.String(),
+    "notice_row": pl.UInt32(),
     "counts": pl.String(),
+    "count": pl.UInt32(),
+    "missing": pl.UInt32(),
+    "issued": pl.UInt32(),
+    "usual": pl.Float64(),
     "lost_share": pl.Float64(),
     "group": pl.Float64(),
 }
@@ -41,7 +53,7 @@ def outage(case: Case) -> pl.DataFrame:
     hits += _held_up(case, people)
     rest = without(people, case, pl.concat([pl.DataFrame(schema=HITS), *hits])["ledger_row"])
     found = windows(rest.with_columns(expected=_without_the_last(rest)))
-    hits += [_in_window(case, rest, window) for window in found.iter_rows(named=True)]
+    hits += [_in_window(rest, window) for window in found.iter_rows(named=True)]
     taken = pl.concat([pl.DataFrame(schema=HITS), *hits]).unique("ledger_row", keep="first", maintain_order=True)
     return case.missing.join(taken, on="ledger_row", how="inner", maintain_order="left")
 
@@ -64,29 +76,36 @@ def _in_notice(case: Case, people: pl.DataFrame, notice: dict[str, Any]) -> pl.D
     inside = people.filter(_within(notice["starts_at"], notice["ends_at"] or case.evidence.taken_at))
     if notice["scope"] not in (None, ALL_CHANNELS):
         inside = inside.filter(pl.lit(notice["scope"]).str.contains(pl.col("channel"), literal=True))
-    gone, usual = float(inside["missing"].sum()), max(float(inside["undisturbed"].sum()), 0.05)
+    gone, usual = float(inside["missing"].sum()), max(float(inside["undisturbed"].rechunk().sum()), 0.05)
     if gone <= WINDOW_RATIO * usual or gone * math.log(gone / usual) - (gone - usual) < NOTICE_EVIDENCE:
         return pl.DataFrame(schema=HITS)
-    what = case.phrase("announced").format(
-        title=_text(notice["title"]),
-        start=_minute(notice["starts_at"]),
-        end=_minute(notice["ends_at"]),
-        file=_text(notice["source_file"]),
-        row=_text(notice["source_row"]),
-    )
-    return _taken(case, inside, what)
+    return _taken(inside, _stop("announced", notice | {"channel": notice["scope"]}))
 
 
 def _within(start: object, end: object) -> pl.Expr:
     return pl.col("issued_at").is_between(pl.lit(start), pl.lit(end), closed="left")
 
 
-def _text(value: object) -> str:
-    return "—" if value is None else str(value)
+def _stop(what: str, stop: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a stop, as HITS has it; its subject is the channel with start and end."""
+    start, end = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in (stop["starts_at"], stop["ends_at"]))
+    return {
+        "subject": f"{stop['channel'] or ALL_CHANNELS} {start} – {end}",
+        "what": what,
+        "channel": stop["channel"],
+        "start": stop["starts_at"],
+        "end": stop["ends_at"],
+        "title": stop.get("title"),
+        "notice_file": stop.get("source_file"),
+        "notice_row": stop.get("source_row"),
+    }
 
 
-def _minute(moment: Any) -> str:  # noqa: ANN401 - a cell of a frame
-    return "…" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+def _hits(rows: pl.DataFrame, known: dict[str, Any]) -> pl.DataFrame:
+    """Return rows with what is known of their stop: see HITS."""
+    return rows.select("ledger_row").with_columns(
+        pl.lit(known.get(name), dtype).alias(name) for name, dtype in HITS.items() if name != "ledger_row"
+    )
 
 
 def _held_up(case: Case, people: pl.DataFrame) -> list[pl.DataFrame]:
@@ -100,21 +119,13 @@ def _held_up(case: Case, people: pl.DataFrame) -> list[pl.DataFrame]:
     for stop in stops.sort("starts_at", descending=True).iter_rows(named=True):
         near = (pl.col("starts_at") - stop["starts_at"]).abs() <= TOGETHER
         event = _held_rows(gone, stops.filter(near)["channel"], stop, case)
-        usual = float(event["undisturbed"].sum())
+        usual = float(event["undisturbed"].rechunk().sum())
         if event.height < HELD_RATIO * usual or not event.select(DUE.any()).item():
             continue
         rows = _held_rows(gone, pl.Series([stop["channel"]]), stop, case)
-        what = case.phrase("named" if stop["announced"] else "found").format(
-            title=_text(stop["title"]),
-            start=_minute(stop["starts_at"]),
-            end=_minute(stop["ends_at"] or case.evidence.taken_at),
-            channel=stop["channel"],
-        )
-        counts = case.phrase("held").format(count=rows.height, usual=f"{float(rows['undisturbed'].sum()):.1f}")
-        nothing = pl.lit(None, pl.Float64)
-        parts.append(
-            rows.select("ledger_row", what=pl.lit(what), counts=pl.lit(counts), lost_share=nothing, group=nothing)
-        )
+        known = _stop("named" if stop["announced"] else "found", stop)
+        known |= {"end": stop["ends_at"] or case.evidence.taken_at, "counts": "held", "count": rows.height}
+        parts.append(_hits(rows, known | {"usual": float(rows["undisturbed"].rechunk().sum())}))
     return parts
 
 
@@ -125,31 +136,26 @@ def _held_rows(gone: pl.DataFrame, channels: pl.Series, stop: dict[str, Any], ca
     return gone.filter(mine & (pl.col("issued_at") < (stop["ends_at"] or case.evidence.taken_at)) & (DUE | issued))
 
 
-def _in_window(case: Case, people: pl.DataFrame, window: dict[str, Any]) -> pl.DataFrame:
+def _in_window(people: pl.DataFrame, window: dict[str, Any]) -> pl.DataFrame:
     """Return the missing rows issued in a window that the data show."""
     inside = people.filter(_within(window["starts_at"], window["ends_at"]))
     if window["channel"] != ALL_CHANNELS:
         inside = inside.filter(pl.col("channel") == window["channel"])
-    what = case.phrase("window").format(
-        start=_minute(window["starts_at"]), end=_minute(window["ends_at"]), channel=window["channel"]
-    )
-    return _taken(case, inside, what)
+    return _taken(inside, _stop("window", window))
 
 
-def _taken(case: Case, inside: pl.DataFrame, what: str) -> pl.DataFrame:
+def _taken(inside: pl.DataFrame, stop: dict[str, Any]) -> pl.DataFrame:
     """Return the missing rows of the channels that stand out in a window."""
-    each = inside.group_by("channel").agg(pl.col("missing").sum(), pl.col("undisturbed").sum())
+    each = inside.group_by("channel").agg(pl.col("missing").sum(), total(pl.col("undisturbed")))
     out = each.filter(pl.col("missing") > WINDOW_RATIO * pl.col("undisturbed"))["channel"]
     rows = inside.filter(pl.col("channel").is_in(out.implode()))
     if rows.is_empty():
         return pl.DataFrame(schema=HITS)
-    counts = case.phrase("against").format(
-        missing=int(rows["missing"].sum()), issued=rows.height, usual=f"{float(rows['undisturbed'].sum()):.1f}"
-    )
-    return rows.filter("missing").select(
-        "ledger_row",
-        what=pl.lit(what),
-        counts=pl.lit(counts),
-        lost_share=pl.lit(lost_share(rows), pl.Float64),
-        group=pl.lit(rows.height, pl.Float64),
-    )
+    gone = rows.filter("missing")
+    known = stop | {"counts": "against", "missing": gone.height, "issued": rows.height}
+    known |= {
+        "usual": float(rows["undisturbed"].rechunk().sum()),
+        "lost_share": lost_share(rows),
+        "group": float(rows.height),
+    }
+    return _hits(gone, known)

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from audit_kit.core.schema import ALL_CHANNELS
-from audit_kit.rules.sync.curves import CONFIDENCE_Z
+from audit_kit.rules.sync.curves import CONFIDENCE_Z, total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +140,7 @@ def _run(part: pl.DataFrame, evidence: float) -> dict[str, object]:
         "last_at": part["issued_at"].max(),
         "issued": part.height,
         "missing": gone.height,
-        "expected": float(part["expected"].sum()),
+        "expected": float(part["expected"].rechunk().sum()),
         "evidence": evidence,
         "rows": gone["ledger_row"].to_list(),
     }
@@ -190,11 +190,18 @@ def windows(rows: pl.DataFrame) -> pl.DataFrame:
     timed = rows.filter(pl.col("issued_at").is_not_null())
     if timed.is_empty():
         return pl.DataFrame(schema=WINDOWS)
-    scans = [(ALL_CHANNELS, timed)] + [
-        (str(name), part) for (name,), part in timed.group_by("channel", maintain_order=True)
-    ]
+    crowded = timed.filter(pl.col("channel").is_in(_crowded(timed).implode()))
+    parts = crowded.partition_by("channel", maintain_order=True)
+    scans = [(ALL_CHANNELS, timed)] + [(part["channel"][0], part) for part in parts]
     found = [window for name, part in scans for window in _scan(name, part)]
-    return pl.DataFrame(found, schema=WINDOWS).sort("evidence", descending=True)
+    return pl.DataFrame(found, schema=WINDOWS).sort("evidence", descending=True, maintain_order=True)
+
+
+def _crowded(timed: pl.DataFrame) -> pl.Series:
+    """Return the channels of which some window, its ends refined, may hold as many missing as one must."""
+    gone = timed.filter("missing").sort("issued_at")
+    span = pl.col("issued_at") - pl.col("issued_at").shift(int(WINDOW_LEAST)).over("channel")
+    return gone.filter(span <= timedelta(minutes=BIN_MINUTES * (max(WINDOW_BINS) + 4 * REFINE_BINS)))["channel"]
 
 
 def _scan(name: str, rows: pl.DataFrame) -> list[dict[str, object]]:
@@ -234,7 +241,7 @@ def _half_hours(rows: pl.DataFrame) -> pl.DataFrame:
     width = timedelta(minutes=BIN_MINUTES)
     held = (
         rows.group_by(at=pl.col("issued_at").dt.truncate(f"{BIN_MINUTES}m"))
-        .agg(issued=pl.len(), missing=pl.col("missing").sum(), expected=pl.col("expected").sum())
+        .agg(issued=pl.len(), missing=pl.col("missing").sum(), expected=total(pl.col("expected")))
         .sort("at")
     )
     reach = GAP_BINS * width

@@ -72,7 +72,8 @@ def with_ledger(people: pl.DataFrame, case: Case, *names: str) -> pl.DataFrame:
 
 def lost_share(rows: pl.DataFrame) -> float | None:
     """Return which share of a group is lost, what is merely late at its age taken out; null where all is still open."""
-    late = rows.select(late_among_the_rest().mean()).item() or 0.0
+    among = rows.select(late_among_the_rest()).to_series().drop_nulls().to_numpy()
+    late = float(among.mean()) if len(among) else 0.0  # polars adds chunk by chunk, and their number varies
     share = (float(rows["missing"].sum()) + 0.5) / (rows.height + 1)
     return None if late > 0.5 else max((share - late) / (1 - late), 0.0)  # noqa: PLR2004 - most
 

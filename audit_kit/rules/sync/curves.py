@@ -60,12 +60,16 @@ def survival(observations: pl.DataFrame, *, by: str = "channel") -> pl.DataFrame
         known = known.with_columns(weight=pl.lit(1.0))
     if "since" not in known.columns:
         known = known.with_columns(since=pl.lit(None, pl.Float64))
-    loose = known.filter(pl.col("since").is_not_null())[by].unique().to_list()
-    exact = kaplan_meier(known.filter(~pl.col(by).is_in(loose)), by=by)
-    parts = [exact] + [
-        _stratum(known.filter(pl.col(by) == name)).select(pl.lit(name).alias(by), pl.all()) for name in sorted(loose)
-    ]
+    known = known.with_columns(loose=pl.col("since").is_not_null().any().over(by))
+    exact = kaplan_meier(known.filter(~pl.col("loose")), by=by)
+    loose = known.filter("loose").sort(by, maintain_order=True).partition_by(by, maintain_order=True)
+    parts = [exact, *(_stratum(part).select(pl.lit(part[by][0]).alias(by), pl.all()) for part in loose)]
     return pl.concat(parts).sort(by, "minutes", maintain_order=True)
+
+
+def total(values: pl.Expr) -> pl.Expr:
+    """Return the sum of a group's floats, to the last bit the same whatever the order of rows or number of threads."""
+    return values.sort().sum()
 
 
 def kaplan_meier(observations: pl.DataFrame, *, by: str) -> pl.DataFrame:
@@ -73,8 +77,8 @@ def kaplan_meier(observations: pl.DataFrame, *, by: str) -> pl.DataFrame:
     counts = (
         observations.group_by(by, pl.col("minutes").cast(pl.Float64))
         .agg(
-            leaving=pl.col("weight").sum().cast(pl.Float64),
-            events=pl.col("weight").filter(pl.col("visible")).sum().cast(pl.Float64),
+            leaving=total(pl.col("weight").cast(pl.Float64)),
+            events=total(pl.col("weight").filter("visible").cast(pl.Float64)),
         )
         .sort(by, "minutes")
         .with_columns(at_risk=pl.col("leaving").cum_sum(reverse=True).over(by))
@@ -355,11 +359,11 @@ def _spans(observations: pl.DataFrame) -> _Spans:
         .with_columns(at=((pl.col("log") - log.min()) / width).round(), from_=(pl.col("low") / width).round())
         .group_by("at", "from_", "visible", loose=since.is_not_null(), nothing=since <= 0)
         .agg(
-            log=(pl.col("log") * pl.col("weight")).sum() / pl.col("weight").sum(),
-            low=pl.col("low").mean(),
-            weight=pl.col("weight").sum(),
+            log=total(pl.col("log") * pl.col("weight")) / total(pl.col("weight")),
+            low=pl.col("low").sort().mean(),
+            weight=total(pl.col("weight")),
         )
-        .sort("at", "from_", "visible", "loose", nulls_last=True)
+        .sort("at", "from_", "visible", "loose", "nothing", nulls_last=True)
         .with_columns(
             low=pl.when(~pl.col("visible") | ~pl.col("loose"))
             .then("log")

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
+from audit_kit.rules.sync.curves import total
 from audit_kit.rules.sync.lateness import at_age, lateness
 
 WEEKS = 4
@@ -40,10 +41,10 @@ def forecast(
     )
     old = waiting.group_by("channel").agg(
         waiting=pl.len(),
-        arriving=pl.col("arrives").sum(),
-        still_late=pl.col("late").sum(),
-        spread=(pl.col("late") * (1 - pl.col("late"))).sum(),
-        lost=(1 - pl.col("arrives") - pl.col("late")).sum(),
+        arriving=total(pl.col("arrives")),
+        still_late=total(pl.col("late")),
+        spread=total(pl.col("late") * (1 - pl.col("late"))),
+        lost=total(1 - pl.col("arrives") - pl.col("late")),
     )
     new = _yet_to_come(observations, table, taken_at, span)
     both = old.join(new, on="channel", how="full", coalesce=True).fill_null(0)
@@ -81,4 +82,4 @@ def _yet_to_come(observations: pl.DataFrame, table: pl.DataFrame, taken_at: date
     )
     known = at_age(slots, table)
     slots = slots.with_columns(new_late=pl.col("pace") * (known["survival"] - known["plateau"]).clip(0))
-    return slots.group_by("channel").agg(pl.col("new_late").sum())
+    return slots.group_by("channel").agg(total(pl.col("new_late")))

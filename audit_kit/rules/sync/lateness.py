@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from audit_kit.core.policy import SyncPolicy
-from audit_kit.rules.sync.curves import log_likelihood, mixture, survival, typed
+from audit_kit.rules.sync.curves import log_likelihood, mixture, survival, total, typed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FEW_ARRIVALS = 5
 FEW = 50  # a channel with fewer invoices uses the curve of all channels
+MOST_FITS = 100  # channels with a fit of their own, those of most invoices; the others use the curve of all channels
 HEAVY_TAIL = 0.1  # share of what is still missing at the longest age that would yet arrive
 SOME_TAIL = 0.03  # from here on the fitted tail is the better estimate
 FALLING = 0.02
@@ -64,29 +65,52 @@ def lateness(
         `channel`, `minutes`, `survival`, `plateau` (lost share), `invoices` (behind the curve), `method` (`km`,
         `status`, `interval`, `mixture`, `history`, `policy`; `pooled` before it where the channel has few
         invoices of its own), `certain` (false: the tail is too heavy, or nothing arrived, to tell late from lost).
-        Channel `*` is for invoices of no channel here.
+        Channel `*` is for invoices of no channel here; a pooled channel has one row, for the curve of `*` is its own.
     """
     known = (
         observations.filter(pl.col("minutes").is_not_null())
         .group_by("channel", "minutes", "visible", "since")
-        .agg(pl.col("weight").sum())
+        .agg(total(pl.col("weight")))
+        .sort("channel", "minutes", "visible", "since")
     )
     if known.is_empty():
         return pl.DataFrame(schema=LATENESS)
     if known["visible"].any():
-        everything = _judge(POOLED, known.with_columns(channel=pl.lit(POOLED)), history)
+        pooled = known.with_columns(channel=pl.lit(POOLED))
+        everything = _judge(pooled, survival(pooled), history)
     else:
         everything = by_policy(policy or SyncPolicy())
-    parts = [everything]
-    named = known.drop_nulls("channel").sort("channel", "minutes", "visible", "since")
-    for (name,), part in named.group_by("channel", maintain_order=True):
-        arrivals = part.filter("visible")["weight"].sum()
-        if part["weight"].sum() >= FEW and arrivals >= FEW_ARRIVALS:
-            parts.append(_judge(str(name), part, history))
-        else:
-            method = pl.concat_str(pl.lit("pooled "), "method")
-            parts.append(everything.with_columns(channel=pl.lit(str(name)), method=method))
-    return pl.concat(parts).sort("channel", "minutes", maintain_order=True)
+    named = known.drop_nulls("channel")
+    own = pl.concat([everything, *_own_curves(named, history)])
+    rest = named.filter(~pl.col("channel").is_in(own["channel"].unique().implode()))
+    method = pl.concat_str(pl.lit("pooled "), "method")
+    pooled = rest.select(pl.col("channel").unique()).join(everything.head(1).drop("channel"), how="cross")
+    return pl.concat([own, pooled.with_columns(method=method)]).sort("channel", "minutes", maintain_order=True)
+
+
+def _own_curves(named: pl.DataFrame, history: pl.DataFrame | None) -> list[pl.DataFrame]:
+    """Return the curves of the channels with enough invoices, and of most of them where the curve needs a fit."""
+    sizes = named.group_by("channel").agg(
+        invoices=total(pl.col("weight")),
+        arrivals=total(pl.col("weight").filter("visible")),
+        presence=pl.col("since").is_not_null().any(),
+    )
+    sizes = sizes.filter((pl.col("invoices") >= FEW) & (pl.col("arrivals") >= FEW_ARRIVALS))
+    sizes = sizes.sort("invoices", "channel", descending=[True, False]).with_row_index("rank")
+    fitted = pl.col("rank") < MOST_FITS
+    sizes = sizes.filter(fitted | ~pl.col("presence"))
+    judged = named.join(sizes.select("channel", fitted=fitted), on="channel", maintain_order="left")
+    parts = judged.partition_by("channel", maintain_order=True)
+    curves = survival(judged).partition_by("channel", maintain_order=True)
+    return [
+        _judge(part, curve, history)
+        for part, curve in zip(parts, curves, strict=True)
+        if part["fitted"][0] or not _still_falling(*_steps(curve))
+    ]
+
+
+def _steps(curve: pl.DataFrame) -> tuple[Floats, Floats]:
+    return curve["minutes"].to_numpy(), curve["survival"].to_numpy()
 
 
 def by_policy(policy: SyncPolicy) -> pl.DataFrame:
@@ -106,10 +130,10 @@ def by_policy(policy: SyncPolicy) -> pl.DataFrame:
     )
 
 
-def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl.DataFrame:
-    """Return the lateness curve of one channel."""
-    curve = survival(part)
-    minutes, alive = curve["minutes"].to_numpy(), curve["survival"].to_numpy()
+def _judge(part: pl.DataFrame, curve: pl.DataFrame, history: pl.DataFrame | None) -> pl.DataFrame:
+    """Return the lateness curve of one channel from its counted invoices and their survival."""
+    channel, (minutes, alive) = str(part["channel"][0]), _steps(curve)
+    invoices = float(part["weight"].rechunk().sum())
     method, certain, lost = str(curve["method"][0]), True, float(alive[-1])
     if method == "status":
         minutes, alive, lost = _by_presence(part, minutes, alive)
@@ -120,7 +144,7 @@ def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl
         if yet_to_come > HEAVY_TAIL:
             borrowed = _borrow(channel, history, minutes, alive)
             if borrowed is not None:
-                return borrowed.with_columns(invoices=pl.lit(float(part["weight"].sum()))).select(*LATENESS)
+                return borrowed.with_columns(invoices=pl.lit(invoices)).select(*LATENESS)
         if yet_to_come > SOME_TAIL:
             method, certain, lost = "mixture", yet_to_come <= HEAVY_TAIL, fit.lost
             alive = fit.alive(minutes)
@@ -130,7 +154,7 @@ def _judge(channel: str, part: pl.DataFrame, history: pl.DataFrame | None) -> pl
             "minutes": minutes,
             "survival": np.maximum(alive, lost),
             "plateau": lost,
-            "invoices": float(part["weight"].sum()),
+            "invoices": invoices,
             "method": method,
             "certain": certain,
         },
@@ -150,8 +174,9 @@ def _by_presence(part: pl.DataFrame, minutes: Floats, alive: Floats) -> tuple[Fl
     A smooth mixture of delays is the better estimate, unless presence has a cliff that no delay makes, as a stop still
     open does; then the isotonic steps are kept down to the age at which the missing share no longer falls.
     """
-    counts = part.group_by("minutes").agg(
-        missing=pl.col("weight").filter(~pl.col("visible")).sum(), present=pl.col("weight").filter("visible").sum()
+    counts = part.group_by("minutes", maintain_order=True).agg(
+        missing=total(pl.col("weight").filter(~pl.col("visible"))),
+        present=total(pl.col("weight").filter("visible")),
     )
     ages, missing, present = (counts[name].to_numpy() for name in ("minutes", "missing", "present"))
     steps = alive[np.maximum(np.searchsorted(minutes, ages, side="right") - 1, 0)]
@@ -235,6 +260,9 @@ def at_age(rows: pl.DataFrame, table: pl.DataFrame, *, age: str = "age") -> pl.D
         `survival`, `plateau`, `invoices`, `method`, `certain`; null without an age.
     """
     found = _gather(table.select("survival", "plateau", "invoices", "method", "certain"), _place(rows, table, age))
+    methods = table.select("channel", own="method").unique("channel", keep="first", maintain_order=True)
+    own = rows.select("channel").join(methods, on="channel", how="left", maintain_order="left")["own"]
+    found = found.with_columns(method=pl.when(pl.col("method").is_not_null()).then(pl.coalesce(own, "method")))
     if age == "age" and (rows["held"] < 1).any():
         loose = table["survival"].gather(_place(rows, table, "loose"))
         held = rows["held"]
@@ -249,11 +277,10 @@ def _place(rows: pl.DataFrame, table: pl.DataFrame, age: str) -> pl.Series:
     place = np.zeros(rows.height, dtype=np.int64)
     ages = rows[age].cast(pl.Float64).fill_null(0.0).to_numpy()
     minutes = table["minutes"].to_numpy()
-    spans = (
-        table.with_row_index("place").group_by("channel").agg(pl.col("place").min(), pl.len()).rows_by_key("channel")
-    )
-    for (name,), part in rows.select("channel").with_row_index("at").group_by("channel"):
-        first, size = spans.get(name, spans[POOLED])[0]
+    own = table.with_row_index("place").filter(~pl.col("method").str.starts_with("pooled"))
+    spans = own.group_by("channel").agg(pl.col("place").min(), pl.len()).rows_by_key("channel")
+    for part in rows.select("channel").with_row_index("at").partition_by("channel"):
+        first, size = spans.get(part["channel"][0], spans[POOLED])[0]
         at = part["at"].to_numpy()
         steps = np.searchsorted(minutes[first : first + size], ages[at], side="right") - 1
         place[at] = first + np.maximum(steps, 0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit import resources
+from audit_kit.core.cause_records import records
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.sync.curves import survival
 
@@ -22,7 +22,7 @@ def of_delays(observations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFram
     Left out is what is missing because of its entry, its status or the way the export was asked: the platform may well
     have had it in time.
     """
-    silent = [name for name, entry in resources.load("causes")["causes"].items() if not entry.get("delays", True)]
+    silent = [name for name, cause in records().items() if not cause.delays]
     rows = findings.filter(pl.col("cause").is_in(silent))["ledger_row"].drop_nulls()
     return observations.filter(pl.col("visible") | ~pl.col("ledger_row").is_in(rows.implode()))
 
@@ -110,5 +110,6 @@ def budget_by_incident(
         kind=pl.coalesce("kind", pl.when(caused).then(pl.lit("cause")), pl.lit("slow")),
     )
     table = misses.group_by("incident", "kind").agg(misses=pl.len())
-    table = table.sort("misses", "incident", descending=[True, False])
-    return table.with_columns(share=pl.col("misses") / pl.col("misses").sum())
+    return table.with_columns(share=pl.col("misses") / pl.col("misses").sum()).sort(
+        "misses", "kind", "incident", descending=[True, False, False]
+    )

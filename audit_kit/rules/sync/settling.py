@@ -84,7 +84,7 @@ def reliability(arrivals: pl.DataFrame, bins: int = BINS) -> pl.DataFrame:
     """Return predicted against observed share per bin of the chance: `bin` (its lower end) and more, see Settlement."""
     edge = (pl.col("probability_late") * bins).floor().clip(0, bins - 1) / bins
     table = arrivals.group_by(bin=edge).agg(
-        rows=pl.len(), predicted=pl.col("probability_late").mean(), observed=pl.col("came").mean()
+        rows=pl.len(), predicted=pl.col("probability_late").sort().mean(), observed=pl.col("came").mean()
     )
     spread = 1.96 * (pl.col("observed") * (1 - pl.col("observed")) / pl.col("rows") + 0.25 / pl.col("rows") ** 2).sqrt()
     return table.with_columns(

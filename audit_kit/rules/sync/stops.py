@@ -10,7 +10,6 @@ did. An announced stop during which invoices arrived as usual is innocent and is
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -88,20 +87,18 @@ def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: dateti
     timed = observations.filter(pl.col("issued_at").is_not_null() & (pl.col("issued_at") <= taken_at))
     timed = timed.filter(pl.col("issued_at") > taken_at - LONGEST_SPAN)
     timed = timed.filter(pl.col("issued_at") > _listed_from(timed))
-    channels = {
-        str(name[0]): part
-        for name, part in timed.group_by("channel", maintain_order=True)
-        if part["visible_at"].count() > 0 and name[0] is not None
-    }
+    known = pl.col("channel").is_not_null() & (pl.col("visible_at").count().over("channel") > 0)
+    channels = timed.filter(known).sort("channel", maintain_order=True).partition_by("channel", maintain_order=True)
     rows: list[dict[str, Any]] = []
     if channels:
         pooled = _flow(timed, taken_at)
         everywhere = _found(pooled, taken_at)
-        for channel, part in sorted(channels.items(), key=itemgetter(0)):
+        announced = notices.filter(pl.col("starts_at") < taken_at).to_dicts()
+        for part in channels:
             flow = _flow(part, taken_at)  # one at a time: each is as long as the whole span
             found = _found(flow, taken_at)
             found += _shared(flow, found, everywhere, taken_at)
-            rows += _with_notices(channel, (flow, pooled), found, notices, taken_at)
+            rows += _with_notices(part["channel"][0], (flow, pooled), found, announced, taken_at)
     else:
         rows = [
             _row(notice["scope"] or ALL_CHANNELS, notice["starts_at"], notice["ends_at"], 1.0, notice["title"])
@@ -114,7 +111,8 @@ def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: dateti
 
 def _cliff(timed: pl.DataFrame, taken_at: datetime) -> list[dict[str, Any]]:
     """Return the stop still open that presence shows: it ends at once in several channels, and in all of them."""
-    ends = [end for _, part in timed.drop_nulls("channel").group_by("channel") if (end := _sudden_end(part))]
+    channels = timed.drop_nulls("channel").partition_by("channel", maintain_order=True)
+    ends = [end for part in channels if (end := _sudden_end(part))]
     ends = [end for end in ends if taken_at - end >= CLIFF_LEAST]
     if sum(max(ends) - end <= CLIFF_TOGETHER for end in ends) < CLIFF_CHANNELS:
         return []
@@ -175,7 +173,7 @@ def _flow(observations: pl.DataFrame, taken_at: datetime) -> _Flow:
     due *= len(arrivals) / max(due.sum(), 1e-9)
     edges = np.asarray(np.arange(bins + 1) * BIN_MINUTES, dtype=np.float64)
     edges[-1] = max(edges[-1], span)
-    came = np.histogram(arrivals, edges)[0]
+    came = _counted(arrivals, edges)
     busy = due > 1
     spread = float(np.median((came[busy] - due[busy]) ** 2 / due[busy]) / 0.455) if busy.sum() > 50 else 1.0  # noqa: PLR2004
     expected = np.asarray(np.concatenate([[0.0], np.cumsum(due)]), dtype=np.float64)
@@ -191,6 +189,13 @@ def _spread(counts: NDArray[np.int64], shape: Floats) -> Floats:
     for place in issued.tolist():
         due[place : place + len(shape)] += counts[place] * shape
     return due[: len(counts)]
+
+
+def _counted(arrivals: Floats, edges: Floats) -> NDArray[np.int64]:
+    """Return how many arrivals there are in each bin; the last one holds its end."""
+    within = arrivals[(arrivals >= edges[0]) & (arrivals <= edges[-1])]
+    places = np.searchsorted(edges, within, side="right") - 1
+    return np.bincount(np.minimum(places, len(edges) - 2), minlength=len(edges) - 1)
 
 
 def _minutes(times: pl.Series, origin: datetime) -> Floats:
@@ -237,7 +242,7 @@ def _shared(
 def _partial(flow: _Flow, found: list[dict[str, Any]], taken_at: datetime) -> list[dict[str, Any]]:
     """Return the windows in which far fewer arrived than were due, by a likelihood-ratio scan."""
     due = np.diff(flow.expected)
-    came = np.histogram(flow.arrivals, flow.edges)[0].astype(np.float64)
+    came = _counted(flow.arrivals, flow.edges).astype(np.float64)
     for stop in found:
         start, end = _span(stop, flow.origin, taken_at)
         covered = (flow.edges[1:] > start) & (flow.edges[:-1] < end)
@@ -246,7 +251,7 @@ def _partial(flow: _Flow, found: list[dict[str, Any]], taken_at: datetime) -> li
     if due.sum() < PARTIAL_EVIDENCE * flow.spread:  # no window can say more than what was due in all
         return rows
     for _ in range(MOST_PARTIAL):
-        best = _emptiest(came, due)
+        best = _emptiest(came, due, least=PARTIAL_EVIDENCE * flow.spread)
         if best is None or best[0] / flow.spread < PARTIAL_EVIDENCE:
             break
         _, first, last = best
@@ -257,12 +262,19 @@ def _partial(flow: _Flow, found: list[dict[str, Any]], taken_at: datetime) -> li
     return rows
 
 
-def _emptiest(came: Floats, due: Floats) -> tuple[float, int, int] | None:
-    """Return evidence, first bin and bin after the last of the emptiest window: of set widths, its ends refined."""
+def _emptiest(came: Floats, due: Floats, *, least: float) -> tuple[float, int, int] | None:
+    """Return evidence, first bin and bin after the last of the emptiest window: of set widths, its ends refined.
+
+    Windows of set widths are left out where even the widest never has so much due in it as `least`, the evidence
+    needed; of those up to the end only the longest between two arrivals is looked at then.
+    """
     o, e = np.concatenate([[0.0], np.cumsum(came)]), np.concatenate([[0.0], np.cumsum(due)])
-    widths = [width for width in PARTIAL_BINS if width < len(came)]
-    firsts = np.concatenate([np.arange(len(came) - width + 1) for width in widths] + [np.arange(len(came))])
-    lasts = np.concatenate([np.arange(width, len(came) + 1) for width in widths] + [np.full(len(came), len(came))])
+    widths, tails = [width for width in PARTIAL_BINS if width < len(came)], np.arange(len(came))
+    reach = min(len(came), max(PARTIAL_BINS) + 4 * REFINE_BINS)
+    if (e[reach:] - e[:-reach]).max() < least:
+        widths, tails = [], np.concatenate([[0], np.flatnonzero(came[:-1]) + 1])
+    firsts = np.concatenate([np.arange(len(came) - width + 1) for width in widths] + [tails])
+    lasts = np.concatenate([np.arange(width, len(came) + 1) for width in widths] + [np.full(len(tails), len(came))])
     best = int((evidence := _deficit(o[lasts] - o[firsts], e[lasts] - e[firsts])).argmax())
     if evidence[best] <= 0:
         return None
@@ -293,18 +305,15 @@ def _with_notices(
     channel: str,
     flows: tuple[_Flow, _Flow],
     found: list[dict[str, Any]],
-    notices: pl.DataFrame,
+    notices: list[dict[str, Any]],
     taken_at: datetime,
 ) -> list[dict[str, Any]]:
     """Return the stops of a channel: those found, named by the notice they overlap, and announced ones not found."""
     flow = flows[0]
     rows = [stop | {"channel": channel} for stop in found]
-    applies = (
-        pl.col("scope").is_null()
-        | (pl.col("scope") == ALL_CHANNELS)
-        | pl.col("scope").str.contains(channel, literal=True)
-    )
-    for notice in notices.filter(applies & (pl.col("starts_at") < taken_at)).iter_rows(named=True):
+    for notice in notices:
+        if notice["scope"] not in (None, ALL_CHANNELS) and channel not in notice["scope"]:
+            continue
         start, end = _span(notice, flow.origin, taken_at)
         named = False
         for row in rows:

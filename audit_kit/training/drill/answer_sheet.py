@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit import resources
+from audit_kit.core.cause_records import of_stage, records
 from audit_kit.core.errors import RequestError
 from audit_kit.core.spreadsheet_csv import undone
 
@@ -78,7 +78,7 @@ def from_labels(labels: pl.DataFrame, *, confidence: float = SURE, evidence: int
     """
     for cause in labels["cause"].drop_nulls().unique(maintain_order=True):
         _known(cause)
-    causes = labels.filter(~pl.col("cause").is_in(["late", "lost", "unexplained", "unbooked"]))
+    causes = labels.filter(~pl.col("cause").is_in(of_stage("age", "unbooked")))
     rows = causes.group_by("cause", maintain_order=True).agg(pl.col("ledger_row").head(evidence))
     named = [Named(cause=cause, confidence=confidence, evidence=tuple(map(str, at))) for cause, at in rows.iter_rows()]
     return Answers(named=tuple(named), labels=labels)
@@ -98,9 +98,8 @@ def _named(one: dict[str, Any], name: str) -> Named:
 
 def _known(cause: str) -> str:
     """Return the code of a cause given by code or title."""
-    wording: dict[str, Any] = resources.load("causes")["causes"]
-    titles = {text["title"]: code for code, one in wording.items() for text in (one["zh"], one["en"])}
-    code = cause.strip() if cause.strip() in wording else titles.get(cause.strip(), "")
+    titles = {title: code for code, one in records().items() for title in one.title}
+    code = cause.strip() if cause.strip() in records() else titles.get(cause.strip(), "")
     if not code:
         raise RequestError(f"{cause!r} is not a cause; the brief lists the causes to choose from.")
     return code

@@ -19,6 +19,7 @@ import polars as pl
 
 from audit_kit import resources
 from audit_kit.core import outputs
+from audit_kit.core.cause_records import records
 from audit_kit.core.errors import RequestError
 from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.training.drill import scoring
@@ -128,7 +129,7 @@ def hint(folder: str | Path, *, lang: str = "zh") -> str:
     causes = sealed["causes"]
     if not causes:
         return words("drill_hint.nothing") + price
-    group = next(name for name, group in resources.load("drills")["groups"].items() if causes[0] in group)
+    group = next(name for name, group in _groups().items() if causes[0] in group)
     count = len(sealed["facts"].keys() - set(scoring.NOT_CAUSES))
     said = {"group": words(f"drill_group.{group}"), "count": count, "cause": words.cause(causes[-1])}
     return words(f"drill_hint.text_{taken}", **said) + price
@@ -167,7 +168,7 @@ def rows(folder: str | Path) -> pl.DataFrame:
 
 def menu() -> list[str]:
     """Return the causes a trainee may name, in the order of the wording."""
-    return list(resources.load("drills")["signals"])
+    return [name for name, cause in records().items() if cause.signal]
 
 
 def _plan(level: int) -> dict[str, Any]:
@@ -182,7 +183,7 @@ def _drawn(plan: Mapping[str, Any], dice: Dice) -> tuple[str, ...]:
     """Draw the causes of a drill, one of each group asked for; none if it is a null drill."""
     if dice.uniform(1)[0] < plan["null"]:
         return ()
-    groups = resources.load("drills")["groups"]
+    groups = _groups()
     chosen: list[str] = []
     for name in plan["groups"]:
         left = [cause for cause in groups[name] if cause not in chosen]
@@ -194,8 +195,17 @@ def _shares(plan: Mapping[str, Any], causes: tuple[str, ...]) -> dict[str, float
     """Return the share of every cause of a drill; a null drill has none, not even in the background."""
     if not causes:
         return {}
-    shares = {cause: share for group in resources.load("drills")["groups"].values() for cause, share in group.items()}
+    shares = {cause: share for group in _groups().values() for cause, share in group.items()}
     return dict(plan["background"]) | {cause: shares[cause] for cause in causes}
+
+
+def _groups() -> dict[str, dict[str, float]]:
+    """Return the groups from which causes are drawn: cause to share of the invoices, in running order."""
+    groups: dict[str, dict[str, float]] = {}
+    for name, cause in records().items():
+        if cause.drill:
+            groups.setdefault(cause.drill.group, {})[name] = cause.drill.share
+    return groups
 
 
 def _seal(folder: Path, made: World, *, seed: int, level: int, causes: tuple[str, ...]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit import resources
+from audit_kit.core.cause_records import of_stage, records
 from audit_kit.core.words import LANGUAGES, Words
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ UNSUPPORTED = 3  # points for every true cause named without evidence that holds
 UNSURE = 0.25  # the Brier score of saying 0.5 to everything: worth nothing
 LOW_RECALL = 0.5  # below it a cause counts as missed
 MATCHED = "matched"
-NOT_CAUSES = ("late", "lost", "unbooked", "unexplained", MATCHED)
+NOT_CAUSES = (*of_stage("age", "unbooked"), MATCHED)
 PER_CAUSE = (
     "cause", "true", "labelled", "right", "recall", "precision", "f1", "confidence", "evidence", "evidence_right",
 )  # fmt: skip
@@ -175,8 +175,7 @@ def _debrief(
     if null:
         parts.append(words("debrief.null"))
     parts.append(_table(made, words))
-    signals = resources.load("drills")["signals"]
-    told = [signals[cause][LANGUAGES.index(lang)].format(**facts[cause]) for cause in made.missed]
+    told = [_signal(cause, facts[cause], lang) for cause in made.missed]
     missed = [f"- **{words.cause(cause)}** {text}" for cause, text in zip(made.missed, told, strict=True)]
     parts += [f"## {words('debrief.missed')}", "\n".join(missed) or words("debrief.none_missed")]
     if made.false:
@@ -188,6 +187,12 @@ def _debrief(
         titles = {"true": words.cause(true), "labelled": words.cause(labelled)}
         parts.append(words("debrief.confused", **titles, rows=rows))
     return "\n\n".join(parts) + "\n"
+
+
+def _signal(cause: str, facts: Mapping[str, Any], lang: str) -> str:
+    """Return what would have given a cause away."""
+    signal = records()[cause].signal
+    return signal[LANGUAGES.index(lang)].format(**facts) if signal else ""
 
 
 def _parts(made: Score, words: Words) -> str:

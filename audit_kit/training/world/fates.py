@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.core.cause_records import simulated
 from audit_kit.training.world import windows as outages
 from audit_kit.training.world.dice import Dice, Floats, Integers
 from audit_kit.training.world.stream import DAY, HOUR
@@ -19,21 +20,6 @@ Flags: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 RUN = 40  # invoices in a lost batch
 LEVEL_RATE = 0.25  # share of a level that goes missing when the level is at fault
 WINDOWS_ABOVE = 200  # so many lost to outages are spread over two
-# The invoices of these never reach the platform's list.
-ABSENT = (
-    "outside_export",
-    "no_permission",
-    "batch_lost",
-    "outage",
-    "channel_excess",
-    "account_excess",
-    "kind_excess",
-    "upload_failed",
-    "not_migrated_back",
-    "only_in_backup",
-    "not_issued",
-    "lost",
-)
 
 
 @dataclass
@@ -203,7 +189,7 @@ def pairs(draft: Draft, dice: Dice, count: int, cause: str) -> None:
     )
 
 
-def reversed_(draft: Draft, dice: Dice, count: int, cause: str) -> None:
+def reversal(draft: Draft, dice: Dice, count: int, cause: str) -> None:
     """A blue invoice fully reversed on the platform while the ledger knows nothing of it, nor books the red one."""
     blue = draft.column("blue")
     full = (draft.base["status"] == "red_full").to_numpy()
@@ -214,47 +200,44 @@ def reversed_(draft: Draft, dice: Dice, count: int, cause: str) -> None:
     draft.take(cause, blue[chosen])
 
 
-# Runs and windows need whole stretches, so they are drawn before what may be anywhere.
 STEPS: dict[str, Step] = {
-    "outside_export": scope,
-    "no_permission": scope,
-    "export_truncated": truncated,
-    "batch_lost": batches,
-    "outage": windows,
-    "channel_excess": level,
-    "account_excess": level,
-    "kind_excess": level,
-    "upload_failed": anywhere,
-    "not_migrated_back": anywhere,
-    "only_in_backup": filed,
-    "not_issued": anywhere,
-    "lost": lost,
-    "ambiguous": pairs,
-    "red_reversed": reversed_,
-    "voided": with_code,
-    "precision_lost": digital,
-    "number_invalid": digital,
-    "number_damaged": visible,
-    "number_mistyped": visible,
-    "edited_not_synced": known_buyer,
-    "status_conflict": visible,
-    "amount_conflict": visible,
-    "date_conflict": visible,
-    "party_conflict": known_buyer,
-    "booked_twice": visible,
-    "unbooked": visible,
+    step.__name__: step
+    for step in (
+        scope,
+        truncated,
+        batches,
+        windows,
+        level,
+        lost,
+        anywhere,
+        filed,
+        digital,
+        with_code,
+        known_buyer,
+        visible,
+        pairs,
+        reversal,
+    )
 }
 
 
+def reached(draft: Draft, *marks: str) -> Flags:
+    """Return which invoices got so far on their way to the export: see `Simulation.reaches`."""
+    return np.isin(draft.fate, [cause for cause, how in simulated().items() if how.reaches in marks])
+
+
 def allot(draft: Draft) -> None:
-    """Draw the fate of every invoice, and let the stops delay the arrivals."""
+    """Draw the fate of every invoice, and let the stops delay the arrivals.
+
+    Runs and windows need whole stretches, so they have the first turns, before what may be anywhere.
+    """
     draft.fate = np.full(len(draft.base), "", dtype=object)
     draft.batch = np.zeros(len(draft.base), dtype=np.int64)
     draft.faulty = np.zeros(len(draft.base), dtype=bool)
     arrive(draft)
-    for cause, step in STEPS.items():
+    for cause, how in sorted(simulated().items(), key=lambda one: one[1].turn):
         if draft.counts.get(cause, 0):
-            step(draft, Dice(draft.seed, f"fate {cause}"), draft.counts[cause], cause)
+            STEPS[how.step](draft, Dice(draft.seed, f"fate {cause}"), draft.counts[cause], cause)
             if cause == "outage":
                 arrive(draft)
 

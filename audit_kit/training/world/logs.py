@@ -11,7 +11,7 @@ import polars as pl
 from audit_kit import resources
 from audit_kit.training.world import shaping
 from audit_kit.training.world.dice import Dice
-from audit_kit.training.world.fates import ABSENT
+from audit_kit.training.world.fates import reached
 from audit_kit.training.world.stream import DAY, HOUR, channels, times
 
 if TYPE_CHECKING:
@@ -37,15 +37,14 @@ class Events:
 
 def sync_log(draft: Draft) -> pl.DataFrame:
     """Return the events of every invoice: issued, uploaded, then received and visible where it got so far."""
-    issued, fate = draft.column("issued"), draft.fate
+    issued = draft.column("issued")
     dice = Dice(draft.seed, "sync log")
     everyone = np.arange(len(issued))
     sent = issued + 1 + dice.below(20, len(issued))
-    real = everyone[fate != "not_issued"]
-    failed = everyone[fate == "upload_failed"]
-    uploaded = everyone[~np.isin(fate, ["not_issued", "upload_failed", "not_migrated_back", "only_in_backup"])]
-    gone = ["outside_export", "no_permission"]
-    arrived = everyone[(draft.visible <= draft.taken) & (~np.isin(fate, ABSENT) | np.isin(fate, gone))]
+    real = everyone[~reached(draft, "nowhere")]
+    failed = everyone[reached(draft, "failed")]
+    uploaded = everyone[~reached(draft, "nowhere", "failed", "issued")]
+    arrived = everyone[(draft.visible <= draft.taken) & ~reached(draft, "nowhere", "failed", "issued", "uploaded")]
     stumbled = dice.sample(arrived, len(arrived) // 150)
     words = resources.load("simulation")["words"]
     seen = draft.visible[arrived].astype(np.int64)

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from audit_kit.core import outputs, schema
+from audit_kit.core.cause_records import of_stage, simulated
 from audit_kit.core.errors import RequestError
 from audit_kit.core.policy import Export
 from audit_kit.training.world import backup_runs, fates, followups, logs, spoiling, stream, truth, windows, writing
@@ -25,40 +26,9 @@ if TYPE_CHECKING:
 
     from audit_kit.training.world.parties import Company
 
-DEFAULT: Mapping[str, float] = MappingProxyType(
-    {
-        "precision_lost": 0.002,
-        "number_damaged": 0.008,
-        "number_mistyped": 0.006,
-        "ambiguous": 0.001,
-        "number_invalid": 0.002,
-        "edited_not_synced": 0.002,
-        "voided": 0.0015,
-        "red_reversed": 0.0015,
-        "not_issued": 0.002,
-        "status_conflict": 0.0015,
-        "amount_conflict": 0.003,
-        "date_conflict": 0.002,
-        "party_conflict": 0.003,
-        "booked_twice": 0.003,
-        "outside_export": 0.004,
-        "export_truncated": 0.004,
-        "no_permission": 0.005,
-        "upload_failed": 0.004,
-        "not_migrated_back": 0.002,
-        "only_in_backup": 0.002,
-        "batch_lost": 0.012,
-        "outage": 0.012,
-        "channel_excess": 0.01,
-        "account_excess": 0.01,
-        "kind_excess": 0.006,
-        "lost": 0.005,
-        "unbooked": 0.003,
-    }
-)
+DEFAULT: Mapping[str, float] = MappingProxyType({cause: how.share for cause, how in simulated().items()})
 EXPORT_HOUR = 20  # the export is taken in the evening of the last working day
 LATER_DAYS = 7
-AFTER_OUTAGE = ("channel_excess", "account_excess", "kind_excess", "lost", "late")  # tried after outage, in CAUSES
 
 
 def world(
@@ -119,8 +89,8 @@ def _period(month: str, days: int | None) -> tuple[int, int]:
 
 def _counts(causes: Mapping[str, float], invoices: int, direction: str) -> dict[str, int]:
     """Return how many invoices each cause takes, at least one where its share is above 0."""
-    if unknown := sorted(causes.keys() - fates.STEPS.keys() - {"late"}):
-        raise RequestError(f"Unknown cause {unknown[0]!r}; known: {', '.join(sorted(fates.STEPS))}.")
+    if unknown := sorted(causes.keys() - simulated().keys() - {"late"}):
+        raise RequestError(f"Unknown cause {unknown[0]!r}; known: {', '.join(sorted(simulated()))}.")
     if invoices < 1 or direction not in ("issued", "received"):
         raise RequestError("At least one invoice is needed, and a direction of issued or received.")
     if any(share < 0 or share > 1 for share in causes.values()):
@@ -204,7 +174,7 @@ def _fates(draft: fates.Draft) -> pl.Series:
         if one.real and one.kind == "outage":
             everywhere = one.channel == windows.EVERYWHERE
             inside |= (issued >= one.start) & (issued < one.end) & (everywhere | (channel == one.channel))
-    named = np.where(inside & np.isin(named, AFTER_OUTAGE), "outage", named)
+    named = np.where(inside & np.isin(named, of_stage("level", "age")), "outage", named)
     if any(one.open_at_export for one in draft.windows):
         closed = [one for one in draft.windows if not one.open_at_export]
         without = windows.arrivals(issued, draft.column("delay"), channel, closed, Dice(draft.seed, "drain"))

@@ -10,7 +10,7 @@ import polars as pl
 
 from audit_kit.training.world import shaping
 from audit_kit.training.world.dice import Dice
-from audit_kit.training.world.fates import ABSENT, Draft
+from audit_kit.training.world.fates import Draft, reached
 from audit_kit.training.world.stream import DAY, channels, times
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FULL_WIDTH = str.maketrans("0123456789", "０１２３４５６７８９")
 CONFUSED = str.maketrans("01", "Ol")
 COPY_LATER = 60  # an invoice booked twice is booked again so many rows later
+ON_THE_WAY = ("nowhere", "failed", "issued", "uploaded", "platform")  # what this export does not list
 PARTIES = ("seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name")
 
 
@@ -227,7 +228,7 @@ def platform(draft: Draft, at: int) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     `i` is the true invoice. What an outage or the way there lost is never listed, nor the branch, nor another period.
     """
-    listed = (draft.visible <= at) & ~np.isin(draft.fate, ABSENT)
+    listed = (draft.visible <= at) & ~reached(draft, *ON_THE_WAY)
     status = draft.base["status"].scatter(np.flatnonzero(draft.fate == "voided"), "voided")
     frame = draft.base.with_columns(status=status, i=pl.int_range(pl.len(), dtype=pl.UInt32)).with_columns(
         visible=pl.Series(draft.visible), cut=pl.Series(draft.fate == "export_truncated")

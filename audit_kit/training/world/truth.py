@@ -10,6 +10,8 @@ import polars as pl
 from rapidfuzz.distance import OSA
 from rapidfuzz.process import cpdist
 
+from audit_kit.core.cause_records import simulated
+
 COMPARED = ("gross", "net", "tax", "day", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name", "status")
 TAXPAYERS = ("seller_tax_id", "buyer_tax_id")
 KEPT_DIGITS, LOST_DIGITS = 15, 5  # of a 20-digit number in a numeric cell
@@ -167,25 +169,10 @@ def answer(ledger: pl.DataFrame, platform: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([booked, unbooked])
 
 
-EXPECTED = {
-    "precision_lost": "matched_cleaned",
-    "number_damaged": "matched_cleaned",
-    "number_mistyped": "mistyped",
-    "ambiguous": "ambiguous",
-    "booked_twice": "duplicate",
-    "edited_not_synced": "conflict",
-    "voided": "conflict",
-    "red_reversed": "conflict",
-    "status_conflict": "conflict",
-    "amount_conflict": "conflict",
-    "date_conflict": "conflict",
-    "party_conflict": "conflict",
-}
-
-
 def _cause() -> pl.Expr:
     """Name the cause: what was done to the row where its outcome is the one meant, else what the outcome says."""
-    expected = pl.col("fate").replace_strict(EXPECTED, default="missing", return_dtype=pl.String)
+    meant = {cause: how.outcome for cause, how in simulated().items()}
+    expected = pl.col("fate").replace_strict(meant, default="missing", return_dtype=pl.String)
     by_field = pl.col("differs").replace_strict(BY_FIELD, default="party_conflict", return_dtype=pl.String)
     return (
         pl.when(pl.col("outcome") == "matched")

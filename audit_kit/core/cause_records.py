@@ -1,0 +1,90 @@
+"""What is known of each cause of area missing and sync: one record a cause, from `resources/causes.toml`.
+
+A cause is its rule in `rules/causes` and its record here; texts, order, drills and made-up months follow from both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from audit_kit import resources
+
+LASTING = ("entry", "known", "asked", "logs")  # what such a cause explains does not come by waiting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """How a made-up month holds a cause: a step of training/world/fates, when it is drawn, and what its rows become.
+
+    `share`: of the invoices, unless another is asked for. `outcome`: of its ledger rows. `reaches`: how far such an
+    invoice gets: nowhere, failed (at the upload), issued, uploaded, platform (but not this export), export.
+    """
+
+    step: str
+    turn: int
+    share: float
+    outcome: str
+    reaches: str = "export"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrillGroup:
+    """The group of causes from which drills draw this one, and the share of invoices it takes there."""
+
+    group: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """A cause: what is said of it (each text Chinese, then English), what explains it, and how it is trained.
+
+    `stage`: entry, known, asked, logs, event, level, age or unbooked. `delays`: whether an invoice missing for this
+    reason says something of delays. `signal`: what would have given it away in a drill.
+    """
+
+    name: str
+    area: str
+    severity: str
+    stage: str
+    title: tuple[str, str]
+    sentence: tuple[str, str]
+    evidence: tuple[str, str]
+    next_step: tuple[str, str]
+    confused_with: tuple[str, ...]
+    delays: bool = True
+    simulate: Simulation | None = None
+    drill: DrillGroup | None = None
+    signal: tuple[str, str] | None = None
+
+    @property
+    def lasting(self) -> bool:
+        """Whether an invoice missing for this reason will not appear by waiting."""
+        return self.stage in LASTING
+
+
+@cache
+def records() -> dict[str, Cause]:
+    """Return the record of every cause, in running order; callers must not change it."""
+    return {name: _record(name, dict(entry)) for name, entry in resources.load("causes")["causes"].items()}
+
+
+def of_stage(*stages: str) -> tuple[str, ...]:
+    """Return the causes of these stages, in running order."""
+    return tuple(name for name, one in records().items() if one.stage in stages)
+
+
+def simulated() -> dict[str, Simulation]:
+    """Return how each cause that a made-up month may hold is made, in running order."""
+    return {name: one.simulate for name, one in records().items() if one.simulate}
+
+
+def _record(name: str, entry: dict[str, Any]) -> Cause:
+    if "simulate" in entry:
+        entry["simulate"] = Simulation(**entry["simulate"])
+    if "drill" in entry:
+        entry["drill"] = DrillGroup(**entry["drill"])
+    lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+    return Cause(name=name, **(entry | lists))
