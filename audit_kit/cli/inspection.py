@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
-from audit_kit.core.reasons import reason_in
 from audit_kit.core.wording import wording
 
 if TYPE_CHECKING:
@@ -17,10 +16,10 @@ MOST_LINES = 20
 def inspection(tables: Sequence[Mapping[str, Any]], *, lang: str) -> str:
     """Return how each table was read, from what `loaders.tables.inspect` gives."""
     w = wording(lang)
-    return "\n\n".join("\n".join(_table(table, w, lang)) for table in tables)
+    return "\n\n".join("\n".join(_table(table, w)) for table in tables)
 
 
-def _table(table: Mapping[str, Any], w: Mapping[str, Mapping[str, str]], lang: str) -> list[str]:
+def _table(table: Mapping[str, Any], w: Mapping[str, Mapping[str, str]]) -> list[str]:
     say = w["console"]
     sheet = f" · {table['sheet']}" if table["sheet"] else ""
     name = w["table"].get(table["table"], table["table"])
@@ -37,7 +36,7 @@ def _table(table: Mapping[str, Any], w: Mapping[str, Mapping[str, str]], lang: s
     lines.append(f"  {say['columns']}:")
     width = max((_width(theirs) for theirs in table["columns"]), default=0)
     lines += [f"    {_padded(theirs, width)}  {ours or '–'}" for theirs, ours in table["columns"].items()]
-    aside = [f"    {line['file']}:{line['row']}  {reason_in(lang, line['reason'])}" for line in table["set_aside"]]
+    aside = [f"    {line['file']}:{line['row']}  {line['reason']}" for line in table["set_aside"]]
     lines += _some(aside, say["aside"])
     cleaned = [f"    {line['row']}  {', '.join(line['cleaning'])}" for line in table["cleaning"]]
     return lines + _some(cleaned, say["cleaning"])

@@ -6,7 +6,10 @@ that holds text from the engagement is escaped where it becomes HTML, never here
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from audit_kit import resources
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
 LANGUAGES = ("zh", "en")
 MINUTES_AN_HOUR = 60
 MINUTES_A_DAY = 24 * 60
+
+
+@cache
+def texts() -> dict[str, dict[str, list[str]]]:
+    """Return every entry of `resources/words/*.toml` by section and name; callers must not change it."""
+    tables = sorted(files("audit_kit.resources").joinpath("words").iterdir(), key=lambda table: table.name)
+    return {
+        section: entries for table in tables for section, entries in tomllib.loads(table.read_text("utf-8")).items()
+    }
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,8 @@ class Words:
     def __call__(self, key: str, **fields: object) -> str:
         """Return a label or sentence; `fields` fill its named places."""
         section, _, name = key.partition(".")
-        text: str = resources.load("labels")[section][name][LANGUAGES.index(self.lang)]
+        known = texts() if section in texts() else resources.load("labels")
+        text: str = known[section][name][LANGUAGES.index(self.lang)]
         return text.format(**fields) if fields else text
 
     def term(self, vocabulary: str, word: str | None) -> str:

@@ -7,10 +7,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from audit_kit.core import schema
-from audit_kit.core.reasons import reason_in
 from audit_kit.core.wording import wording
 from audit_kit.core.words import Words
-from audit_kit.loaders.engagement.unused import LEFT_OUT
+from audit_kit.loaders.engagement.unused import LEFT_OUT, why
 from audit_kit.report.manifest import ACUTE, CHANGES
 from audit_kit.report.pages import render
 from audit_kit.views.show import theme
@@ -72,7 +71,9 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
         files=files + printed,
         sources=_sources(manifest, words, w),
         more_sources=_more(manifest, lang),
-        unused=[{"file": file["file"], "why": reason_in(lang, file["why"])} for file in _unused(manifest)],
+        unused=[
+            {"file": file["file"], "why": why(file["kind"], lang=lang, **file["fields"])} for file in _unused(manifest)
+        ],
         more_unused=_more_unused(manifest, words, w),
         parameters=manifest["parameters"],
         versions=manifest["versions"],

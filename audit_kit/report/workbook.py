@@ -13,10 +13,10 @@ import polars as pl
 
 from audit_kit.core import outputs, schema, spreadsheet_csv
 from audit_kit.core.errors import RequestError
-from audit_kit.core.reasons import reason_in
 from audit_kit.core.spreadsheet_csv import flat
 from audit_kit.core.wording import wording
 from audit_kit.core.words import Words
+from audit_kit.loaders.reading import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -109,10 +109,8 @@ def report_sheets(
         *("encoding", "size", "sha256"),
     )
     totals = control.select("table", "source_file", "sheet", "column", "stated", "computed", "agrees")
-    aside = pl.concat([unused, set_aside], how="diagonal_relaxed").select(
-        "table", "source_file", "source_row", "reason", "value"
-    )
-    aside = aside.with_columns(pl.Series("reason", [reason_in(lang, reason) for reason in aside["reason"]], pl.String))
+    aside = pl.concat([unused, set_aside], how="diagonal_relaxed")
+    aside = aside.select("table", "source_file", "source_row", said(aside, lang), "value")
     return [
         Sheet(w["workbook"]["findings"], _named_findings(found, words, w), named, (w["workbook"]["sorted"],)),
         Sheet(w["workbook"]["causes"], _named_causes(causes, words), named, (w["front"]["causes_note"],)),

@@ -20,9 +20,10 @@ from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError, SourceError
 from audit_kit.loaders.formats import texts, workbooks
+from audit_kit.loaders.read import inspect, recognise
+from audit_kit.loaders.read import reading_of as read
 from audit_kit.loaders.red_links import red_of
-from audit_kit.loaders.tables import cells, headers
-from audit_kit.loaders.tables.pipeline import inspect, read, recognise
+from audit_kit.loaders.tables import cells, headers, times
 from audit_kit.rules.matching.reconcile import reconcile
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def test_a_time_is_the_same_however_it_is_written(at: datetime) -> None:
         f"{at:%Y-%m-%dT%H:%M:%S}+08:00", f"{at - timedelta(hours=8):%Y-%m-%dT%H:%M:%SZ}",
         f"{at.year}-{at.month}-{at.day} {at.hour}:{at.minute}:{at.second}", f"{serial:.10f}",
     ]  # fmt: skip
-    assert cells.times(pl.Series(forms)).values.to_list() == [at] * len(forms)
+    assert times.times(pl.Series(forms)).values.to_list() == [at] * len(forms)
 
 
 def test_times_without_an_offset_are_read_in_the_zone_of_their_source(tmp_path: Path) -> None:

@@ -34,8 +34,7 @@ from audit_kit.core.hashing import hash_file
 from audit_kit.loaders.catalogues import borg, database_backups, inventories, job_lists, joining, manifests, restic
 from audit_kit.loaders.catalogues.checks import read_checks
 from audit_kit.loaders.catalogues.found import BEIJING, Found, Origin
-from audit_kit.loaders.engagement.unused import why
-from audit_kit.loaders.reading import FILES, SET_ASIDE, Reading
+from audit_kit.loaders.reading import FILES, Reading, Reason, aside, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,7 +88,7 @@ def read_backups(
     found: list[tuple[Origin, Found]] = []
     for origin, fault in _origins(paths, root, tz, without):
         if fault is not None:
-            found.append((origin, Found(set_aside=[(1, why(fault), "")], rows_in=1)))
+            found.append((origin, Found(set_aside=[(1, f"unused.{fault}", "")], rows_in=1)))
         elif origin.path.name.lower().endswith(SPREAD) and (reading := _canonical(origin, root, headings or {})):
             parts[reading.table].append(reading)
         else:
@@ -212,14 +211,15 @@ def _origin(path: Path, root: Path, tz: str | None, fault: str | None) -> Origin
 
 def _canonical(origin: Origin, root: Path, headings: Mapping[str, str]) -> Reading | None:
     """Return the reading of a canonical table; null where a product's preset knows the file, or it is another table."""
-    from audit_kit.loaders.tables import pipeline  # noqa: PLC0415 (heavy, and only for this kind of file)
+    from audit_kit.loaders.read import recognise  # noqa: PLC0415 (heavy, and only for this kind of file)
+    from audit_kit.loaders.tables import pipeline  # noqa: PLC0415 (the same)
 
     if origin.path.suffix.lower() in (".csv", ".tsv"):
         with origin.path.open("rb") as file:
             rows = job_lists.rows_of(job_lists.decoded(file.read(HEAD)))
         if rows and job_lists.preset_of(list(rows[0][1])):
             return None
-    held = pipeline.recognise(origin.path, headings=headings)
+    held = recognise(origin.path, headings=headings)
     kind = next((table for table in held if table in TABLES), None if held else "backups")
     if kind is None:
         return None
@@ -248,7 +248,7 @@ def _read(origin: Origin) -> Found:
 
 
 def _unknown() -> Found:
-    return Found(set_aside=[(1, "no backup catalogue, listing or manifest that is known", "")], rows_in=1)
+    return Found(set_aside=[(1, "catalogue.unknown", "")], rows_in=1)
 
 
 def _text(origin: Origin) -> str:
@@ -285,7 +285,7 @@ def _read_lines(origin: Origin) -> Found:
     """Read the content of one backup: restic's begins with the snapshot, borg's knows the owner of every file."""
     data = origin.path.read_bytes()
     if not data.strip():
-        return Found(set_aside=[(1, "empty", "")], rows_in=1)
+        return Found(set_aside=[(1, "catalogue.empty", "")], rows_in=1)
     first = json.loads(data.split(b"\n", 1)[0])
     if "struct_type" in first or "message_type" in first:
         return restic.read_listing(data, origin)
@@ -345,12 +345,9 @@ CATALOGUES: tuple[tuple[Callable[[Any], bool], Callable[[Any, str, Origin], Foun
 
 
 def _set_aside(found: Sequence[tuple[Origin, Found]]) -> pl.DataFrame:
-    rows = [
-        {"source_file": origin.name, "source_row": row, "reason": reason, "value": value}
-        for origin, one in found
-        for row, reason, value in one.set_aside
-    ]
-    return pl.DataFrame(rows, schema=SET_ASIDE)
+    return aside(
+        (origin.name, row, Reason(code=code), value) for origin, one in found for row, code, value in one.set_aside
+    )
 
 
 def _files(found: Sequence[tuple[Origin, Found]]) -> pl.DataFrame:
@@ -369,18 +366,20 @@ def _files(found: Sequence[tuple[Origin, Found]]) -> pl.DataFrame:
     return pl.DataFrame([{**dict.fromkeys(FILES), **row} for row in rows], schema=FILES)
 
 
-def _joined(table: str, rows: pl.DataFrame, more: Sequence[Reading], **found: pl.DataFrame) -> Reading:
+def _joined(
+    table: str,
+    rows: pl.DataFrame,
+    more: Sequence[Reading],
+    *,
+    set_aside: pl.DataFrame | None = None,
+    files: pl.DataFrame | None = None,
+) -> Reading:
     """Return what adapters and canonical tables gave of one table as one reading."""
-    nothing = Reading.nothing(table)
-
-    def together(name: str, first: pl.DataFrame) -> pl.DataFrame:
-        frames: list[pl.DataFrame] = [first, *(getattr(reading, name) for reading in more)]
-        return pl.concat(frames, how="diagonal_relaxed")
-
-    return Reading(
-        table=table,
-        rows=together("rows", rows),
-        set_aside=together("set_aside", found.get("set_aside", nothing.set_aside)),
-        control=together("control", nothing.control),
-        files=together("files", found.get("files", nothing.files)),
+    none = Reading.nothing(table)
+    own = replace(
+        none,
+        rows=rows,
+        set_aside=none.set_aside if set_aside is None else set_aside,
+        files=none.files if files is None else files,
     )
+    return joined(table, [own, *more])

@@ -26,7 +26,7 @@ from audit_kit.core.errors import EngagementError, SourceError
 from audit_kit.loaders.engagement import permits, shared_inputs, sources
 from audit_kit.loaders.engagement import settings as settings_
 from audit_kit.loaders.engagement.unused import LEFT_OUT, relative, way_out, why
-from audit_kit.loaders.reading import Reading
+from audit_kit.loaders.reading import Reading, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -383,19 +383,6 @@ def last_export(operations: pl.DataFrame) -> dict[str, Any] | None:
         "at", maintain_order=True
     )
     return rows.row(-1, named=True) if rows.height else None
-
-
-def joined(table: str, readings: list[Reading]) -> Reading:
-    """Return several readings of one table as one, in order; columns without a place stand after the canonical ones."""
-    if len(readings) == 1:
-        return readings[0]
-    parts = [Reading.nothing(table), *readings]
-
-    def together(name: str) -> pl.DataFrame:
-        frames: list[pl.DataFrame] = [getattr(part, name) for part in parts]
-        return pl.concat(frames, how="diagonal_relaxed")
-
-    return Reading(table, together("rows"), together("set_aside"), together("control"), together("files"))
 
 
 def _is_einvoice(path: Path) -> bool:

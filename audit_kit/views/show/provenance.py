@@ -13,7 +13,6 @@ import polars as pl
 
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
-from audit_kit.core.reasons import reason_in
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
 from audit_kit.views.show.tables import badge, markup, said, table
@@ -116,7 +115,7 @@ def unused(analysis: Analysis, *, lang: str = "zh") -> HTML:
     words, files = Words(lang), analysis.engagement.unused
     if not files:
         return markup("")
-    lines = [f"{file.file}: {reason_in(lang, file.why)}" for file in files[:MOST_SOURCES]]
+    lines = [f"{file.file}: {file.said(lang)}" for file in files[:MOST_SOURCES]]
     left = len(files) - MOST_SOURCES
     more = [words("tables.unused_more", count=words.count(left))] if left > 0 else []
     return said(words("tables.unused"), *lines, *more)
