@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 MONEY_COLUMNS = ("net", "tax", "gross")
 NUMBER_COLUMNS = ("digital_number", "invoice_number", "invoice_code")
 LONGEST_VALUE = 200
+BETWEEN = ";"  # the codes of one row
 SET_ASIDE = {
     "source_file": pl.String(),
     "source_row": pl.UInt32(),
     "reason": pl.String(),
     "value": pl.String(),
-    "codes": pl.List(pl.String()),
+    "code": pl.String(),
     "fields": pl.String(),
 }
 CONTROL = {
@@ -56,8 +57,8 @@ class Reading:
     """One source as it was read: rows in = rows kept + rows set aside, for every file.
 
     `rows`: the canonical columns of `table` (see schema), then columns of the source that have no place there.
-    `set_aside`: `source_file`, `source_row`, `reason` (an English sentence), `value` (what stood there), `codes` (the
-    reasons' keys in resources/words/reasons.toml), `fields` (JSON: an object a code, what stands in its sentence).
+    `set_aside`: `source_file`, `source_row`, `reason` (an English sentence), `value` (what stood there), `code` (the
+    reasons' keys in resources/words/reasons.toml, `;` between), `fields` (JSON: an object a key, for its sentence).
     `control`: the file's own totals against ours, yuan. `files`: how each file or sheet was read.
     """
 
@@ -186,7 +187,7 @@ def joined(table: str, readings: Sequence[Reading]) -> Reading:
 def aside(found: Iterable[tuple[str, int | None, Reason, str | None]]) -> pl.DataFrame:
     """Return what was set aside, each (file, row, reason, value), as `Reading.set_aside` has it."""
     rows = [
-        (file, row, reason.said(), value, [reason.code], f"[{reason.written()}]") for file, row, reason, value in found
+        (file, row, reason.said(), value, reason.code, f"[{reason.written()}]") for file, row, reason, value in found
     ]
     return pl.DataFrame(rows, schema=SET_ASIDE, orient="row")
 
@@ -198,7 +199,7 @@ def aside_of(faults: Iterable[Fault], rows: pl.Series, *, source: str) -> pl.Dat
         .filter(fault.mask.fill_null(value=False))
         .with_columns(
             reason=pl.lit(fault.reason.said()),
-            codes=pl.lit(fault.reason.code),
+            code=pl.lit(fault.reason.code),
             fields=pl.lit(fault.reason.written()),
         )
         for fault in faults
@@ -211,7 +212,7 @@ def aside_of(faults: Iterable[Fault], rows: pl.Series, *, source: str) -> pl.Dat
         .agg(
             pl.col("reason").str.join("; "),
             pl.col("value").drop_nulls().first().str.slice(0, LONGEST_VALUE),
-            "codes",
+            pl.col("code").str.join(BETWEEN),
             pl.col("fields").str.join(", "),
         )
         .sort("source_row")
@@ -224,9 +225,9 @@ def said(set_aside: pl.DataFrame, lang: str) -> pl.Series:
     """Return the reasons of rows set aside in a language (zh, en)."""
     words = Words(lang)
     between = words("reason.and")
-    pairs = zip(set_aside["codes"], set_aside["fields"], strict=True)
+    pairs = zip(set_aside["code"], set_aside["fields"], strict=True)
     sentences = [
-        between.join(words(code, **given) for code, given in zip(codes, json.loads(fields), strict=True))
+        between.join(words(code, **given) for code, given in zip(codes.split(BETWEEN), json.loads(fields), strict=True))
         for codes, fields in pairs
     ]
     return pl.Series("reason", sentences, dtype=pl.String)

@@ -147,7 +147,7 @@ def _text(cells: pl.Series, dtype: pl.DataType) -> Cells:
 
 def _hashes(cells: pl.Series) -> Cells:
     """Return binary values that are hashes, or hashes in letters, in hexadecimal."""
-    text = cells.cast(pl.String, strict=False)
+    text = _utf8(cells)
     letters = text.str.contains(_HEXADECIMAL).fill_null(value=False)
     whole = cells.bin.size().is_in(HASH_BYTES).fill_null(value=False) | letters
     found = text.set(~letters, None).fill_null(cells.set(~whole, None).bin.encode("hex"))
@@ -155,9 +155,24 @@ def _hashes(cells: pl.Series) -> Cells:
     return Cells(values=found, unreadable=filled & ~whole, code="reason.no_hash")
 
 
+def _utf8(cells: pl.Series) -> pl.Series:
+    """Return the binary values that are text as text; the others are null."""
+    try:
+        return cells.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        return pl.Series(cells.name, [_decoded(value) for value in cells], dtype=pl.String)
+
+
+def _decoded(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def _binary(cells: pl.Series) -> pl.Series:
     """Return which binary values are no text."""
-    return cells.is_not_null() & cells.cast(pl.String, strict=False).is_null()
+    return cells.is_not_null() & _utf8(cells).is_null()
 
 
 def _constant(length: int) -> pl.Series:
@@ -173,7 +188,7 @@ def as_text(values: pl.Series) -> pl.Series:
     if isinstance(dtype, pl.List):
         text = values.cast(pl.List(pl.String)).list.join("；")
     elif dtype == pl.Binary:
-        text = values.cast(pl.String, strict=False).fill_null(values.bin.encode("hex"))
+        text = _utf8(values).fill_null(values.bin.encode("hex"))
     elif isinstance(dtype, pl.Struct | pl.Object | pl.Array):
         text = pl.Series(values.name, [None if value is None else str(value) for value in values], dtype=pl.String)
     elif dtype.is_float():
