@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from audit_kit.analysis.work import audit_backups as audit_backups
     from audit_kit.analysis.work import diagnose as diagnose
     from audit_kit.analysis.work import month as month
-    from audit_kit.analysis.work import read as read
     from audit_kit.core.hashing import hash_files as hash_files
     from audit_kit.loaders.engagement.engagement import open_engagement as open_engagement
+    from audit_kit.loaders.read import read as read
     from audit_kit.report.run import run_report as run_report
     from audit_kit.rules.matching.reconcile import reconcile as reconcile
     from audit_kit.rules.sync.observations import probability_late as probability_late
@@ -34,7 +34,7 @@ _DOOR = {
     "month": ("audit_kit.analysis.work", "month"),
     "open_engagement": ("audit_kit.loaders.engagement.engagement", "open_engagement"),
     "probability_late": ("audit_kit.rules.sync.observations", "probability_late"),
-    "read": ("audit_kit.analysis.work", "read"),
+    "read": ("audit_kit.loaders.read", "read"),
     "reconcile": ("audit_kit.rules.matching.reconcile", "reconcile"),
     "run_report": ("audit_kit.report.run", "run_report"),
     "survival": ("audit_kit.rules.sync.observations", "survival"),

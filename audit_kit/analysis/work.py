@@ -143,32 +143,6 @@ def audit_backups(engagement: Engagement, *, lang: str = "zh") -> pl.DataFrame:
     return analyse(engagement, lang=lang).backup_findings
 
 
-def read(source: str | Path | Mapping[str, str], *, table: str | None = None) -> pl.DataFrame:
-    """Return the kept rows of one file, a folder of e-invoices, or a database `{uri, query}`, in canonical columns.
-
-    Args:
-        source: where to read.
-        table: which canonical table it is; null = told by its headers.
-
-    Raises:
-        RequestError: no such table, or none is named for a database.
-        SourceError: it cannot be read at all.
-    """
-    from audit_kit.loaders.einvoices import folder as einvoices  # noqa: PLC0415 (an analysis may need none of them)
-    from audit_kit.loaders.tables import pipeline  # noqa: PLC0415 (an analysis may need none of them)
-
-    if not isinstance(source, str | Path):
-        from audit_kit.loaders.tables import databases  # noqa: PLC0415 (its drivers are an extra)
-
-        if table is None:
-            raise RequestError("A database does not tell which table it holds; name it: read(source, table=…).")
-        return databases.read_database(source, table=table).rows
-    path = Path(source)
-    if path.is_dir() and table in (None, "invoice_files"):
-        return einvoices.read_folder(path, root=path).rows
-    return pipeline.read(path, table=table).rows
-
-
 def month(analysis: Analysis, wanted: str) -> Analysis:
     """Return the analysis of one month, `YYYY-MM`: the ledger's rows of it, and earlier ones still missing.
 

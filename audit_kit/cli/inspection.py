@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
-from audit_kit.core.reasons import reason_in
 from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
@@ -41,9 +40,7 @@ def _table(table: Mapping[str, Any], words: Words) -> list[str]:
     lines.append(f"  {words('console.columns')}:")
     width = max((_width(theirs) for theirs in table["columns"]), default=0)
     lines += [f"    {_padded(theirs, width)}  {ours or '–'}" for theirs, ours in table["columns"].items()]
-    aside = [
-        f"    {line['file']}:{line['row']}  {reason_in(words.lang, line['reason'])}" for line in table["set_aside"]
-    ]
+    aside = [f"    {line['file']}:{line['row']}  {line['reason']}" for line in table["set_aside"]]
     lines += _some(aside, words("console.aside"))
     cleaned = [f"    {line['row']}  {', '.join(line['cleaning'])}" for line in table["cleaning"]]
     return lines + _some(cleaned, words("console.cleaning"))

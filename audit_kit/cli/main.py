@@ -90,9 +90,9 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from audit_kit.loaders.tables.pipeline import inspect
+    from audit_kit.loaders.read import inspect
 
-    tables = inspect(options.files, headings=dict(options.heading))
+    tables = inspect(options.files, headings=dict(options.heading), lang="en" if options.json else options.lang)
     if options.json:
         _print_json(tables)
     else:

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from audit_kit.core import schema
-from audit_kit.core.reasons import reason_in
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.unused import LEFT_OUT
 from audit_kit.report.manifest import ACUTE, CHANGES
@@ -71,7 +70,7 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
         files=files + printed,
         sources=_sources(manifest, words),
         more_sources=_more(manifest, lang),
-        unused=[{"file": file["file"], "why": reason_in(lang, file["why"])} for file in _unused(manifest)],
+        unused=_unused(manifest),
         more_unused=_more_unused(manifest, words),
         parameters=manifest["parameters"],
         versions=manifest["versions"],

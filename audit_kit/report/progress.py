@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Self
 
 from tqdm import tqdm
 
-from audit_kit.core.reasons import reason_in
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.unused import LEFT_OUT
 
@@ -27,7 +26,7 @@ def unused_lines(unused: Sequence[Unused], *, lang: str) -> list[str]:
     """Return a line for each file that is not used, the first of them and then how many more there are."""
     words = Words(lang)
     ordered = sorted(unused, key=lambda file: (file.kind in LAST, file.kind != LEFT_OUT))
-    lines = [words("console.unused", file=file.file, why=reason_in(lang, file.why)) for file in ordered[:MOST_UNUSED]]
+    lines = [words("console.unused", file=file.file, why=file.said(lang)) for file in ordered[:MOST_UNUSED]]
     more = [words("console.unused_more", count=f"{len(ordered) - MOST_UNUSED:,}")] if len(ordered) > MOST_UNUSED else []
     # A name may hold a line break, or what a terminal obeys.
     return ["".join(c if c.isprintable() else repr(c)[1:-1] for c in line) for line in (*lines, *more)]

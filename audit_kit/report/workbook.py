@@ -13,9 +13,9 @@ import polars as pl
 
 from audit_kit.core import outputs, schema, spreadsheet_csv
 from audit_kit.core.errors import RequestError
-from audit_kit.core.reasons import reason_in
 from audit_kit.core.spreadsheet_csv import flat
 from audit_kit.core.words import Words
+from audit_kit.loaders.reading import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -109,10 +109,8 @@ def report_sheets(
     )
     totals = control.select("table", "source_file", "sheet", "column", "stated", "computed", "agrees")
     left = unused.select(source_file="file", reason="why")
-    aside = pl.concat([left, set_aside], how="diagonal_relaxed").select(
-        "table", "source_file", "source_row", "reason", "value"
-    )
-    aside = aside.with_columns(pl.Series("reason", [reason_in(lang, reason) for reason in aside["reason"]], pl.String))
+    rest = set_aside.select("table", "source_file", "source_row", said(set_aside, lang), "value")
+    aside = pl.concat([rest.clear(), left, rest], how="diagonal_relaxed")
     return [
         Sheet(words("workbook.findings"), _named_findings(found, words), named, (words("workbook.sorted"),)),
         Sheet(words("workbook.causes"), _named_causes(causes, words), named, (words("front.causes_note"),)),

@@ -20,9 +20,10 @@ from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError, SourceError
 from audit_kit.loaders.formats import texts, workbooks
+from audit_kit.loaders.read import inspect, recognise
+from audit_kit.loaders.read import reading_of as read
 from audit_kit.loaders.red_links import red_of
-from audit_kit.loaders.tables import cells, headers
-from audit_kit.loaders.tables.pipeline import inspect, read, recognise
+from audit_kit.loaders.tables import cells, headers, pipeline, times
 from audit_kit.rules.matching.reconcile import reconcile
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def test_a_time_is_the_same_however_it_is_written(at: datetime) -> None:
         f"{at:%Y-%m-%dT%H:%M:%S}+08:00", f"{at - timedelta(hours=8):%Y-%m-%dT%H:%M:%SZ}",
         f"{at.year}-{at.month}-{at.day} {at.hour}:{at.minute}:{at.second}", f"{serial:.10f}",
     ]  # fmt: skip
-    assert cells.times(pl.Series(forms)).values.to_list() == [at] * len(forms)
+    assert times.times(pl.Series(forms)).values.to_list() == [at] * len(forms)
 
 
 def test_times_without_an_offset_are_read_in_the_zone_of_their_source(tmp_path: Path) -> None:
@@ -217,10 +218,10 @@ def test_times_without_an_offset_are_read_in_the_zone_of_their_source(tmp_path: 
     path.write_text(
         "发票号码,事件,时间\n1,上传,2025-05-03 02:11:12\n2,上传,2025-05-03T02:11:12+00:00\n3,上传,2025-05-03\n"
     )
-    at = read(path, table="sync_log", tz="UTC").rows["at"].to_list()
+    at = pipeline.read(path, table="sync_log", tz="UTC").rows["at"].to_list()
     assert at == [datetime(2025, 5, 3, 10, 11, 12), datetime(2025, 5, 3, 10, 11, 12), datetime(2025, 5, 3)]
     with pytest.raises(RequestError, match="Beijing Time"):
-        read(path, table="sync_log", tz="Beijing Time")
+        pipeline.read(path, table="sync_log", tz="Beijing Time")
 
 
 def _random_sheet(path: Path, rows: list[list[object]], *, skip: int, blank_column: bool) -> Path:
@@ -421,3 +422,33 @@ def test_a_honest_number_that_ends_in_zeros_is_not_called_damaged(tmp_path: Path
     frame = pl.DataFrame({"数电发票号码": numbers, "开票日期": "2025-05-03", "价税合计": "1.00"})
     path = _written_by(frame.write_csv, tmp_path / "ledger.csv")
     assert read(path, table="ledger").rows["cleaning"].list.len().sum() == 0
+
+
+@pytest.mark.parametrize("size", [16, 20, 32])
+def test_a_binary_hash_is_that_hash_in_hexadecimal(tmp_path: Path, size: int) -> None:
+    raw = [bytes((7 * at + part) % 256 for part in range(size)) for at in range(200, 203)]
+    frame = pl.DataFrame({"path": ["a", "b", "c"], "invoice_number": ["1" * 20] * 3, "sha256": raw})
+    frame.write_parquet(tmp_path / "binary.parquet")
+    frame.with_columns(pl.col("sha256").bin.encode("hex")).write_parquet(tmp_path / "letters.parquet")
+    binary, letters = (
+        pipeline.read(tmp_path / f"{name}.parquet", table="invoice_files") for name in ("binary", "letters")
+    )
+    for reading in (binary, letters):
+        assert [*reading.rows["sha256"], *reading.set_aside["value"]].count("\ufffd") == 0
+    assert binary.rows["sha256"].to_list() == letters.rows["sha256"].to_list()
+    assert not any("hash" in reason for reason in binary.set_aside["reason"])
+
+
+def test_other_binary_values_are_set_aside_and_text_in_bytes_is_text(tmp_path: Path) -> None:
+    path = tmp_path / "hashes.parquet"
+    frame = {"repo_id": ["r"] * 4, "path_norm": [b"a", b"\xff\xfe", "乙".encode(), b"d"]}
+    values = [b"\x80" * 32, b"\x81" * 32, b"ab" * 32, b"\x83" * 7]
+    pl.DataFrame({**frame, "hash": values}).write_parquet(path)
+    found = pipeline.read(path, table="backup_listing")
+    assert found.rows["hash"].to_list() == ["80" * 32, "ab" * 32]
+    assert found.rows["path_norm"].to_list() == ["a", "乙"]
+    assert dict(found.set_aside.select("source_row", "reason").iter_rows()) == {
+        2: "path_norm: a binary value that is no text",
+        4: "hash: a binary value that is no hash of 16, 20 or 32 bytes",
+    }
+    assert found.set_aside["value"].to_list() == ["fffe", "83" * 7]

@@ -11,8 +11,9 @@ from openpyxl.utils import get_column_letter
 
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
+from audit_kit.loaders.read import inspect, recognise
+from audit_kit.loaders.read import reading_of as read
 from audit_kit.loaders.tables.cells import label, vocabulary_of
-from audit_kit.loaders.tables.pipeline import inspect, read, recognise
 from audit_kit.loaders.tables.templates import OURS, write_templates
 
 if TYPE_CHECKING:

@@ -14,12 +14,15 @@ import pytest
 from audit_kit.core.errors import SourceError
 from audit_kit.loaders.formats import texts
 from audit_kit.loaders.formats.texts import read_text
-from audit_kit.loaders.tables import canonical
+from audit_kit.loaders.tables import pipeline
 from audit_kit.loaders.tables.pipeline import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from audit_kit.loaders.tables.body import Body
+    from audit_kit.loaders.tables.canonical import Typed
 
 HEAD = ["数电发票号码", "开票日期", "价税合计", "购方名称", "备注"]
 SEPARATORS = (",", "\t", ";")
@@ -126,12 +129,12 @@ def test_a_file_whose_count_is_not_what_was_read_is_refused(tmp_path: Path, monk
 
 def test_a_row_that_is_lost_after_the_reader_is_missed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _ledger(tmp_path / "ledger.csv", remark="甲")
-    build = canonical.build
+    whole = pipeline.typed
 
-    def lossy(*arguments: Any, **more: Any) -> canonical.Records:
-        built = build(*arguments, **more)
-        return replace(built, kept=built.kept.head(150))
+    def lossy(body: Body) -> Typed:
+        typed = whole(body)
+        return replace(typed, rows=typed.rows.head(150), body=replace(body, data=body.data.head(150)))
 
-    monkeypatch.setattr(canonical, "build", lossy)
+    monkeypatch.setattr(pipeline, "typed", lossy)
     with pytest.raises(SourceError, match=r"^ledger.csv: 200 rows stand below its header but 150 were kept"):
         read(path, table="ledger")

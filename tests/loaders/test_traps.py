@@ -24,7 +24,8 @@ import xlsxwriter
 
 from audit_kit.core.errors import SourceError
 from audit_kit.loaders.formats import preview
-from audit_kit.loaders.tables.pipeline import inspect, read, recognise
+from audit_kit.loaders.read import inspect, recognise
+from audit_kit.loaders.read import reading_of as read
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,12 +17,10 @@ import polars as pl
 import pytest
 import xlsxwriter
 
-from audit_kit import resources
 from audit_kit.cli import main as cli
 from audit_kit.core import files as places
 from audit_kit.core.errors import AuditError, EngagementError, RequestError, SourceError
 from audit_kit.core.hashing import hash_files
-from audit_kit.core.reasons import reason_in
 from audit_kit.loaders.engagement.engagement import Engagement, open_engagement
 from audit_kit.loaders.engagement.unused import Unused, rows, why
 from audit_kit.report.progress import unused_lines
@@ -417,12 +415,6 @@ def test_the_command_line_names_the_first_and_counts_the_others() -> None:
     assert lines[-1] == "12 more files are not used."
     assert unused_lines(files[-1:], lang="zh") == ["未使用：a\\n\\x1b[1m.csv：按用户要求不使用（--without）"]
     assert unused_lines([], lang="zh") == []
-
-
-@pytest.mark.parametrize("kind", sorted(set(resources.load("engagement")["unused"]) - {"unreadable"}))
-def test_every_reason_has_its_chinese_words(kind: str) -> None:
-    said = reason_in("zh", why(kind, headers="甲", tables="表"))
-    assert not set(said.replace("--without", "").replace("[sources]", "")) & set("abcdefghijklmnopqrstuvwxyz")
 
 
 def test_names_are_shown_part_by_part() -> None:

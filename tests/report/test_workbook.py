@@ -133,7 +133,8 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
         schema=dict.fromkeys(("table", "source_file", "sheet", "column", "stated", "computed", "agrees"), pl.String)
     )
     aside = pl.DataFrame(
-        {"table": ["ledger"], "source_file": ["台账.xlsx"], "source_row": [9], "reason": ["没有日期"], "value": ["x"]}
+        {"table": ["ledger"], "source_file": ["台账.xlsx"], "source_row": [9], "reason": ["empty"], "value": ["x"]}
+        | {"code": ["catalogue.empty"], "fields": ["[{}]"]}
     )
     for lang, names in (
         ("zh", ["发现", "原因汇总", "数据来源", "合计核对", "未采用的行"]),
@@ -155,4 +156,4 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
     )
     assert cells(tmp_path / "zh.xlsx", 2)[2][-1] == "ab" * 32
     assert cells(tmp_path / "zh.xlsx", 4)[1] == [None, "notes.docx", None, "不是表、电子发票或备份目录", None]
-    assert cells(tmp_path / "zh.xlsx", 4)[2] == ["ledger", "台账.xlsx", 9, "没有日期", "x"]
+    assert cells(tmp_path / "zh.xlsx", 4)[2] == ["ledger", "台账.xlsx", 9, "空文件", "x"]

@@ -19,7 +19,6 @@ from audit_kit.rules.sync import observations as delays
 from audit_kit.training.world.simulate import world
 from audit_kit.views.missing import answers
 from audit_kit.views.missing.answers import missing
-from audit_kit.views.show.finding_rows import subject_of
 from audit_kit.views.sync.answers import delays as delay_answers
 
 if TYPE_CHECKING:
@@ -119,9 +118,9 @@ def test_events_are_counted_by_their_subject_whatever_their_titles_hold(separato
     assert lines == ["整批丢失 1 处，共 1 张。", "2 个异常时段造成 2 张缺失。", "缺失偏高的有：账号 甲：乙 (1)。"]
 
 
-def test_subjects_are_read_from_evidence_until_findings_carry_them() -> None:
+def test_findings_of_one_event_carry_its_subject() -> None:
     for lang in ("zh", "en"):
-        found = subject_of(worked(lang).findings)
+        found = worked(lang).findings
         of = dict(found.group_by("cause").agg(pl.col("subject").drop_nulls().n_unique()).iter_rows())
         assert of["channel_excess"] + of["account_excess"] + of["kind_excess"] >= 1
         assert of["late"] == 0

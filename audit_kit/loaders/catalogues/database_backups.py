@@ -102,7 +102,7 @@ def read_wal(origin: Origin) -> Found:
         if hit := SEGMENT.match(word.partition("-")[0].partition(" ")[0]) or SEGMENT.match(word):
             names.append((hit[1] or hit[2]).upper())
         elif not word.endswith((".history", ".backup", ".partial")):
-            found.set_aside.append((number, "no WAL segment", word))
+            found.set_aside.append((number, "catalogue.no_segment", word))
     files = pl.DataFrame({"path_norm": [WAL + name for name in dict.fromkeys(names)]}, schema={"path_norm": pl.String})
     files = listed(files.with_columns(hash_kind=pl.lit("none")))
     found.contents.append(Content(repo_id=origin.repo_id, backup_id=None, files=files, origin=origin))

@@ -61,7 +61,7 @@ def read_jobs(rows: Sequence[tuple[int, Mapping[str, str]]], name: str, origin: 
         }
         started = _time(values.get("started_at"), origin)
         if started is None:
-            found.set_aside.append((number, "no readable start", str(values.get("started_at") or "")))
+            found.set_aside.append((number, "catalogue.no_start", str(values.get("started_at") or "")))
             continue
         row = _job(values, preset, origin, started, number)
         proof = preset.get("proofs", {}).get(values.get("proof") or "")

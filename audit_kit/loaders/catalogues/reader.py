@@ -33,8 +33,7 @@ from audit_kit.core.hashing import hash_file
 from audit_kit.loaders.catalogues import inventories, job_lists, joining, tools
 from audit_kit.loaders.catalogues.checks import read_checks
 from audit_kit.loaders.catalogues.found import Found, Origin, decoded
-from audit_kit.loaders.engagement.unused import why
-from audit_kit.loaders.reading import FILES, SET_ASIDE, Reading, joined
+from audit_kit.loaders.reading import FILES, Reading, Reason, aside, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +43,6 @@ __all__ = ["every_file", "read_backups", "read_checks"]
 
 INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
 TABLES = ("backups", "backup_checks", "backup_listing")
-UNKNOWN = "no backup catalogue, listing or manifest that is known"
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, ArithmeticError, pl.exceptions.PolarsError)
 HEAD = 1 << 16
 LINK = "link"  # why a link within a folder of backups is not read
@@ -81,7 +79,7 @@ def read_backups(
     found: list[tuple[Origin, Found]] = []
     for origin, fault in _origins(paths, root, tz, without):
         if fault is not None:
-            found.append((origin, Found(set_aside=[(1, why(fault), "")], rows_in=1)))
+            found.append((origin, Found(set_aside=[(1, f"unused.{fault}", "")], rows_in=1)))
         elif origin.path.name.lower().endswith(SPREAD) and (reading := _canonical(origin, root, headings or {})):
             parts[reading.table].append(reading)
         else:
@@ -198,14 +196,15 @@ def _origin(path: Path, root: Path, tz: str | None, fault: str | None) -> Origin
 
 def _canonical(origin: Origin, root: Path, headings: Mapping[str, str]) -> Reading | None:
     """Return the reading of a canonical table; null where a product's preset knows the file, or it is another table."""
-    from audit_kit.loaders.tables import pipeline  # noqa: PLC0415 (heavy, and only for this kind of file)
+    from audit_kit.loaders.read import recognise  # noqa: PLC0415 (heavy, and only for this kind of file)
+    from audit_kit.loaders.tables import pipeline  # noqa: PLC0415 (the same)
 
     if origin.path.suffix.lower() in (".csv", ".tsv"):
         with origin.path.open("rb") as file:
             rows = job_lists.rows_of(decoded(file.read(HEAD)))
         if rows and job_lists.preset_of(list(rows[0][1])):
             return None
-    held = pipeline.recognise(origin.path, headings=headings)
+    held = recognise(origin.path, headings=headings)
     kind = next((table for table in held if table in TABLES), None if held else "backups")
     if kind is None:
         return None
@@ -220,7 +219,7 @@ def _read(origin: Origin) -> Found:
         SourceError: it is damaged, or not what its name says.
     """
     try:
-        found = _by_form(origin) or Found(set_aside=[(1, UNKNOWN, "")], rows_in=1)
+        found = _by_form(origin) or Found(set_aside=[(1, "catalogue.unknown", "")], rows_in=1)
         own = (content.backup for content in found.contents if content.backup is not None)
         joining.rows_of("backups", [*found.backups, *own])  # a value that does not fit its column is this file's fault
     except AuditError:
@@ -257,7 +256,7 @@ def _read_lines(origin: Origin) -> Found | None:
     """Read the content of one backup: restic's begins with the snapshot, borg's knows the owner of every file."""
     data = origin.path.read_bytes()
     if not data.strip():
-        return Found(set_aside=[(1, "empty", "")], rows_in=1)
+        return Found(set_aside=[(1, "catalogue.empty", "")], rows_in=1)
     return _first("lines", json.loads(data.split(b"\n", 1)[0]), data, origin)
 
 
@@ -280,12 +279,9 @@ def _read_jobs(origin: Origin) -> Found | None:
 
 
 def _set_aside(found: Sequence[tuple[Origin, Found]]) -> pl.DataFrame:
-    rows = [
-        {"source_file": origin.name, "source_row": row, "reason": reason, "value": value}
-        for origin, one in found
-        for row, reason, value in one.set_aside
-    ]
-    return pl.DataFrame(rows, schema=SET_ASIDE)
+    return aside(
+        (origin.name, row, Reason(code=code), value) for origin, one in found for row, code, value in one.set_aside
+    )
 
 
 def _files(found: Sequence[tuple[Origin, Found]]) -> pl.DataFrame:

@@ -51,7 +51,7 @@ def parsed(text: str, found: Found) -> dict[str, str]:
         elif hit := BSD.match(line):
             escaped, name, digest = hit.groups()
         else:
-            found.set_aside.append((number, "no sha256sum line", line[:200]))
+            found.set_aside.append((number, "catalogue.no_sum", line[:200]))
             continue
         sums[_unescaped(name) if escaped else name] = digest.lower()
     return sums

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 import polars as pl
 from tqdm import tqdm
 
-from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.errors import SourceError
 from audit_kit.core.files import CLOSED, EMPTY_FOLDER, HIDDEN, Place, census, fault_of, is_inside, shown_path
 from audit_kit.core.processes import Staff
 from audit_kit.loaders.einvoices import row as einvoice_row
-from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE, Reading
+from audit_kit.loaders.reading import CONTROL, FILES, Reading, Reason
+from audit_kit.loaders.reading import aside as rows_aside
 from audit_kit.loaders.red_links import red_of
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def read_paths(
     files = [place for place in places if not place.fault]
     answers = _answers([(place.path, place.name) for place in files], progress=progress)
     rows: list[dict[str, Any]] = []
-    said = resources.load("einvoices")["reasons"]
-    aside = [(place.shown, said[place.fault], "") for place in places if place.fault]
+    aside = [(place.shown, place.fault, "") for place in places if place.fault]
     folders: list[str] = []
     for place, answer in zip(files, answers, strict=True):
         if isinstance(answer, dict):
@@ -96,7 +95,7 @@ def read_paths(
     return Reading(
         table="invoice_files",
         rows=_compared(frame),
-        set_aside=_set_aside(aside),
+        set_aside=rows_aside((file, None, _reason(*fault), fault[1]) for file, *fault in aside),
         control=pl.DataFrame(schema=CONTROL),
         files=_files(Counter(place.folder for place in places), frame, folders),
     )
@@ -178,7 +177,7 @@ class _Workers:
             _dismiss(worker)
             self._idle.put(self._start())
             if len(files) == 1:
-                return [(resources.load("einvoices")["reasons"]["crashed"], "")]
+                return [("crashed", "")]
             return [answer for file in files for answer in self.ask([file])]
         self._idle.put(worker)
         return answers
@@ -220,10 +219,8 @@ def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     return frame.with_columns(cleaning=pl.lit([], pl.List(pl.String())) if rows else pl.col("cleaning"))
 
 
-def _set_aside(aside: list[tuple[str, str, str]]) -> pl.DataFrame:
-    names = ("source_file", "reason", "value")
-    columns = {name: [row[at] for row in aside] for at, name in enumerate(names)}
-    return pl.DataFrame({name: columns.get(name, [None] * len(aside)) for name in SET_ASIDE}, schema=SET_ASIDE)
+def _reason(name: str, detail: str) -> Reason:
+    return Reason(code=f"einvoice.{name}", fields={"detail": detail[:200]})
 
 
 def _files(found: Counter[str], rows: pl.DataFrame, folders: list[str]) -> pl.DataFrame:

@@ -273,7 +273,7 @@ def read_many(files: list[tuple[str, str]]) -> list[dict[str, Any] | tuple[str, 
         try:
             answers.append(read_file(path, name))
         except BrokenFileError as error:
-            answers.append((error.sentence(), error.detail))
+            answers.append((error.reason, error.detail))
     return answers
 
 

@@ -21,18 +21,13 @@ PUNCTUATION = re.compile(r"[\s、，,:：（）()]")
 
 
 class BrokenFileError(Exception):
-    """A file that is set aside; `reason` is a key of `[reasons]` in resources/einvoices.toml."""
+    """A file that is set aside; `reason` is an entry of `[einvoice]` in resources/words/reasons.toml."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        """Take a key of `[reasons]` and what was found."""
+        """Take the name of an entry and what was found."""
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
-
-    def sentence(self) -> str:
-        """Return the reason in words."""
-        words: str = resources.load("einvoices")["reasons"][self.reason]
-        return words.format(detail=self.detail[:200])
 
 
 @dataclass

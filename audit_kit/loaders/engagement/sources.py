@@ -230,16 +230,17 @@ def _sort_file(sorting: Sorting, file: Path, headings: Mapping[str, str]) -> Non
 def _sort_unknown(sorting: Sorting, file: Path, headings: Mapping[str, str]) -> None:
     """Name a file that no table took; one that holds a table in spite of its ending is told from others."""
     if is_table(file):
-        sorting.name(file, "unknown", headers=_headers(file))
+        headers = _headers(file)
+        sorting.name(file, "unknown" if headers else "no_header", **({"headers": headers} if headers else {}))
     elif file.name.lower().endswith(ARCHIVES):
         sorting.name(file, "archive")
     elif not _holds_table(file):
         sorting.name(file, "other")
     else:
-        from audit_kit.loaders.tables import pipeline  # noqa: PLC0415 (heavy, and only needed here)
+        from audit_kit.loaders.read import recognise  # noqa: PLC0415 (heavy, and only needed here)
 
         try:
-            held = pipeline.recognise(file, headings=headings)
+            held = recognise(file, headings=headings)
         except SourceError as error:
             sorting.stop(file, "unreadable", reason=_reason(file, error))
             return
@@ -268,7 +269,7 @@ def _headers(file: Path) -> str:
         grids = open_heads(place)
     cells = [cell for grid in grids[:1] for cell in grid.heads or (*grid.cells.head(1).rows(), ())[0]]
     names = [str(cell).strip()[:LONGEST_HEADER] for cell in cells if cell and str(cell).strip()]
-    return ", ".join(names[:SHOWN_HEADERS]) + (" …" if len(names) > SHOWN_HEADERS else "") or "none"
+    return ", ".join(names[:SHOWN_HEADERS]) + (" …" if len(names) > SHOWN_HEADERS else "")
 
 
 def _reason(file: Path, error: SourceError) -> str:
@@ -316,9 +317,9 @@ def _tables_of(file: Path, folder: Path, headings: Mapping[str, str]) -> list[st
         return [named] if named == "invoice_files" else []
     if named is not None:
         return [named]
-    from audit_kit.loaders.tables import pipeline  # noqa: PLC0415 (heavy, and only needed where no name tells)
+    from audit_kit.loaders.read import recognise  # noqa: PLC0415 (heavy, and only needed where no name tells)
 
-    return pipeline.recognise(file, headings=headings)
+    return recognise(file, headings=headings)
 
 
 @lru_cache(maxsize=1 << 10)

@@ -6,16 +6,15 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import polars as pl
-
-from audit_kit import resources
 from audit_kit.core.errors import SourceError
 from audit_kit.core.files import shown, shown_path
-from audit_kit.loaders.reading import SET_ASIDE
+from audit_kit.loaders.reading import Reason, aside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    import polars as pl
 
 LEFT_OUT = "left_out"
 SHOWN_STOPS = 5
@@ -23,11 +22,16 @@ SHOWN_STOPS = 5
 
 @dataclass(frozen=True)
 class Unused:
-    """A file that no table took: its path as shown, the kind of reason (a key of engagement.toml), and the reason."""
+    """A file that no table took: its path as shown, the kind of reason (an entry of `[unused]`), and the reason."""
 
     file: str
     kind: str
     why: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def said(self, lang: str) -> str:
+        """Return the reason in a language (zh, en)."""
+        return why(self.kind, lang=lang, **self.fields)
 
 
 @dataclass
@@ -41,11 +45,11 @@ class Sorting:
 
     def name(self, path: Path, kind: str, **parts: str) -> None:
         """Name a file as unused."""
-        self.unused.append(Unused(relative(self.folder, path), kind, why(kind, **parts)))
+        self.unused.append(Unused(relative(self.folder, path), kind, why(kind, **parts), parts))
 
     def stop(self, path: Path, kind: str, **parts: str) -> None:
         """Name a file that looks like a table and cannot be read."""
-        self.stops.append(Unused(relative(self.folder, path), kind, why(kind, **parts)))
+        self.stops.append(Unused(relative(self.folder, path), kind, why(kind, **parts), parts))
 
     def check(self) -> None:
         """Stop where a file that looks like a table cannot be read.
@@ -61,10 +65,9 @@ class Sorting:
         raise SourceError(f"{first.file}: {first.why}; {way_out(first.file)}{also}.")
 
 
-def why(kind: str, **parts: str) -> str:
+def why(kind: str, *, lang: str = "en", **parts: str) -> str:
     """Return the words of a kind of reason."""
-    words: str = resources.load("engagement")["unused"][kind]
-    return words.format(**parts) if parts else words
+    return Reason(code=f"unused.{kind}", fields=parts).said(lang)
 
 
 def way_out(file: str) -> str:
@@ -80,4 +83,4 @@ def relative(folder: Path, path: Path) -> str:
 
 def rows(unused: Iterable[Unused]) -> pl.DataFrame:
     """Return unused files as `Reading.set_aside` has them, without row and value."""
-    return pl.DataFrame([(file.file, None, file.why, None) for file in unused], schema=SET_ASIDE, orient="row")
+    return aside((file.file, None, Reason(code=f"unused.{file.kind}", fields=file.fields), None) for file in unused)

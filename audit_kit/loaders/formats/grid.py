@@ -10,7 +10,7 @@ import polars as pl
 from audit_kit.core.errors import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 MAX_COLUMNS = 2_000
@@ -18,6 +18,7 @@ FREE_PLACES = 20_000_000  # that any file may fill
 PLACES_PER_BYTE = 4  # that it may fill beyond these
 LEAST_COLUMNS = 20  # that every row counts as: the tables made of it are at least so wide
 ROW = "physical row"
+AT = "position"  # of a row in the grid, from 0
 
 Numbers = dict[int, pl.Series]
 
@@ -76,6 +77,22 @@ class Grid:
     overflow: pl.Series | None = None
     broken: pl.Series | None = None
     unclosed: pl.Series | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """What a file or a database holds, and what is asked of it.
+
+    `source` is what `source_file` says. `table` is null where the headers shall tell it. `headings`: the user's own
+    synonyms, their header → our column. `zone` is that of times without an offset; null = Beijing.
+    """
+
+    grids: Sequence[Grid]
+    name: str
+    source: str
+    table: str | None
+    headings: Mapping[str, str]
+    zone: str | None = None
 
 
 def numbered(height: int, *, first: int = 1) -> pl.Series:

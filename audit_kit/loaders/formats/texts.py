@@ -290,26 +290,3 @@ def _alone(line: str, separator: str) -> tuple[list[str], bool]:
     if reader.line_num > 1:
         return line.rstrip("\r\n").split(separator), False
     return record, True
-
-
-def field_faults(grid: Grid, *, header: int, width: int) -> list[tuple[pl.Series, str]]:
-    """Return the rows of a text whose fields are too few, too many or broken, each group with its reason.
-
-    `header` is the row of the headers, `width` the number of columns they name.
-    """
-    found: list[tuple[pl.Series, str]] = []
-    if grid.fields is not None and grid.overflow is not None:
-        expected = max(int(grid.fields[header]), width)
-        surplus = [str(column) for column in range(expected, grid.cells.width)]
-        filled = grid.overflow.clone()
-        for column in surplus:
-            filled |= grid.cells[column].is_not_null()
-        many = (grid.fields > expected) & (filled | (grid.fields > grid.cells.width + 1))
-        found.append((grid.fields < width, f"too few fields: fewer than {width}"))
-        found.append((many, f"too many fields: more than {expected}"))
-    if grid.unclosed is not None:
-        opened = pl.int_range(grid.cells.height, dtype=pl.UInt32, eager=True).is_in(grid.unclosed.implode())
-        found.append((opened, "a quote that opens and never closes"))
-    if grid.broken is not None:
-        found.append((grid.broken, f"characters that are not {grid.encoding}"))
-    return [(mask.arg_true(), reason) for mask, reason in found if mask.any()]

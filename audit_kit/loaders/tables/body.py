@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.loaders.formats.grid import ROW
+from audit_kit.loaders.formats.grid import AT, ROW
+from audit_kit.loaders.reading import MONEY_COLUMNS, NUMBER_COLUMNS, Fault, Reason
 from audit_kit.loaders.tables import cells as read_cells
-from audit_kit.loaders.tables.headers import fold
+from audit_kit.loaders.tables import invoice_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from audit_kit.loaders.formats.grid import Grid
-    from audit_kit.loaders.tables.headers import Header, Placement
+    from audit_kit.loaders.tables.headers import Header, Placed, Placement
 
-AT = "position"
-MONEY_COLUMNS = ("net", "tax", "gross")
-NUMBER_COLUMNS = ("digital_number", "invoice_number", "invoice_code")
 _TOTAL = (
     r"(?i)^[\s(（【\[]*"
     r"(?:[合小总共累]\s*计|总\s*和|本[页月年期季][合累小总]?计|份\s*数|sub\s*total|total)"
@@ -49,25 +46,35 @@ class Total:
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """The rows below a header: `data` with their position and physical row, totals, closing words.
+    """The rows below a header: `data` with their position and physical row, what is wrong with them, totals, closing.
 
     `passed_over` counts the rows that are neither data nor closing words: blank ones, totals, repeated headers.
     """
 
+    sheet: Placed
     data: pl.DataFrame
-    totals: tuple[Total, ...]
     closing: pl.DataFrame
+    totals: tuple[Total, ...] = ()
     passed_over: int = 0
+    faults: tuple[Fault, ...] = ()
 
 
-def split(grid: Grid, header: Header | None, placement: Placement, anchors: Sequence[str]) -> Body:
-    """Split what stands below the header; a row in which one of the `anchors` columns is filled is data."""
-    cells = grid.cells.with_columns(grid.rows.alias(ROW)).with_row_index(AT)
-    if header is not None:
-        cells = cells.slice(header.end)
+def body(sheet: Placed) -> Body:
+    """Return what stands below the header of a sheet; a row that has a time is data, but for lines of invoices."""
+    cells = sheet.grid.cells.with_columns(sheet.grid.rows.alias(ROW)).with_row_index(AT)
+    if sheet.header is not None:
+        cells = cells.slice(sheet.header.end)
+    found = _split(sheet, cells)
+    data = invoice_lines.filled(found.data, sheet.placement) if sheet.listing else found.data
+    return replace(found, data=data, faults=tuple(_broken(sheet, found.data)))
+
+
+def _split(sheet: Placed, cells: pl.DataFrame) -> Body:
+    header, placement = sheet.header, sheet.placement
+    anchors = ("issued_at",) if sheet.is_invoices and not sheet.listing and "issued_at" in sheet.ours else ()
     odd = _odd(cells, header, placement, anchors)
     if not odd.any():
-        return Body(data=cells, totals=(), closing=cells.clear())
+        return Body(sheet=sheet, data=cells, closing=cells.clear())
     doubtful = cells.filter(odd)
     texts = [name for name, dtype in doubtful.schema.items() if dtype == pl.String]
     blank = doubtful.select(
@@ -79,16 +86,40 @@ def split(grid: Grid, header: Header | None, placement: Placement, anchors: Sequ
     ).to_series()
     total = doubtful.select(pl.any_horizontal(pl.col(name).str.contains(_TOTAL) for name in texts)).to_series()
     total = total.fill_null(value=False) & ~_numbered(doubtful, placement) & ~blank
-    repeated = _repeated(doubtful, header, placement)
+    named = blank | total | _repeated(doubtful, header, placement)
     data = cells.filter(~odd)
-    named = blank | total | repeated
     rest = doubtful.filter(~named)
     last = max(_last(data), _last_filled(rest, placement))
     closing = rest.filter(pl.col(AT) > last) if data.height else rest.clear()
     kept = rest.filter(pl.col(AT) <= last) if data.height else rest
     data = data if kept.is_empty() else pl.concat([data, kept]).sort(AT)
     totals = _totals(doubtful.filter(total), texts, placement)
-    return Body(data=data, totals=totals, closing=closing, passed_over=int(named.sum()))
+    return Body(sheet=sheet, data=data, totals=totals, closing=closing, passed_over=int(named.sum()))
+
+
+def _broken(sheet: Placed, data: pl.DataFrame) -> Iterator[Fault]:
+    """Give the rows of a text whose fields are too few, too many or broken."""
+    grid, header = sheet.grid, sheet.header
+    if header is None:
+        return
+    found: list[tuple[pl.Series, Reason]] = []
+    if grid.fields is not None and grid.overflow is not None:
+        width = max((at for at, name in enumerate(header.names, start=1) if name is not None), default=0)
+        expected = max(int(grid.fields[header.end - 1]), width)
+        filled = grid.overflow.clone()
+        for column in range(expected, grid.cells.width):
+            filled |= grid.cells[str(column)].is_not_null()
+        many = (grid.fields > expected) & (filled | (grid.fields > grid.cells.width + 1))
+        found.append((grid.fields < width, Reason(code="reason.few_fields", fields={"fields": width})))
+        found.append((many, Reason(code="reason.many_fields", fields={"fields": expected})))
+    if grid.unclosed is not None:
+        opened = pl.int_range(grid.cells.height, dtype=pl.UInt32, eager=True).is_in(grid.unclosed.implode())
+        found.append((opened, Reason(code="reason.quote")))
+    if grid.broken is not None:
+        found.append((grid.broken, Reason(code="reason.broken", fields={"encoding": grid.encoding})))
+    for mask, reason in found:
+        if mask.any():
+            yield Fault(mask=mask.gather(data[AT]), reason=reason)
 
 
 def _odd(cells: pl.DataFrame, header: Header | None, placement: Placement, anchors: Sequence[str]) -> pl.Series:
@@ -182,11 +213,3 @@ def _said(words: str) -> dict[str, Decimal]:
 
 def _yuan(text: str) -> Decimal:
     return Decimal(text.replace(",", "").replace("−", "-"))
-
-
-def is_listing(names: Sequence[str | None], sheet: str | None, spec: Mapping[str, Sequence[str]]) -> bool:
-    """Tell whether a sheet lists the lines of invoices, several of which may belong to one."""
-    folded = {fold(name) for name in names if name is not None}
-    items, quantities = ({fold(name) for name in spec[part]} for part in ("items", "quantities"))
-    named = sheet is not None and any(sheet.startswith(name) for name in spec["sheets"])
-    return bool(folded & items) and (named or bool(folded & quantities))

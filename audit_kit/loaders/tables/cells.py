@@ -7,7 +7,6 @@ of typed files (parquet, json, databases) come in with their type and lose nothi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, time
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,58 +14,181 @@ import polars as pl
 
 from audit_kit import resources
 from audit_kit.core.spreadsheet_csv import undone
+from audit_kit.loaders.reading import NUMBER_COLUMNS, Fault, Reason
+from audit_kit.loaders.tables import times
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MONEY = pl.Decimal(18, 2)
-BEIJING = "Asia/Shanghai"
-_NOON = 12
-FIRST_YEAR, LAST_YEAR = 1990, 2100  # a year outside is a slip of the pen, not a date
+IDENTIFIERS = (*NUMBER_COLUMNS, "seller_tax_id", "buyer_tax_id")
+HASHES = ("sha256", "hash", "evidence_sha256")
+HASH_BYTES = (16, 20, 32)  # MD5, SHA-1, SHA-256
 EXACT_DIGITS = 15  # a spreadsheet keeps no more of a number
 _SHORT = 12  # bytes that a word for nothing may have, spaces around it included
 
-_PLAIN_TIME = "%Y-%m-%d %H:%M:%S"
-_USUAL_TIMES = ("%Y/%m/%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S")  # tried next, where there are many
-MANY = 100_000
-_DATE = r"^([0-9]{4})[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})[日号]?"
-_CLOCK = (
-    r"(?:[t\s]*(上午|下午|am|pm)?\s*([0-9]{1,2})[:时点]([0-9]{1,2})?分?:?([0-9]{1,2})?(\.[0-9]{1,9})?秒?\s*(am|pm)?)?"
-)
-_ZONE = r"\s*(z|[+-][0-9]{2}:?[0-9]{2})?$"
-_LONG_DATE = _DATE + _CLOCK + _ZONE
-_COMPACT_DATE = r"^([0-9]{4})([0-9]{2})([0-9]{2})(?:[t\s]?([0-9]{2}):?([0-9]{2}):?([0-9]{2}))?$"
-_SERIAL = r"^[2-7][0-9]{4}(?:\.[0-9]+)?$"
-_EPOCH = r"^1[3-9][0-9]{8}(?:[0-9]{3})?$"
 _PLAIN_MONEY = r"^-?[0-9]{1,16}(?:\.[0-9]{1,2}0*)?$"
 _NOISY_MONEY = r"^-?[0-9]+\.[0-9]{3,}$"
 _NOISE_DIGITS = 15  # a number with fewer digits shows no binary noise
 _MORE_DECIMALS = r"^-?[0-9]*\.[0-9]{3,}$"
-# Texts that need no zone: with an offset of their own, seconds since 1970, or a day without a time.
-_SETTLED = (
-    r"(?i)(?:[0-9]\s*(?:z|[+-][0-9]{2}:?[0-9]{2})\s*$|^1[3-9][0-9]{8}(?:[0-9]{3})?$"
-    r"|^\D*[0-9]{4}\D?[0-9]{1,2}\D?[0-9]{1,2}\D?$)"
-)
+_HEXADECIMAL = r"^(?:[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})$"
+_NO_TAX = r"^\s*(?:\*+|免税|不征税)\s*$"
 _SCIENTIFIC = r"(?i)^[+-]?\d(?:\.\d+)?e[+-]?\d+$"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Raw:
+    """A column to read: the header over it, its cells, the type it shall have, and what its times need to be told."""
+
+    theirs: str
+    cells: pl.Series
+    dtype: pl.DataType
+    zone: str | None = None
+    from_1904: bool = False
+    clock: pl.Series | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cells:
-    """A column read: its values, and where something stood that could not be read (with the reason in words)."""
+    """Cells read: their values, and where something stood that could not be read, with the code of the reason."""
 
     values: pl.Series
     unreadable: pl.Series
-    reason: str
+    code: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column read: its values, what could not be read, words that no vocabulary knows, days without a time."""
+
+    theirs: str
+    values: pl.Series
+    faults: tuple[Fault, ...] = ()
+    unknown: pl.Series | None = None
     date_only: pl.Series | None = None
 
 
+def column(raw: Raw) -> Column:
+    """Read one column by its type."""
+    cells, dtype, name = raw.cells, raw.dtype, raw.cells.name
+    date_only = unknown = None
+    if isinstance(dtype, pl.Datetime):
+        dated = isinstance(cells.dtype, pl.Datetime | pl.Date)
+        clock = None if raw.clock is None else as_text(raw.clock)
+        at = times.times(cells if dated else as_text(cells), zone=raw.zone, from_1904=raw.from_1904, clock=clock)
+        read, date_only = Cells(values=at.values, unreadable=at.unreadable, code="reason.no_date"), at.date_only
+    elif isinstance(dtype, pl.Enum | pl.Boolean):
+        read, unknown = _worded(cells, dtype)
+    elif isinstance(dtype, pl.Decimal):
+        read = money(_without_exempt(cells) if name == "tax" else cells)
+    elif dtype.is_numeric():
+        read = figures(cells, dtype)
+    else:
+        read = _text(cells, dtype)
+    return Column(
+        theirs=raw.theirs,
+        values=read.values.alias(name),
+        faults=tuple(_faults(raw, read)),
+        unknown=unknown,
+        date_only=date_only,
+    )
+
+
+def _faults(raw: Raw, read: Cells) -> Iterator[Fault]:
+    """Give the cells that cannot be read, each kind with its reason; a word for nothing is no fault."""
+    if not read.code or not read.unreadable.any():
+        return
+    text = as_text(raw.cells).set(~read.unreadable, None)
+    empty = [word for word in text.unique() if word is not None and _says_nothing(word)]
+    bad = read.unreadable & ~text.is_in(empty).fill_null(value=False)
+    codes = _money_codes(text) if read.code == "reason.no_amount" else pl.repeat(read.code, len(text), eager=True)
+    for code in codes.filter(bad).unique(maintain_order=True):
+        yield Fault(mask=bad & (codes == code), reason=Reason(code=code, fields={"column": raw.theirs}), values=text)
+
+
+def _worded(cells: pl.Series, dtype: pl.DataType) -> tuple[Cells, pl.Series | None]:
+    """Read an enumeration or a flag; words out of its vocabulary are `unknown` where it has that word, else null."""
+    read = enumerated(cells, dtype) if isinstance(dtype, pl.Enum) else flags(cells)
+    if not read.unreadable.any():
+        return read, None
+    unknown = as_text(cells).set(~read.unreadable, None)
+    if isinstance(dtype, pl.Enum) and "unknown" in dtype.categories:
+        filled = read.values.cast(pl.String).set(read.unreadable, "unknown").cast(dtype)
+        read = Cells(values=filled, unreadable=read.unreadable)
+    return read, unknown
+
+
+def _without_exempt(values: pl.Series) -> pl.Series:
+    """Return taxes with the words for none (`***`, 免税) as zero."""
+    if values.dtype != pl.String:
+        return values
+    exempt = values.str.contains(_NO_TAX).fill_null(value=False)
+    return values.set(exempt, "0") if exempt.any() else values
+
+
+def _text(cells: pl.Series, dtype: pl.DataType) -> Cells:
+    name = cells.name
+    if isinstance(dtype, pl.List):
+        found = lists(cells)
+    elif cells.dtype == pl.Binary and name in HASHES:
+        return _hashes(cells)
+    elif name == "kind":
+        found = kinds(cells)
+    elif name == "channel":
+        found = channels(cells)
+    elif name in IDENTIFIERS:
+        found = present(as_text(cells))
+    else:
+        found = texts(cells)
+    if cells.dtype == pl.Binary:
+        return Cells(values=found, unreadable=_binary(cells), code="reason.binary")
+    return Cells(values=found, unreadable=_constant(len(cells)))
+
+
+def _hashes(cells: pl.Series) -> Cells:
+    """Return binary values that are hashes, or hashes in letters, in hexadecimal."""
+    text = _utf8(cells)
+    letters = text.str.contains(_HEXADECIMAL).fill_null(value=False)
+    whole = cells.bin.size().is_in(HASH_BYTES).fill_null(value=False) | letters
+    found = text.set(~letters, None).fill_null(cells.set(~whole, None).bin.encode("hex"))
+    filled = (cells.bin.size() > 0).fill_null(value=False)
+    return Cells(values=found, unreadable=filled & ~whole, code="reason.no_hash")
+
+
+def _utf8(cells: pl.Series) -> pl.Series:
+    """Return the binary values that are text as text; the others are null."""
+    try:
+        return cells.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        return pl.Series(cells.name, [_decoded(value) for value in cells], dtype=pl.String)
+
+
+def _decoded(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _binary(cells: pl.Series) -> pl.Series:
+    """Return which binary values are no text."""
+    return cells.is_not_null() & _utf8(cells).is_null()
+
+
+def _constant(length: int) -> pl.Series:
+    return pl.repeat(value=False, n=length, dtype=pl.Boolean, eager=True)
+
+
 def as_text(values: pl.Series) -> pl.Series:
-    """Return any column as text, as a person would write it; lists are joined by `；`, empty text is null."""
+    """Return any column as text, as a person would write it; lists are joined by `；`, empty text is null.
+
+    Binary values that are no UTF-8 text are hexadecimal.
+    """
     dtype = values.dtype
     if isinstance(dtype, pl.List):
         text = values.cast(pl.List(pl.String)).list.join("；")
     elif dtype == pl.Binary:
-        text = pl.Series(values.name, [None if v is None else v.decode("utf-8", "replace") for v in values], pl.String)
+        text = _utf8(values).fill_null(values.bin.encode("hex"))
     elif isinstance(dtype, pl.Struct | pl.Object | pl.Array):
         text = pl.Series(values.name, [None if value is None else str(value) for value in values], dtype=pl.String)
     elif dtype.is_float():
@@ -83,7 +205,7 @@ def as_text(values: pl.Series) -> pl.Series:
     elif dtype.is_decimal():
         text = values.cast(pl.String).str.replace(r"\.0+$", "")
     elif isinstance(dtype, pl.Datetime):
-        text = _typed_times(values).dt.to_string(_PLAIN_TIME)
+        text = times.typed(values).dt.to_string("%Y-%m-%d %H:%M:%S")
     elif dtype == pl.Boolean:
         text = values.replace_strict({True: "true", False: "false"}, return_dtype=pl.String)
     else:
@@ -94,11 +216,6 @@ def as_text(values: pl.Series) -> pl.Series:
 @cache
 def _nothing() -> frozenset[str]:
     return frozenset(resources.load("vocabularies")["nothing"]["words"])
-
-
-@cache
-def _open_ended() -> frozenset[str]:
-    return frozenset(resources.load("vocabularies")["nothing"]["open_ended"])
 
 
 def present(values: pl.Series) -> pl.Series:
@@ -124,141 +241,6 @@ def half_width(text: pl.Expr) -> pl.Expr:
     return text.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s+", "")
 
 
-def times(values: pl.Series, *, zone: str | None = None, from_1904: bool = False) -> Cells:
-    """Return times in Beijing time without zone; `date_only` where no time of day is given (or midnight).
-
-    A time with an offset is converted, one without is in `zone` (default: Beijing). A day without a time stays.
-    """
-    if isinstance(values.dtype, pl.Datetime | pl.Date):
-        found = _typed_times(values)
-        written = values.is_not_null()
-        settled = _constant(len(values), value=getattr(values.dtype, "time_zone", None) is not None)
-    else:
-        text = as_text(values)
-        found, written = _text_times(text, from_1904=from_1904)
-        settled = text.str.contains(_SETTLED).fill_null(value=False) if zone else written
-    date_only = found.dt.time() == time()
-    if zone not in (None, BEIJING):
-        local = _to_beijing(found, str(zone))
-        found = pl.select(pl.when(settled).then(found).otherwise(local)).to_series()
-    return Cells(
-        values=found.alias(values.name),
-        unreadable=found.is_null() & written,
-        reason="no date that can be read",
-        date_only=date_only,
-    )
-
-
-def clocks(values: pl.Series) -> pl.Series:
-    """Return times of day (`10:11` or `10:11:12`) as durations; null where something else stands."""
-    parts = as_text(values).str.strip_chars().str.extract_groups(r"^([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?$")
-    hours, minutes, seconds = (parts.struct.field(str(part)).cast(pl.Int64, strict=False) for part in (1, 2, 3))
-    total = hours * 3600 + minutes * 60 + seconds.fill_null(0)
-    return pl.select(pl.duration(seconds=pl.lit(total), time_unit="us")).to_series()
-
-
-def _constant(length: int, *, value: bool) -> pl.Series:
-    return pl.repeat(value=value, n=length, dtype=pl.Boolean, eager=True)
-
-
-def _typed_times(values: pl.Series) -> pl.Series:
-    if isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone is not None:
-        values = values.dt.convert_time_zone(BEIJING).dt.replace_time_zone(None)
-    return values.cast(pl.Datetime("us"))
-
-
-def _text_times(text: pl.Series, *, from_1904: bool) -> tuple[pl.Series, pl.Series]:
-    """Return the times that texts state, and where a text states anything; `长期` and the like state no end."""
-    found = text.str.to_datetime(_PLAIN_TIME, strict=False, time_unit="us")
-    rest = found.is_null() & text.is_not_null()
-    if rest.sum() > MANY:
-        for form in _USUAL_TIMES:
-            found = found.fill_null(text.set(~rest, None).str.to_datetime(form, strict=False, time_unit="us"))
-            rest = found.is_null() & text.is_not_null()
-    if rest.any():
-        others = text.filter(rest).unique()
-        table = pl.DataFrame({"text": others, "at": _other_times(others, from_1904=from_1904)})
-        late = text.alias("text").to_frame().join(table, on="text", how="left", maintain_order="left")["at"]
-        found = found.fill_null(late)
-    if not len(found) or not _plausible(found):
-        found = found.set(~found.dt.year().is_between(FIRST_YEAR, LAST_YEAR), None)
-    written = text.is_not_null()
-    empty = found.is_null() & written
-    if empty.any():
-        words_ = [
-            word
-            for word in text.filter(empty).unique().to_list()
-            if _says_nothing(word) or word.strip() in _open_ended()
-        ]
-        written &= ~text.is_in(words_)
-    return found, written
-
-
-def _plausible(found: pl.Series) -> bool:
-    ends = found.min(), found.max()
-    return all(isinstance(end, datetime) and FIRST_YEAR <= end.year <= LAST_YEAR for end in ends)
-
-
-def _to_beijing(found: pl.Series, zone: str) -> pl.Series:
-    local = found.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-    return local.dt.convert_time_zone(BEIJING).dt.replace_time_zone(None)
-
-
-def _other_times(texts: pl.Series, *, from_1904: bool) -> pl.Series:
-    """Read the forms of a time other than the platform's own; null where none fits."""
-    text = pl.col("text").str.normalize("NFKC").str.to_lowercase().str.strip_chars(" '\t")
-    long, compact = text.str.extract_groups(_LONG_DATE), text.str.extract_groups(_COMPACT_DATE)
-
-    def part(groups: pl.Expr, index: int, default: str) -> pl.Expr:
-        return groups.struct.field(str(index)).fill_null(default).str.zfill(2)
-
-    def joined(groups: pl.Expr, first_clock: int) -> pl.Expr:
-        day = [groups.struct.field("1"), part(groups, 2, ""), part(groups, 3, "")]
-        clock = [part(groups, first_clock + i, "0") for i in range(3)]
-        return pl.concat_str(
-            pl.concat_str(day, separator="-"), pl.lit(" "), pl.concat_str(clock, separator=":"), ignore_nulls=False
-        ).str.to_datetime(_PLAIN_TIME, strict=False, time_unit="us")
-
-    half, hour = pl.coalesce(long.struct.field("4"), long.struct.field("9")), long.struct.field("5").cast(pl.UInt8)
-    shift = (
-        pl.when(half.is_in(["下午", "pm"]) & (hour < _NOON))
-        .then(_NOON)
-        .when(half.is_in(["上午", "am"]) & (hour == _NOON))
-        .then(-_NOON)
-        .otherwise(0)
-    )
-    fraction = long.struct.field("8").cast(pl.Float64, strict=False).fill_null(0.0) * 1_000_000
-    days = text.str.extract(f"({_SERIAL})").cast(pl.Float64, strict=False) + (1462 if from_1904 else 0)
-    seconds = text.str.extract(f"({_EPOCH})").cast(pl.Int64, strict=False)
-    return (
-        pl.DataFrame({"text": texts})
-        .select(
-            pl.coalesce(
-                joined(long, 5)
-                + pl.duration(hours=shift)
-                + pl.duration(microseconds=fraction.cast(pl.Int64))
-                + _offset(long.struct.field("10")),
-                joined(compact, 4),
-                pl.datetime(1899, 12, 30, time_unit="us")
-                + pl.duration(seconds=(days * 86_400).round(0).cast(pl.Int64)),
-                pl.datetime(1970, 1, 1, 8, time_unit="us")
-                + pl.duration(milliseconds=pl.when(seconds > 10**11).then(seconds).otherwise(seconds * 1000)),
-            )
-        )
-        .to_series()
-    )
-
-
-def _offset(zone: pl.Expr) -> pl.Expr:
-    """Return what to add to a time with an offset to get Beijing time; nothing without an offset."""
-    digits = zone.str.replace("z", "+0000").str.replace(":", "")
-    sign = pl.when(digits.str.starts_with("-")).then(-1).otherwise(1)
-    minutes = sign * (
-        digits.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + digits.str.slice(3, 2).cast(pl.Int64, strict=False)
-    )
-    return pl.duration(minutes=pl.when(zone.is_null()).then(0).otherwise(480 - minutes))
-
-
 def money(values: pl.Series) -> Cells:
     """Return yuan with two decimals; a third decimal that is not the noise of a binary number is unreadable."""
     if values.dtype.is_numeric():
@@ -273,9 +255,9 @@ def money(values: pl.Series) -> Cells:
         known = pl.DataFrame({"text": others, "yuan": _other_money(others)})
         late = pl.DataFrame({"text": text}).join(known, on="text", how="left", maintain_order="left")["yuan"]
         found = found.fill_null(late)
-        unreadable = rest & found.is_null() & stripped(text).is_not_null()
+        unreadable = rest & found.is_null()
     unreadable = unreadable | (plain.fill_null(value=False) & found.is_null())
-    return Cells(values=found.alias(values.name), unreadable=unreadable, reason="no amount that can be read")
+    return Cells(values=found.alias(values.name), unreadable=unreadable, code="reason.no_amount")
 
 
 def tidy_money(text: pl.Expr) -> pl.Expr:
@@ -308,17 +290,17 @@ def _other_money(texts: pl.Series) -> pl.Series:
     ).to_series()
 
 
-def money_reasons(texts: pl.Series) -> pl.Series:
-    """Say why amounts were set aside."""
+def _money_codes(texts: pl.Series) -> pl.Series:
+    """Return why amounts cannot be read."""
     tidy = tidy_money(pl.col("text"))
-    reason = (
+    code = (
         pl.when(tidy.str.contains(_MORE_DECIMALS))
-        .then(pl.lit("more than two decimals"))
+        .then(pl.lit("reason.more_decimals"))
         .when(tidy.str.contains(_SCIENTIFIC))
-        .then(pl.lit("in scientific form, its last digits are gone"))
-        .otherwise(pl.lit("no amount that can be read"))
+        .then(pl.lit("reason.scientific"))
+        .otherwise(pl.lit("reason.no_amount"))
     )
-    return pl.DataFrame({"text": texts}).select(reason.alias("reason")).to_series()
+    return texts.to_frame("text").select(code.alias("code")).to_series()
 
 
 def figures(values: pl.Series, dtype: pl.DataType) -> Cells:
@@ -334,8 +316,8 @@ def figures(values: pl.Series, dtype: pl.DataType) -> Cells:
         if dtype.is_integer():
             number = number.set(number != number.round(0), None)
         found = found.fill_null(number.cast(dtype, strict=False))
-    unreadable = found.is_null() & stripped(text).is_not_null()
-    return Cells(values=found.alias(values.name), unreadable=unreadable, reason="no number that can be read")
+    unreadable = found.is_null()
+    return Cells(values=found.alias(values.name), unreadable=unreadable, code="reason.no_number")
 
 
 @cache
@@ -384,10 +366,10 @@ def enumerated(values: pl.Series, dtype: pl.Enum) -> Cells:
 def flags(values: pl.Series) -> Cells:
     """Return yes and no."""
     if values.dtype == pl.Boolean:
-        return Cells(values=values, unreadable=_constant(len(values), value=False), reason="")
+        return Cells(values=values, unreadable=_constant(len(values)))
     cells = _replaced(as_text(values).str.strip_chars(), words("flags"), pl.String())
     found = cells.values == "true"
-    return Cells(values=found, unreadable=cells.unreadable, reason="neither yes nor no")
+    return Cells(values=found, unreadable=cells.unreadable)
 
 
 def _replaced(text: pl.Series, table: Mapping[str, str], dtype: pl.DataType) -> Cells:
@@ -395,9 +377,7 @@ def _replaced(text: pl.Series, table: Mapping[str, str], dtype: pl.DataType) -> 
     folded = pl.DataFrame({"form": forms}).select(half_width(pl.col("form"))).to_series()
     known = {form: table[fold] for form, fold in zip(forms, folded, strict=True) if fold in table}
     found = text.replace_strict(known, default=None, return_dtype=dtype)
-    return Cells(
-        values=found, unreadable=found.is_null() & text.is_not_null(), reason="a word that the vocabulary does not know"
-    )
+    return Cells(values=found, unreadable=found.is_null() & text.is_not_null())
 
 
 def kinds(values: pl.Series) -> pl.Series:

@@ -1,4 +1,4 @@
-"""Control totals: what a file says of itself against what was read from it."""
+"""What a file says of itself against what was read from it: its numbers, its count of rows, its control totals."""
 
 from __future__ import annotations
 
@@ -8,18 +8,67 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.loaders.reading import CONTROL, Reading
-from audit_kit.loaders.tables.body import MONEY_COLUMNS, NUMBER_COLUMNS
+from audit_kit.core.errors import SourceError
+from audit_kit.loaders.formats.grid import AT, ROW
+from audit_kit.loaders.reading import CONTROL, MONEY_COLUMNS, Checked, aside_of
+from audit_kit.loaders.tables import invoice_lines, precision
+
+if TYPE_CHECKING:
+    from audit_kit.loaders.tables.body import Body
+    from audit_kit.loaders.tables.canonical import Typed
 
 MANY = 100  # totals from which agreeing subtotals are told together
 END = 1 << 32  # below the last row of any file
 
-if TYPE_CHECKING:
-    from audit_kit.loaders.tables.body import Body
-    from audit_kit.loaders.tables.canonical import Records
+
+def checked(typed: Typed) -> Checked:
+    """Return a sheet's rows kept and set aside, its numbers doubted, its totals held against ours.
+
+    Raises:
+        SourceError: a row was lost or invented on the way.
+    """
+    body, sheet = typed.body, typed.body.sheet
+    source = sheet.file.source
+    rows = precision.doubted(typed.rows, sheet, body.data[AT]) if sheet.is_invoices else typed.rows
+    aside = pl.concat(
+        [
+            aside_of(typed.faults, body.data[ROW], source=source),
+            aside_of([typed.closing], body.closing[ROW], source=source),
+        ]
+    )
+    masks = [fault.mask.fill_null(value=False) for fault in typed.faults]
+    kept = rows.filter(~pl.select(pl.any_horizontal(masks)).to_series()) if masks else rows
+    lines = kept.height
+    if sheet.listing:
+        kept = invoice_lines.gathered(kept, sheet.placement)
+        lines = invoice_lines.count(kept)
+    _account(body, lines, aside.height)
+    return Checked(
+        table=sheet.table,
+        sheet=sheet.grid.sheet,
+        encoding=sheet.grid.encoding,
+        check_only=sheet.check_only,
+        rows=kept,
+        set_aside=aside,
+        control=_totals(kept, body),
+        names={name: sheet.names[at] for name, at in sheet.ours.items()},
+        unplaced=tuple(sheet.placement.unplaced.values()),
+    )
 
 
-def check(built: Records, body: Body, *, source: str, sheet: str | None, listing: bool) -> pl.DataFrame:
+def _account(body: Body, kept: int, aside: int) -> None:
+    """Hold the rows below a header, those named as no data aside, against the rows kept and set aside."""
+    sheet = body.sheet
+    above = sheet.header.end if sheet.header is not None else 0
+    stand = sheet.grid.cells.height - above - body.passed_over
+    if stand != kept + aside:
+        raise SourceError(
+            f"{sheet.file.source}: {stand:,} rows stand below its header but {kept + aside:,} were kept or set aside, "
+            "so none is used; open it in Excel and save it as xlsx."
+        )
+
+
+def _totals(kept: pl.DataFrame, body: Body) -> pl.DataFrame:
     """Return the file's own totals against ours, one row a column and total: see `reading.CONTROL`.
 
     Where there are many subtotals (one an invoice), those that agree are one row a column, their sum.
@@ -27,22 +76,23 @@ def check(built: Records, body: Body, *, source: str, sheet: str | None, listing
     if not body.totals:
         return pl.DataFrame(schema=CONTROL)
     found = []
+    source, name = body.sheet.file.source, body.sheet.grid.sheet
     agreeing: dict[str, Decimal] = {}
     many = len(body.totals) > MANY
-    kept = _Sums(built.kept)
+    sums = _Sums(kept)
     start = 0
     for total in body.totals:
         for column, stated in total.stated.items():
-            part = kept.between(column, start, total.row)
-            whole = kept.between(column, 0, END if listing else total.row)
+            part = sums.between(column, start, total.row)
+            whole = sums.between(column, 0, END if body.sheet.listing else total.row)
             # 合计 at the foot of every page is of that page.
             computed = part if total.section or stated == part else whole
             if many and total.section and stated == computed:
                 agreeing[column] = agreeing.get(column, Decimal(0)) + stated
             else:
-                found.append((source, sheet, column, stated, computed, stated == computed))
+                found.append((source, name, column, stated, computed, stated == computed))
         start = total.row
-    found += [(source, sheet, column, amount, amount, True) for column, amount in agreeing.items()]
+    found += [(source, name, column, amount, amount, True) for column, amount in agreeing.items()]
     return pl.DataFrame(found, schema=CONTROL, orient="row")
 
 
@@ -65,23 +115,3 @@ class _Sums:
         if column not in self._below:
             return Decimal(high - low)
         return self._below[column][high] - self._below[column][low]
-
-
-def against_lines(whole: Reading, check_: Reading) -> pl.DataFrame:
-    """Return sums and count of the invoices that line items make, against those of the invoices themselves."""
-    sheet = check_.files["sheet"].first()
-    source = whole.rows["source_file"].first() if whole.rows.height else None
-    numbers = [name for name in NUMBER_COLUMNS if name in whole.rows.columns]
-    pairs: list[tuple[str, object, object]] = [("rows", check_.rows.n_unique(numbers), whole.rows.height)]
-    pairs += [(name, check_.rows[name].sum(), whole.rows[name].sum()) for name in MONEY_COLUMNS]
-    return pl.DataFrame(
-        {
-            "source_file": [source] * len(pairs),
-            "sheet": [sheet] * len(pairs),
-            "column": [name for name, _, _ in pairs],
-            "stated": pl.Series([stated for _, stated, _ in pairs], strict=False).cast(pl.Decimal(18, 2)),
-            "computed": pl.Series([computed for _, _, computed in pairs], strict=False).cast(pl.Decimal(18, 2)),
-            "agrees": [stated == computed for _, stated, computed in pairs],
-        },
-        schema=CONTROL,
-    )

@@ -21,8 +21,10 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 import polars as pl
 
 from audit_kit.core.errors import SourceError
+from audit_kit.core.files import shown
+from audit_kit.loaders.formats.grid import File
 from audit_kit.loaders.formats.opening import framed
-from audit_kit.loaders.tables.pipeline import read_grids
+from audit_kit.loaders.tables.pipeline import read_file
 from audit_kit.loaders.tables.queries import checked
 
 if TYPE_CHECKING:
@@ -104,7 +106,15 @@ def read_database(
     address = _address(source["uri"])
     query = checked(source["query"], kind=address.kind, name=address.name)
     frame = _sqlite(address, query) if address.kind == "sqlite" else _server(address, query)
-    return read_grids([framed(frame)], file=address.name, path=None, table=table, headings=headings or {}, tz=tz)
+    file = File(
+        grids=[framed(frame)],
+        name=address.name,
+        source=shown(address.name),
+        table=table,
+        headings=headings or {},
+        zone=tz,
+    )
+    return read_file(file)
 
 
 def place_of(template: str) -> tuple[Path | None, str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from audit_kit.loaders.formats.grid import File, Grid
+
 SEARCHED_ROWS = 60
 INVOICE_TABLES = ("ledger", "platform", "substitute", "register", "invoice_files")
 SPECIAL = ("substitute", "register", "invoice_files")  # invoices with a column that no ledger has
@@ -29,6 +31,7 @@ MOST_NAMES = 20
 LONGEST_NAME = 30
 FEWEST = 2  # columns that make a table
 ALIKE = 70.0  # of 100: below this two headers have nothing in common
+SMALL_SHARE = 3  # a sheet with a third of the columns of another is a note beside it
 _UNITS = re.compile(r"[（(\[](?:元|人民币元?|rmb|cny|单位:?元|%|分钟|秒)[）)\]]")
 _NOISE = re.compile(r"[\s*:_\-—()\[\]【】]+")
 
@@ -59,6 +62,145 @@ class Placement:
     table: str
     ours: dict[str, int]
     unplaced: dict[int, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Placed:
+    """A sheet whose columns have found their places.
+
+    `header` is null where the file itself declares the names. `shape`: the type of each column of the table.
+    `listing`: its rows are lines of invoices. `check_only`: it is only a check on the invoices of another sheet.
+    """
+
+    file: File
+    grid: Grid
+    header: Header | None
+    placement: Placement
+    shape: Mapping[str, pl.DataType]
+    listing: bool
+    check_only: bool = False
+
+    @property
+    def table(self) -> str:
+        """The table that it is."""
+        return self.placement.table
+
+    @property
+    def ours(self) -> dict[str, int]:
+        """The position of each of our columns."""
+        return self.placement.ours
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """The headers as they stand in the file, by column."""
+        return self.header.names if self.header is not None else self.grid.heads or ()
+
+    @property
+    def is_invoices(self) -> bool:
+        """Whether its rows are invoices."""
+        return self.table in INVOICE_TABLES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheets:
+    """The sheets of a file that are read, and the names of those that are not."""
+
+    read: tuple[Placed, ...]
+    unread: tuple[str | None, ...]
+
+
+def placed(file: File) -> Sheets:
+    """Place the columns of every sheet that is the table asked for, or the table most of the sheets are.
+
+    Raises:
+        SourceError: no sheet is such a table, or one lacks columns that it needs.
+    """
+    if not file.grids:
+        raise SourceError(f"{file.name}: is a workbook without any cell; export it again.")
+    wanted = file.table
+    if wanted is None:
+        found = [name for grid in file.grids if (name := recognised(grid, file.headings, file=file.name)) is not None]
+        if not found:
+            raise _unrecognised(file.grids[0], file=file.name)
+        wanted = max(dict.fromkeys(found), key=found.count)
+    sheets = [sheet for grid in file.grids if (sheet := _placed(grid, wanted, file)) is not None]
+    complete = _without_others([sheet for sheet in sheets if not missing(sheet.placement)], wanted)
+    if complete:
+        fullest = max(len(sheet.ours) for sheet in complete)
+        return _roles(file, [sheet for sheet in complete if len(sheet.ours) * SMALL_SHARE >= fullest])
+    if not sheets:
+        raise _unrecognised(file.grids[0], file=file.name, table=wanted)
+    best = max(sheets, key=lambda sheet: len(sheet.ours))
+    raise explain(best.placement, file=file.name, sheet=best.grid.sheet)
+
+
+def recognised(grid: Grid, headings: Mapping[str, str], *, file: str) -> str | None:
+    """Return the table that a sheet is by its headers, its name and the file's; none where it is none."""
+    known = {**all_headers(), **{fold(name): (ours, -1) for name, ours in headings.items()}}
+    header = None if grid.heads is not None else find_header(grid.cells, known)
+    names = grid.heads if header is None else header.names
+    return recognise(names, headings, labels=[file, grid.sheet or ""]) if names else None
+
+
+def _placed(grid: Grid, table: str, file: File) -> Placed | None:
+    header = None
+    if grid.heads is None:
+        header = find_header(grid.cells, lookup(table, file.headings), least=1)
+        if header is None:
+            return None
+    names = (grid.heads if header is None else header.names) or ()
+    return Placed(
+        file=file,
+        grid=grid,
+        header=header,
+        placement=place(names, table, file.headings),
+        shape=schema.dtypes(table),
+        listing=table in INVOICE_TABLES and _is_listing(names, grid.sheet),
+    )
+
+
+def _is_listing(names: Sequence[str | None], sheet: str | None) -> bool:
+    """Tell whether a sheet lists the lines of invoices, several of which may belong to one."""
+    spec = resources.load("headers")["lines"]
+    folded = {fold(name) for name in names if name is not None}
+    items, quantities = ({fold(name) for name in spec[part]} for part in ("items", "quantities"))
+    named = sheet is not None and sheet.startswith(tuple(spec["sheets"]))
+    return bool(folded & items) and (named or bool(folded & quantities))
+
+
+def _without_others(sheets: list[Placed], table: str) -> list[Placed]:
+    """Drop the sheets that are called another table, where one is called this table."""
+    names = [called(sheet.grid.sheet or "") for sheet in sheets]
+    if not any(table in tables for tables in names):
+        return sheets
+    return [sheet for sheet, tables in zip(sheets, names, strict=True) if table in tables or not tables]
+
+
+def _roles(file: File, sheets: list[Placed]) -> Sheets:
+    """Return the sheets to read; beside invoices, the line items are only a check on them."""
+    spec = resources.load("headers")
+    invoices, lines = tuple(spec["sheets"]["invoices"]), tuple(spec["lines"]["sheets"])
+    base = [sheet for sheet in sheets if (sheet.grid.sheet or "").startswith(invoices)]
+    if base:
+        others = [sheet for sheet in sheets if sheet not in base]
+        checks = [sheet for sheet in others if (sheet.grid.sheet or "").startswith(lines)]
+        sheets = base + [replace(sheet, check_only=True) for sheet in checks]
+    used = {id(sheet.grid) for sheet in sheets}
+    return Sheets(read=tuple(sheets), unread=tuple(grid.sheet for grid in file.grids if id(grid) not in used))
+
+
+def _unrecognised(grid: Grid, *, file: str, table: str | None = None) -> SourceError:
+    """Return the error for a file whose headers nobody knows."""
+    names: Iterable[str | None] = grid.heads or next(
+        (row for row in grid.cells.head(SEARCHED_ROWS).rows() if sum(cell is not None for cell in row) > 1), ()
+    )
+    seen = [str(name) for name in names if name is not None]
+    placement = Placement(table=table or "ledger", ours={}, unplaced=dict(enumerate(seen)))
+    if table is not None:
+        return explain(placement, file=file, sheet=grid.sheet)
+    lines = ", ".join(f'"{shown([theirs])}" = "{ours}"' for theirs, ours in list(offers(placement).items())[:3])
+    tail = f"add to [headers] of audit.toml, if it is meant: {lines}." if lines else "say which table it is."
+    return SourceError(f"{file}: its headers make no table that is known ({shown(seen)}); {tail}")
 
 
 @cache

@@ -11,19 +11,24 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit import resources
+from audit_kit.core import identity
 from audit_kit.core.identity import DIGITAL
-from audit_kit.loaders.tables.body import NUMBER_COLUMNS
+from audit_kit.loaders.reading import NUMBER_COLUMNS
 
 if TYPE_CHECKING:
-    from audit_kit.loaders.formats.grid import Grid
-    from audit_kit.loaders.tables.headers import Placement
+    from collections.abc import Mapping, Sequence
+
+    from audit_kit.loaders.tables.headers import Placed
 
 EXACT_DIGITS = 15
 LOST = "precision_lost"
+NOTHING = pl.lit([], pl.List(pl.String))
 SPACING = 2048  # binary floats of 19 or 20 digits lie this far apart, or farther
 CHANCE = 1e-6  # how unlikely honest numbers must be to be spaced so
 RARE = 1e-3  # the same for the marks that one honest number in 100,000 bears
 FEW = 1000
+_TIDY_NUMBER = r"^[0-9]{20}$"
 _LONG = r"^[0-9]{16,}$"
 _SHORT_FLOAT = r"^([0-9]{1,15})\.0$"
 _LONG_FLOAT = r"^[0-9]{16,}\.0+$"
@@ -31,19 +36,29 @@ _EXPONENT = "[eE]"
 _SCIENTIFIC = r"(?i)^\s*[+]?[0-9](?:\.[0-9]+)?e\+?[0-9]{1,2}\s*$"
 
 
-def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with damaged identifiers in scientific form and `cleaning` naming the damage."""
-    names = [name for name in (*NUMBER_COLUMNS, "seller_tax_id", "buyer_tax_id") if name in frame.columns]
+def doubted(rows: pl.DataFrame, sheet: Placed, positions: pl.Series) -> pl.DataFrame:
+    """Return invoices with damaged identifiers in scientific form, and `cleaning` naming what was done.
+
+    `positions` are those of the rows in the sheet's grid. A channel that the sheet does not state is read from a whole
+    number: a hint.
+    """
+    frame = _marked(rows, sheet, positions)
+    if "channel" not in sheet.ours:
+        frame = frame.with_columns(channel=_channel_hint([name for name in NUMBER_COLUMNS[:2] if name in sheet.ours]))
+    return _cleaned(frame, sheet)
+
+
+def _marked(frame: pl.DataFrame, sheet: Placed, positions: pl.Series) -> pl.DataFrame:
+    grid, ours = sheet.grid, sheet.ours
+    names = [name for name in (*NUMBER_COLUMNS, "seller_tax_id", "buyer_tax_id") if name in ours]
     numbers: dict[int, pl.Series] = {}
     if grid.numbers is not None:
-        numbers = grid.numbers(
-            {placement.ours[name]: _suspects(grid.cells[str(placement.ours[name])]) for name in names}
-        )
+        numbers = grid.numbers({ours[name]: _suspects(grid.cells[str(ours[name])]) for name in names})
     flagged = _constant(frame.height)
     for name in names:
         text = frame[name]
-        stored = numbers.get(placement.ours[name])
-        lost = _constant(len(text)) if stored is None else stored.gather(data["position"])
+        stored = numbers.get(ours[name])
+        lost = _constant(len(text)) if stored is None else stored.gather(positions)
         if name in NUMBER_COLUMNS:
             text, written = _written_as_number(text)
             # Cells that are known to be damaged say nothing about the honest ones beside them.
@@ -57,10 +72,34 @@ def mark(frame: pl.DataFrame, placement: Placement, grid: Grid, data: pl.DataFra
         frame = frame.with_columns(rounded.alias(name))
     if not flagged.any():
         return frame
-    known = pl.col("cleaning") if "cleaning" in frame.columns else pl.lit([], pl.List(pl.String))
-    more = pl.when(pl.lit(flagged)).then(pl.lit([LOST], pl.List(pl.String))).otherwise(pl.lit([], pl.List(pl.String)))
-    both = pl.concat_list(known.fill_null([]), more).list.unique(maintain_order=True)
+    more = pl.when(pl.lit(flagged)).then(pl.lit([LOST], pl.List(pl.String))).otherwise(NOTHING)
+    both = pl.concat_list(pl.col("cleaning").fill_null([]), more).list.unique(maintain_order=True)
     return frame.with_columns(cleaning=both)
+
+
+def _channel_hint(numbers: Sequence[str]) -> pl.Expr:
+    """Read the channel from digit 5 of a whole 20-digit number: a hint, for sources that do not state it."""
+    digits: Mapping[str, str] = resources.load("vocabularies")["channel_digits"]
+    if not numbers:
+        return pl.lit(None, pl.String)
+    whole = pl.coalesce(pl.when(pl.col(name).str.len_bytes() == DIGITAL).then(name) for name in numbers)
+    return whole.str.slice(4, 1).replace_strict(digits, default=None, return_dtype=pl.String)
+
+
+def _cleaned(frame: pl.DataFrame, sheet: Placed) -> pl.DataFrame:
+    """Add what identity finds to clean in the numbers; a tidy 20-digit number needs no look."""
+    number = frame["digital_number" if "digital_number" in sheet.ours else "invoice_number"]
+    tidy = number.str.contains(_TIDY_NUMBER).fill_null(value=False)
+    tidy &= (frame["cleaning"].list.len() == 0).fill_null(value=True)
+    if tidy.all():
+        return frame.with_columns(cleaning=NOTHING)
+    names = [name for name in NUMBER_COLUMNS if name in sheet.ours]
+    known = [] if frame["cleaning"].null_count() == frame.height else ["cleaning"]
+    found = identity.with_key(frame.filter(~tidy).select(*names, *known)).select("cleaning")
+    at = pl.int_range(frame.height, eager=True).alias("at")
+    found = found.with_columns(at.filter(~tidy))
+    cleaning = at.to_frame().join(found, on="at", how="left", maintain_order="left")["cleaning"]
+    return frame.with_columns(cleaning).with_columns(pl.col("cleaning").fill_null(NOTHING))
 
 
 def _constant(length: int) -> pl.Series:

@@ -8,7 +8,6 @@ import polars as pl
 
 from audit_kit.rules.causes.leads import digit_profile, gaps
 from audit_kit.rules.sync.lateness import lost_interval
-from audit_kit.views.show.finding_rows import subject_of
 from audit_kit.views.show.sentences import bounds, listed, percent, unknown_sources
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def missing(page: Page) -> list[str]:
     lines = [words("answer_missing.none")]
     if count:
         lines = _counts(words, work, len(outcomes), count)
-        lines += [*_day(words, work), *_common(words, subject_of(work.findings)), *_certain(words, work)]
+        lines += [*_day(words, work), *_common(words, work.findings), *_certain(words, work)]
     unbooked = work.findings.filter(pl.col("cause") == "unbooked")
     if unbooked.height:
         lines.append(words("answer_missing.unbooked", rows=words.count(unbooked.height), yuan=_yuan(unbooked)))

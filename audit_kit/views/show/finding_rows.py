@@ -150,14 +150,3 @@ def finding_columns(page: Page, choices: Mapping[str, str]) -> Columns:
         amount="amount",
         day="issued_at",
     )
-
-
-def subject_of(findings: pl.DataFrame) -> pl.DataFrame:
-    """Return findings with `subject`: the batch, stop or level that a finding is about; null where it is about none."""
-    if "subject" in findings.columns:
-        return findings
-    cause, evidence = pl.col("cause"), pl.col("evidence")
-    event = pl.when(cause.is_in(("batch_lost", "outage"))).then(evidence.str.extract("^(.*?)(?:；|; )"))
-    level = evidence.str.extract("^[^ ]+ (.*?)(?:：|: )")
-    excess = ("channel_excess", "account_excess", "kind_excess")
-    return findings.with_columns(subject=event.when(cause.is_in(excess)).then(level))

@@ -90,7 +90,9 @@ class Page:
         """The files of the engagement that no table took, as they may be shown: `file`, `kind`, `why`."""
         files = self.whole.engagement.unused
         shape = {"source_file": pl.String, "kind": pl.String, "why": pl.String}
-        rows = pl.DataFrame([(file.file, file.kind, file.why) for file in files], schema=shape, orient="row")
+        rows = pl.DataFrame(
+            [(file.file, file.kind, file.said(self.lang)) for file in files], schema=shape, orient="row"
+        )
         return self.safe(rows).rename({"source_file": "file"})
 
     def say(self, sentences: list[str]) -> list[str]:

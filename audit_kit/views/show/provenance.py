@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit.core import schema
-from audit_kit.core.reasons import reason_in
 from audit_kit.views.show import theme
 from audit_kit.views.show.tables import first_of, markup, said, table
 
@@ -53,7 +52,7 @@ def unused(page: Page) -> HTML:
     files = page.unused
     if files.is_empty():
         return markup("")
-    lines = [f"{file}: {reason_in(page.lang, why)}" for file, _, why in files.head(MOST_SOURCES).iter_rows()]
+    lines = [f"{row['file']}: {row['why']}" for row in files.head(MOST_SOURCES).iter_rows(named=True)]
     left = files.height - MOST_SOURCES
     more = [page.words("tables.unused_more", count=page.words.count(left))] if left > 0 else []
     return said(page.words("tables.unused"), *lines, *more)
