@@ -82,7 +82,7 @@ def belongs(manifest: dict[str, Any] | None, engagement: Engagement) -> bool:
 def company(engagement: Engagement, *, redact: bool) -> dict[str, Any]:
     """Return who is audited, masked where the report is to leave the house."""
     names = pl.DataFrame(
-        {"seller_name": [engagement.name, engagement.taxpayer_name]}, schema={"seller_name": pl.String}
+        {"seller_name": [engagement.name, engagement.settings.taxpayer_name]}, schema={"seller_name": pl.String}
     )
     ids = pl.DataFrame({"tax_id": engagement.taxpayer_ids}, schema={"tax_id": pl.String})
     name, taxpayer_name = masking.mask(names, redact=redact)["seller_name"]

@@ -75,11 +75,6 @@ class Engagement:
         return self.settings.taxpayer_ids
 
     @property
-    def taxpayer_name(self) -> str | None:
-        """The audited company's name, as stated."""
-        return self.settings.taxpayer_name
-
-    @property
     def direction(self) -> str:
         """`issued` or `received`."""
         return self.settings.direction
@@ -88,26 +83,6 @@ class Engagement:
     def policy(self) -> Policy:
         """The thresholds that findings are judged by."""
         return self.settings.policy
-
-    @property
-    def headings(self) -> Mapping[str, str]:
-        """The user's own headers and the columns they stand for."""
-        return self.settings.headings
-
-    @property
-    def plan(self) -> Mapping[str, Any]:
-        """The emergency plan."""
-        return self.settings.plan
-
-    @property
-    def calendar(self) -> Mapping[str, Any]:
-        """Filing deadlines, month-end and year-end windows."""
-        return self.settings.calendar
-
-    @property
-    def training(self) -> Mapping[str, Any]:
-        """The training plan and its log."""
-        return self.settings.training
 
     @property
     def taken_at(self) -> datetime:
@@ -173,7 +148,7 @@ class Engagement:
             return shared_inputs.once(
                 f"{self.folder}\n{table}\n{entry.uri}\n{entry.query}\n{entry.tz}",
                 table,
-                lambda: read_database(place, table=table, headings=self.headings, tz=entry.tz),
+                lambda: read_database(place, table=table, headings=self.settings.headings, tz=entry.tz),
             )
         readings: list[Reading] = []
         inside = [path for path in entry.paths if table == "invoice_files" and _is_einvoice(path)]
@@ -186,7 +161,9 @@ class Engagement:
 
         for path in files:
             with self._way_out(self.relative(path) if path.is_relative_to(self.folder) else None):
-                readings.append(pipeline.read(path, table=table, headings=self.headings, root=self.folder, tz=entry.tz))
+                readings.append(
+                    pipeline.read(path, table=table, headings=self.settings.headings, root=self.folder, tz=entry.tz)
+                )
         return joined(table, readings)
 
     @contextmanager
@@ -207,7 +184,7 @@ class Engagement:
 
             with self._way_out("FILE"):
                 found = read_backups(
-                    list(zones), root=self.folder, tz=zones, headings=self.headings, without=self.without
+                    list(zones), root=self.folder, tz=zones, headings=self.settings.headings, without=self.without
                 )
             for table, reading in found.items():
                 parts[table].append(reading)
