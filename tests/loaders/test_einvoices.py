@@ -545,9 +545,6 @@ DEEDS = {
         "for number in range(3, 40):\n try: os.write(number, b'{\"row\": 1}\\n')\n except OSError: 0",
         "stopped while reading it",
     ),
-        "for number in range(3, 40):\n try: os.write(number, b'{\"row\": 1}\\n')\n except OSError: 0",
-        "stopped while",
-    ),
 }
 
 

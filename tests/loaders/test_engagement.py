@@ -17,9 +17,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from audit_kit.core import policy, schema
+from audit_kit.core import hashing, policy, schema
 from audit_kit.core.errors import AuditError, EngagementError, SourceError
-from audit_kit.loaders.engagement import engagement, permits, sources
+from audit_kit.loaders.engagement import engagement, permits
 from audit_kit.loaders.engagement.engagement import open_engagement, settle_export
 from audit_kit.loaders.engagement.settings import load
 from audit_kit.loaders.tables import pipeline
@@ -655,9 +655,9 @@ def test_the_fingerprint_follows_content_settings_and_nothing_else(tmp_path):
 
 def test_an_unchanged_file_is_hashed_once_a_process(tmp_path, monkeypatch):
     file = write(tmp_path, {"a.csv": "x"}) / "a.csv"
-    first = sources.digest(file)
-    monkeypatch.setattr(sources.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
-    assert sources.digest(file) == first
+    first = hashing.hash_once(file)
+    monkeypatch.setattr(hashing, "hash_file", lambda *_: pytest.fail("read again"))
+    assert hashing.hash_once(file) == first
 
 
 def test_a_folder_of_invoices_beside_a_table_of_files(tmp_path):

@@ -7,7 +7,6 @@ version and prose in the next. What the text says outweighs the exit code; silen
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import polars as pl
 
 from audit_kit import resources
 from audit_kit.core.files import actual, is_inside
+from audit_kit.core.hashing import hash_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ def _resolved(row: Mapping[str, Any], root: Path) -> dict[str, Any]:
             known["level"] = {"hash": 3, "open": 4}.get(known["compared_by"] or "")
     if row.get("evidence_file") is None and (file := _file(root, row.get("output") or row.get("errors_output"))):
         known["evidence_file"] = row.get("output") or row.get("errors_output")
-        known["evidence_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        known["evidence_sha256"] = hash_file(file)
     return {name: value for name, value in known.items() if name in row}
 
 

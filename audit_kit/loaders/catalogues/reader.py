@@ -7,7 +7,6 @@ name up to the first dot. Any other csv, xlsx or parquet is a job list of a know
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from datetime import datetime
@@ -203,8 +202,7 @@ def _origin(path: Path, root: Path, tz: str | None, fault: str | None) -> Origin
     sha256 = None
     if fault is None and path.is_file():
         try:
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = hash_file(path)
         except OSError as error:
             raise SourceError(f"{name}: cannot be opened ({error.strerror}); check its permissions.") from error
     return Origin(path=path, name=name, repo_id=repo, backup_id=backup_id.strip(".") or None, tz=tz, sha256=sha256)

@@ -23,6 +23,7 @@ import polars as pl
 from audit_kit.core import files as places
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, SourceError
+from audit_kit.core.hashing import hash_file
 from audit_kit.loaders.engagement import permits, shared_inputs, sources
 from audit_kit.loaders.engagement import settings as settings_
 from audit_kit.loaders.engagement.unused import LEFT_OUT, relative, way_out, why
@@ -241,7 +242,7 @@ class Engagement:
         Raises:
             EngagementError: one is no longer what was hashed.
         """
-        if self.settings.sha256 is not None and sources.fresh(self.folder / settings_.FILE) != self.settings.sha256:
+        if self.settings.sha256 is not None and hash_file(self.folder / settings_.FILE) != self.settings.sha256:
             raise _changed(self, self.folder / settings_.FILE)
         for table, before in list(self._contents.items()):
             after = dict(sources.digests(self._paths(table), self.without, afresh=True))

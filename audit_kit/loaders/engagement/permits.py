@@ -81,8 +81,10 @@ def allow(folder: Path, ways: Sequence[Way], places: Sequence[str]) -> None:
 
 def asked_for(folder: Path, ways: Iterable[Way], *, allow: Collection[str] = ()) -> list[Way]:
     """Return the ways out that nobody has allowed."""
+    if not (asked := list(dict.fromkeys(ways))):
+        return []
     known = {*allow, *allowed().get(_text(str(folder)), ())}
-    return [way for way in dict.fromkeys(ways) if _text(way.place) not in known]
+    return [way for way in asked if _text(way.place) not in known]
 
 
 def ask(folder: Path, way: Way, *, source: TextIO | None = None, out: TextIO | None = None) -> bool:

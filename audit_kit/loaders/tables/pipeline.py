@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError, SourceError
 from audit_kit.core.files import openable, shown, shown_path
+from audit_kit.core.hashing import hash_file
 from audit_kit.loaders.formats.opening import is_einvoice, open_grids
 from audit_kit.loaders.formats.preview import open_heads
 from audit_kit.loaders.reading import FILES, Reading
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from audit_kit.loaders.formats.grid import Grid
     from audit_kit.loaders.tables.body import Body
 
-_BLOCK = 1 << 20
 SMALL_SHARE = 3  # a sheet with a third of the columns of another is a note beside it
 
 
@@ -325,13 +324,7 @@ def _relative(path: Path, root: Path | None) -> str:
 
 
 def _fingerprint(path: Path | None) -> tuple[str | None, int | None]:
-    if path is None:
-        return None, None
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest(), path.stat().st_size
+    return (None, None) if path is None else (hash_file(path), path.stat().st_size)
 
 
 def inspect(paths: Iterable[Path | str], *, headings: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
