@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from audit_kit.core import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SET_ASIDE = {"source_file": pl.String(), "source_row": pl.UInt32(), "reason": pl.String(), "value": pl.String()}
 CONTROL = {
@@ -60,3 +64,16 @@ class Reading:
             control=pl.DataFrame(schema=CONTROL),
             files=pl.DataFrame(schema=FILES),
         )
+
+
+def joined(table: str, readings: Sequence[Reading]) -> Reading:
+    """Return several readings of one table as one, in order; columns without a place stand after the canonical ones."""
+    if len(readings) == 1:
+        return readings[0]
+    parts = [Reading.nothing(table), *readings]
+
+    def together(name: str) -> pl.DataFrame:
+        frames: list[pl.DataFrame] = [getattr(part, name) for part in parts]
+        return pl.concat(frames, how="diagonal_relaxed")
+
+    return Reading(table, together("rows"), together("set_aside"), together("control"), together("files"))

@@ -19,8 +19,9 @@ import pytest
 
 from audit_kit.core import hashing, policy, schema
 from audit_kit.core.errors import AuditError, EngagementError, SourceError
-from audit_kit.loaders.engagement import engagement, permits
-from audit_kit.loaders.engagement.engagement import open_engagement, settle_export
+from audit_kit.loaders.engagement import inputs, permits
+from audit_kit.loaders.engagement.engagement import open_engagement
+from audit_kit.loaders.engagement.exports import settle_export
 from audit_kit.loaders.engagement.settings import load
 from audit_kit.loaders.tables import pipeline
 from audit_kit.training.world.einvoice_files import Paper, xml
@@ -440,7 +441,7 @@ def test_what_leads_out_is_used_once_it_is_allowed_and_asked_again_when_it_chang
     with pytest.raises(EngagementError, match="audit-kit allow") as caught:
         open_engagement(folder)
     assert place in str(caught.value)
-    ((way, allowed),) = engagement.allow(folder, [place])
+    ((way, allowed),) = inputs.allow(folder, [place])
     assert (way.place, allowed) == (place, True)
     assert (config / "allowed.toml").stat().st_mode & 0o077 == 0
     assert permits.asked_for(folder, [way]) == []
@@ -448,7 +449,7 @@ def test_what_leads_out_is_used_once_it_is_allowed_and_asked_again_when_it_chang
     assert permits.asked_for(folder, [replace(way, place=f"{place}2")]) != []
     assert [path.name for path in folder.iterdir() if path.name not in ("audit.toml", "link.csv")] == []
     with pytest.raises(AuditError, match="no such place"):
-        engagement.allow(folder, ["elsewhere"])
+        inputs.allow(folder, ["elsewhere"])
 
 
 def test_the_question_names_everything_and_only_yes_is_yes(tmp_path):
