@@ -48,7 +48,7 @@ def settle_engagement(
             f"The later export is of {moment:%Y-%m-%d %H:%M}, no later than {engagement.taken_at:%Y-%m-%d %H:%M}."
         )
     ledger = engagement.table("ledger")
-    export = pipeline.read(later, table="platform", headings=engagement.headings)
+    export = pipeline.read(later, table="platform", headings=engagement.settings.headings)
     chances = analyse(engagement).findings if predictions is None else _of_file(predictions, ledger)
     return settle(chances, reconcile(ledger, export.rows, policy=engagement.policy.matching))
 

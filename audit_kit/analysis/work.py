@@ -22,12 +22,12 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.cache_folder import NEW, alone, cache_folder, clear, warn
 from audit_kit.core.errors import EngagementError, RequestError
+from audit_kit.core.hashing import hash_file, hash_once
 from audit_kit.core.identity import with_key
 from audit_kit.core.policy import Export
 from audit_kit.core.words import LANGUAGES
 from audit_kit.loaders.catalogues.reader import every_file
 from audit_kit.loaders.engagement import shared_inputs
-from audit_kit.loaders.engagement.sources import digest, fresh
 from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE
 from audit_kit.rules.backups import audit as backup_rules
 from audit_kit.rules.causes import diagnosis
@@ -305,7 +305,7 @@ def _all(readings: Mapping[str, Reading], name: str, shape: Mapping[str, pl.Data
 
 
 def _key(engagement: Engagement, lang: str, history: Path | None) -> str:
-    earlier = digest(history) if history is not None and history.exists() else ""
+    earlier = hash_once(history) if history is not None and history.exists() else ""
     return hashlib.sha256(f"{engagement.fingerprint()} {lang} {earlier}".encode()).hexdigest()[:40]
 
 
@@ -323,7 +323,7 @@ def _save(entry: Path, analysis: Analysis) -> None:
         kept = {
             "taken_at": analysis.taken_at,
             "export": asdict(analysis.export),
-            "sha256": {file.name: fresh(file) for file in sorted(folder.iterdir())},
+            "sha256": {file.name: hash_file(file) for file in sorted(folder.iterdir())},
         }
         text = json.dumps(kept, default=str)
         (folder / MANIFEST).write_text(f"{_sum(entry, text)}\n{text}", encoding="utf-8")
@@ -338,7 +338,9 @@ def _load(entry: Path, engagement: Engagement, lang: str) -> Analysis | None:
         if sum_ != _sum(entry, text):
             return None
         kept = json.loads(text)
-        if set(kept["sha256"]) != KEPT or any(fresh(entry / name) != sha256 for name, sha256 in kept["sha256"].items()):
+        if set(kept["sha256"]) != KEPT or any(
+            hash_file(entry / name) != sha256 for name, sha256 in kept["sha256"].items()
+        ):
             return None
         with suppress(OSError):  # a cache shared read-only keeps no track of its use
             os.utime(entry / MANIFEST)

@@ -26,7 +26,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _allow(options: argparse.Namespace) -> int:
-    from audit_kit.loaders.engagement.engagement import allow
+    from audit_kit.loaders.engagement.inputs import allow
     from audit_kit.loaders.engagement.permits import shown
 
     ways = allow(options.engagement, options.place)

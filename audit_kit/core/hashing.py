@@ -12,6 +12,7 @@ import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Never
@@ -36,8 +37,19 @@ LOG = logging.getLogger(__name__)
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hexadecimal hash of a file."""
+    """Return the hexadecimal hash of a file, read whatever its size and times say."""
     return hash_worker.digest(str(path), algorithm)
+
+
+def hash_once(path: Path) -> str:
+    """Return the SHA-256 of a file; within a process one whose size, times and inode stay the same is read once."""
+    stat = path.stat()
+    return _hash_once(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+@lru_cache(maxsize=1 << 18)
+def _hash_once(path: str, *_state: int) -> str:
+    return hash_file(Path(path))
 
 
 def hash_files(folder: str | Path, *, cache: Path | None = None, progress: bool = False) -> pl.DataFrame:

@@ -1,12 +1,15 @@
-"""The terms of an engagement: how the export was asked for, and the thresholds that findings are judged by.
+"""The terms of an engagement: how the export was asked for, the thresholds that findings are judged by, and the plan.
 
-`audit.toml` sets them under `[export]` and `[policy.*]`; a name it does not know is refused.
+`audit.toml` sets them under `[export]`, `[policy.*]`, `[plan]`, `[calendar]` and `[training]`; a name that it does not
+know is refused. Of `metrics`, `response`, plan, calendar and training nothing is judged yet.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime  # noqa: TC003 (settings.py resolves the annotations at run time)
+from datetime import date, datetime
+
+Day = date  # where a field bears its name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,3 +80,73 @@ class Policy:
     backup: BackupPolicy = field(default_factory=BackupPolicy)
     metrics: dict[str, float] = field(default_factory=dict)
     response: ResponsePolicy = field(default_factory=ResponsePolicy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """Who does what in an emergency: person and deputy, how they are reached, and when that was last checked."""
+
+    name: str
+    person: str | None = None
+    deputy: str | None = None
+    contact: str | None = None
+    updated: date | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedDrill:
+    """A drill of the emergency plan: how often it is held, in days, and when it was last."""
+
+    name: str
+    every_days: float | None = None
+    last: date | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The emergency plan; `priorities` stand in their order, `contacts` maps whom to call to a number."""
+
+    roles: tuple[Role, ...] = ()
+    priorities: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    contacts: dict[str, str] = field(default_factory=dict)
+    drills: tuple[PlannedDrill, ...] = ()
+    updated: date | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Days from `start` on, before `end`."""
+
+    start: date
+    end: date
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calendar:
+    """Filing deadlines, and the windows of month-end and year-end."""
+
+    filing_deadlines: tuple[date, ...] = ()
+    month_end: tuple[Window, ...] = ()
+    year_end: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEntry:
+    """One entry of the training log: `who` took part by name, or how many `people`; `score` as the drill gave it."""
+
+    date: Day | None = None
+    drill: str | None = None
+    who: tuple[str, ...] = ()
+    people: int | None = None
+    score: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How often people are trained, in days, when they last were, and the log."""
+
+    every_days: float | None = None
+    last: date | None = None
+    log: tuple[TrainingEntry, ...] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import os
 import socket
@@ -21,6 +20,7 @@ from jupyter_core.paths import jupyter_config_dir
 from audit_kit.core import places, processes
 from audit_kit.core.errors import RequestError
 from audit_kit.core.files import shown, shown_path
+from audit_kit.core.hashing import hash_file
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.report import lab_server, notebooks
 from audit_kit.report.progress import unused_lines
@@ -104,7 +104,7 @@ def copy_notebooks(folder: Path, values: Mapping[str, object]) -> list[str]:
     kept = []
     for source in places.notebooks():
         copy = folder / source.name
-        if copy.is_file() and made.get(copy.name) != _digest(copy):
+        if copy.is_file() and made.get(copy.name) != hash_file(copy):
             kept.append(copy.name)
             continue
         notebook = nbformat.read(source, as_version=4)
@@ -112,7 +112,7 @@ def copy_notebooks(folder: Path, values: Mapping[str, object]) -> list[str]:
             if notebooks.PARAMETERS in cell.metadata.get("tags", ()):
                 cell.source = with_values(cell.source, values)
         nbformat.write(notebook, copy)
-        made[copy.name] = _digest(copy)
+        made[copy.name] = hash_file(copy)
     record.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return kept
 
@@ -195,7 +195,3 @@ def _is_free(port: int) -> bool:
 
 def _free_port() -> int:
     return next((port for port in range(FIRST_PORT, FIRST_PORT + 100) if _is_free(port)), FIRST_PORT)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

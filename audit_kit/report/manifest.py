@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from decimal import Decimal
@@ -14,6 +13,7 @@ import polars as pl
 
 from audit_kit.analysis import earlier
 from audit_kit.core import schema
+from audit_kit.core.hashing import hash_file
 from audit_kit.views.overview import answers, charts
 from audit_kit.views.show.masking import company
 
@@ -119,8 +119,7 @@ def finished(manifest: dict[str, Any], *, at: datetime) -> dict[str, Any]:
 def write(folder: Path, manifest: dict[str, Any]) -> None:
     """Write manifest.json, with the size and SHA-256 of every file beside it."""
     outputs = [
-        {"file": path.name, "size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        for path in sorted(folder.iterdir())
+        {"file": path.name, "size": path.stat().st_size, "sha256": hash_file(path)} for path in sorted(folder.iterdir())
     ]
     (folder / FILE).write_text(text({**manifest, "outputs": outputs}), encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import io
+import json
 import os
 import zipfile
 from datetime import datetime
@@ -22,6 +23,7 @@ from audit_kit.core import schema
 from audit_kit.core.errors import SourceError
 from audit_kit.loaders.einvoices import folder as einvoices
 from audit_kit.loaders.einvoices import row as einvoice_row
+from audit_kit.loaders.einvoices import worker, workers
 from audit_kit.loaders.einvoices.xml import BrokenFileError
 from audit_kit.training.world.einvoice_files import Paper, xml
 
@@ -292,9 +294,10 @@ def test_without_the_extra_a_pdf_says_what_to_install(tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_pypdf)
-    reading = read(tmp_path, a__pdf=pdf(paper()), **{"25112000000012345678__pdf": pdf(paper())})
-    assert "pip install 'audit-kit[pdf]'" in reasons(reading)["a.pdf"]
-    assert reading.rows["digital_number"].to_list() == ["25112000000012345678"]
+    (tmp_path / "a.pdf").write_bytes(pdf(paper()))
+    aside, row = (einvoice_row.answer_of(str(tmp_path / "a.pdf"), f"{name}.pdf") for name in ("a", "2" * 20))
+    assert "pip install 'audit-kit[pdf]'" in BrokenFileError(*aside).sentence()
+    assert row["digital_number"] == "2" * 20
 
 
 def test_an_xml_inside_a_pdf_is_read(tmp_path):
@@ -477,9 +480,9 @@ def test_what_is_in_order_within_a_day_is_never_odd(times):
 def test_no_content_raises_anything_but_a_reason(tmp_path_factory, content, name):
     file = tmp_path_factory.mktemp("any") / name
     file.write_bytes(content)
-    (answer,) = einvoice_row.read_many([(str(file), name)])
+    answer = einvoice_row.answer_of(str(file), name)
     assert isinstance(answer, tuple)
-    assert answer[0]
+    assert BrokenFileError(*answer).sentence()
 
 
 @settings(max_examples=30, deadline=None)
@@ -489,7 +492,7 @@ def test_a_damaged_ofd_is_read_right_or_set_aside(tmp_path_factory, cut, flip):
     data[flip % len(data)] ^= 0xFF
     file = tmp_path_factory.mktemp("any") / "a.ofd"
     file.write_bytes(data[: len(data) - cut % len(data)] if cut % 2 else data)
-    (answer,) = einvoice_row.read_many([(str(file), "a.ofd")])
+    answer = einvoice_row.answer_of(str(file), "a.ofd")
     if isinstance(answer, dict):
         assert answer["digital_number"] == "25112000000012345678"
         assert answer["gross"] == Decimal("250.00")
@@ -520,18 +523,106 @@ def test_many_files_are_read_by_several_processes_and_none_is_lost(tmp_path, mon
     assert reading.files["rows_in"].item() == 90
 
 
-def test_a_file_that_ends_its_reader_is_set_aside_and_the_others_are_read(monkeypatch):
-    asked = einvoices._ask
+# What stands in for a parser: it does what the archive's only member says.
+HOSTILE = """
+import io, os, sys, zipfile
 
-    def ask(worker, files):
-        if any(name == "evil.xml" for _, name in files):
-            raise EOFError
-        return asked(worker, files)
+class OFDError(Exception):
+    pass
 
-    monkeypatch.setattr(einvoices, "_ask", ask)
-    with einvoices._Workers(1) as staff:
-        answers = staff.ask([("/nowhere/a.xml", "a.xml"), ("/nowhere/evil.xml", "evil.xml")])
-    assert [answers[0][0], answers[1][0]] == ["unreadable", "crashed"]
+def extract_invoice(data):
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        exec(archive.read(archive.namelist()[0]))
+"""
+DEEDS = {
+    "raise": ("raise IndexError('list\\nindex')", "its reader failed (IndexError: list index)"),
+    "loop": ("while True: pass", "longer than {} seconds"),
+    "wait": ("sys.stdin.read(); import time; time.sleep(99)", "longer than {} seconds"),
+    "eat": ("kept = []\nwhile True: kept.append(bytearray(1 << 30))", "more memory than an e-invoice"),
+    "print": ("print('{}'); os.write(1, b'{\"row\": {}}\\n'); os.write(2, b'noise')", "no invoice fields"),
+    "die": ("os._exit(0)", "stopped while reading it"),
+    "kill": ("os.kill(os.getpid(), 9)", "stopped while reading it"),
+    "lie": (
+        "for number in range(3, 40):\n try: os.write(number, b'{\"row\": 1}\\n')\n except OSError: 0",
+        "stopped while reading it",
+    ),
+}
+
+
+@pytest.fixture
+def hostile(tmp_path, monkeypatch):
+    (tmp_path / "parser").mkdir()
+    (tmp_path / "parser" / "ofdkit.py").write_text(HOSTILE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "parser"))
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return folder
+
+
+def evil(deed: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("deed.txt", DEEDS[deed][0])
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_whatever_a_parser_does_the_one_file_is_set_aside(hostile, monkeypatch, capfd, deed):
+    longest = 1 if deed in ("loop", "wait") else worker.LONGEST_S
+    monkeypatch.setattr(worker, "LONGEST_S", longest)
+    reading = read(hostile, a__ofd=evil(deed))
+    assert DEEDS[deed][1].format(longest) in reasons(reading)["a.ofd"]
+    assert (reading.rows.height, reading.files["rows_in"].item()) == (0, 1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_among_many_files_only_those_that_harm_their_reader_are_set_aside(hostile, monkeypatch):
+    monkeypatch.setattr(einvoices, "FEW_FILES", 10)
+    monkeypatch.setattr(einvoices, "CHUNK", 20)
+    monkeypatch.setattr(worker, "LONGEST_S", 5)
+    deeds = {deed: told for deed, told in DEEDS.items() if deed != "wait"}
+    for number in range(60):
+        (hostile / f"{number:03d}.xml").write_bytes(xml(paper(number=f"2511200000{number:010d}")))
+    for number, deed in enumerate(deeds):
+        (hostile / f"{number * 6:03d}-{deed}.ofd").write_bytes(evil(deed))
+    reading = einvoices.read_folder(hostile)
+    told = reasons(reading)
+    assert len(told) == len(deeds)
+    for number, (deed, (_, reason)) in enumerate(deeds.items()):
+        assert reason.format(5) in told[f"{number * 6:03d}-{deed}.ofd"]
+    assert reading.rows["source_file"].to_list() == [f"{number:03d}.xml" for number in range(60)]
+
+
+def test_what_a_process_says_is_believed_only_as_its_schema_has_it(tmp_path):
+    (tmp_path / "甲.xml").write_bytes(xml(paper()))
+    row = einvoice_row.answer_of(str(tmp_path / "甲.xml"), "甲.xml")
+    line = worker.encoded(row)
+    assert workers.decoded(line, "甲.xml") == row
+    assert workers.decoded(worker.encoded(("no_date", "x")), "甲.xml") == ("no_date", "x")
+    wrong = {"path": "乙.xml", "sha256": "../x", "size": -1, "date_only": 1, "net": "1e9", "tax": 3, "gross": "NaN"}
+    wrong |= {"issued_at": "2025-05-03T10:00:00Z", "remark": {}, "file_faults": [1], "kind": "\ud800", "status": "x"}
+    for column, value in (wrong | {"source_row": 1, "more": "x"}).items():
+        with pytest.raises(ValueError, match=r"\w"):
+            workers.decoded(json.dumps({"row": row | {column: value}}, default=str).encode() + b"\n", "甲.xml")
+    for said in (b"", line[:-1], b"[]\n", b"{}\n", b'{"row": 3}\n', b'{"reason": "x", "detail": ""}\n', b"\xff\n"):
+        with pytest.raises(ValueError, match=r"\w"):
+            workers.decoded(said, "甲.xml")
+
+
+def test_a_process_that_cannot_start_is_said_and_no_file_blamed(hostile):
+    (hostile.parent / "parser" / "lxml.py").write_text("raise SystemExit(3)")
+    with pytest.raises(SourceError, match="could not be started"):
+        read(hostile, a__ofd=ofd(paper()))
+
+
+def test_an_exception_over_an_xml_is_a_reason_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(einvoice_row, "read_xml", lambda data: data.index(b"nothing"))
+    assert "its reader failed (ValueError" in reasons(read(tmp_path, a__xml=xml(paper())))["a.xml"]
+
+
+def test_names_in_another_encoding_reach_the_process_and_come_back_in_letters(tmp_path):
+    (tmp_path / os.fsdecode("发票".encode("gbk") + b".ofd")).write_bytes(ofd(paper()))
+    assert only(einvoices.read_folder(tmp_path))["path"] == "发票.ofd"
 
 
 def test_progress_speaks_on_standard_error(tmp_path, capfd):

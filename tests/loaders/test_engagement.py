@@ -10,17 +10,19 @@ import shutil
 import sqlite3
 import traceback
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from audit_kit.core import policy, schema
+from audit_kit.core import hashing, policy, schema
 from audit_kit.core.errors import AuditError, EngagementError, SourceError
-from audit_kit.loaders.engagement import engagement, permits, sources
-from audit_kit.loaders.engagement.engagement import open_engagement, settle_export
+from audit_kit.loaders.engagement import inputs, permits
+from audit_kit.loaders.engagement.engagement import open_engagement
+from audit_kit.loaders.engagement.exports import settle_export
+from audit_kit.loaders.engagement.settings import load
 from audit_kit.loaders.tables import pipeline
 from audit_kit.training.world.einvoice_files import Paper, xml
 
@@ -105,7 +107,7 @@ def test_a_full_audit_toml_is_understood(tmp_path):
     engagement = open_engagement(write(tmp_path, files))
     assert engagement.name == "甲公司 2025 年审计"
     assert engagement.taxpayer_ids == ("91110108MA01ABCD2X",)
-    assert (engagement.taxpayer_name, engagement.direction) == ("北京甲科技有限公司", "received")
+    assert (engagement.settings.taxpayer_name, engagement.direction) == ("北京甲科技有限公司", "received")
     assert engagement.taken_at == datetime(2025, 6, 1, 9, 30)
     assert engagement.export == policy.Export(
         account="kpy01",
@@ -114,7 +116,7 @@ def test_a_full_audit_toml_is_understood(tmp_path):
         status_filter=("正常",),
         later_taken_at=datetime(2025, 6, 8, 9, 30),
     )
-    assert engagement.headings == {"票号": "digital_number"}
+    assert engagement.settings.headings == {"票号": "digital_number"}
     assert engagement.policy.sync == policy.SyncPolicy(target_hours=48)
     assert (engagement.policy.backup.full, engagement.policy.backup.incremental) == ("0 3 * * *", None)
     assert engagement.policy.backup.paths == ("/srv/invoices",)
@@ -125,9 +127,9 @@ def test_a_full_audit_toml_is_understood(tmp_path):
         "management": 24.0,
         "tax_bureau": 72.0,
     }
-    assert engagement.plan["roles"][0]["name"] == "负责人"
-    assert engagement.calendar["filing_deadlines"]
-    assert engagement.training["log"][0]["date"].year == 2025
+    assert engagement.settings.plan.roles == (policy.Role(name="负责人"),)
+    assert engagement.settings.calendar.filing_deadlines == (date(2025, 6, 16),)
+    assert engagement.settings.training.log == (policy.TrainingEntry(date=date(2025, 3, 1)),)
     assert engagement.table("ledger")["source_file"].to_list() == ["books/a.csv", "books/b.csv"]
     assert engagement.table("platform").height == 2
 
@@ -224,17 +226,123 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_the_likely_right_key(
     assert len(sentence) < 400
 
 
+SECTIONS = {
+    "engagement": ("name", "taxpayer_id", "taxpayer_name", "direction", "taken_at"),
+    "export": ("account", "period_start", "period_end", "status_filter", "later_taken_at", "period_stated"),
+    "sources": ("ledger", "ledger.path", "ledger.tz", "ledger.taken_at", "ledger.uri", "platform"),
+    "headers": ("x",),
+    "policy": ("sync", "sync.target_hours", "backup.full", "backup.copies", "metrics.cpu", "response"),
+    "plan": ("roles", "priorities", "resources", "contacts", "drills", "updated"),
+    "calendar": ("filing_deadlines", "month_end", "year_end"),
+    "training": ("every_days", "last", "log"),
+    "training_log": ("x",),
+}
+VALUES = ("[]", "{}", "[[]]", "[{}]", "{ x = [] }", "-1", "inf", "nan", "true", "''", "[1, 'a']", "07:32:00")
+VALUES += ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "0001-01-01", "[{ name = {} }]")
+
+
+def test_whatever_stands_at_a_key_is_understood_or_refused_in_one_sentence(tmp_path):
+    said = set()
+    for section, keys in SECTIONS.items():
+        for line in [f"{section} = {value}" for value in VALUES] + [
+            f"[{section}]\n{key} = {value}" for key in keys for value in VALUES
+        ]:
+            (tmp_path / "audit.toml").write_text(line, encoding="utf-8")
+            try:
+                load(tmp_path)
+            except EngagementError as error:
+                said.add(str(error))
+    assert len(said) > 400
+    assert all(words.startswith("audit.toml: ") and "\n" not in words and "object" not in words for words in said)
+
+
 @pytest.mark.parametrize(
     ("toml", "training"),
     [
-        ("[[training]]\nwho = 'a'\n[[training_log]]\nwho = 'b'", {"log": [{"who": "a"}, {"who": "b"}]}),
-        ("[training]\nevery_days = 180\n[[training_log]]\nwho = 'b'", {"every_days": 180, "log": [{"who": "b"}]}),
-        ("[training_log]\nlast = 'x'", {"last": "x"}),
+        (
+            "[[training]]\nwho = 'a'\n[[training_log]]\nwho = ['b', 'c']",
+            {"log": [{"who": ("a",)}, {"who": ("b", "c")}]},
+        ),
+        ("[training]\nevery_days = 180\n[[training_log]]\npeople = 3", {"every_days": 180, "log": [{"people": 3}]}),
+        ("[training_log]\nlast = 2025-03-01", {"last": date(2025, 3, 1)}),
         ("", {}),
     ],
 )
 def test_training_is_a_section_or_a_list(tmp_path, toml, training):
-    assert settings_of(tmp_path, toml).training == training
+    log = tuple(policy.TrainingEntry(**entry) for entry in training.pop("log", ()))
+    assert settings_of(tmp_path, toml).settings.training == policy.Training(**training, log=log)
+
+
+PLAN = """
+[plan]
+roles = [{ name = "IT", person = "乙", deputy = "丙", contact = "8001", updated = 2025-01-10 }]
+priorities = ["开票"]
+resources = "备用终端"
+contacts = { tax_bureau = "12366" }
+drills = [{ name = "停机", every_days = 180, last = "2025-03-01" }]
+updated = 2025-01-10
+
+[calendar]
+filing_deadlines = ["2025-06-16", 2025-07-15]
+month_end = { start = 2025-05-26, end = 2025-06-01 }
+year_end = [{ start = 2025-12-15, end = 2026-01-10 }]
+
+[[training_log]]
+date = 2025-03-01
+drill = "停机"
+who = ["甲", "乙"]
+people = 2
+score = 87.5
+note = "补训一人"
+"""
+
+
+def test_plan_calendar_and_training_are_what_they_say(tmp_path):
+    settings = settings_of(tmp_path, PLAN).settings
+    assert settings.plan == policy.Plan(
+        roles=(policy.Role(name="IT", person="乙", deputy="丙", contact="8001", updated=date(2025, 1, 10)),),
+        priorities=("开票",),
+        resources=("备用终端",),
+        contacts={"tax_bureau": "12366"},
+        drills=(policy.PlannedDrill(name="停机", every_days=180, last=date(2025, 3, 1)),),
+        updated=date(2025, 1, 10),
+    )
+    assert settings.calendar == policy.Calendar(
+        filing_deadlines=(date(2025, 6, 16), date(2025, 7, 15)),
+        month_end=(policy.Window(start=date(2025, 5, 26), end=date(2025, 6, 1)),),
+        year_end=(policy.Window(start=date(2025, 12, 15), end=date(2026, 1, 10)),),
+    )
+    (entry,) = settings.training.log
+    assert (entry.date, entry.drill, entry.people, entry.score) == (date(2025, 3, 1), "停机", 2, 87.5)
+    roles = settings_of(tmp_path, "[plan]\nroles = { lead = '甲' }").settings.plan.roles
+    assert roles == (policy.Role(name="lead", person="甲"),)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "parts"),
+    [
+        ('priorities = ["开票"]', "priorities = 3", ["[plan] priorities = 3", "list of texts"]),
+        ("priorities =", "priority =", ["[plan] priority", "did you mean priorities?"]),
+        ('contacts = { tax_bureau = "12366" }', "contacts = { x = 1 }", ["[plan.contacts] x = 1", "text"]),
+        ('name = "IT", ', "", ["[plan.roles 1]", "needs name"]),
+        ("deputy =", "deputies =", ["[plan.roles 1] deputies", "did you mean deputy?"]),
+        ("every_days = 180", "every_days = 'often'", ["[plan.drills 1] every_days = 'often'", "number"]),
+        ("updated = 2025-01-10\n", "updated = 'lately'\n", ["[plan] updated = 'lately'", "2025-06-16"]),
+        ("2025-07-15]", "'mid-July']", ["[calendar] filing_deadlines 2 = 'mid-July'", "date: 2025-06-16"]),
+        ("filing_deadlines =", "filing_deadline =", ["filing_deadline", "did you mean filing_deadlines?"]),
+        ("end = 2025-06-01", "end = 2025-05-26", ["[calendar.month_end] end = 2025-05-26", "later than start"]),
+        ("month_end = {", "month_end = 3 # {", ["[calendar] month_end = 3", "section"]),
+        ("year_end =", "yearly =", ["[calendar] yearly", "did you mean year_end?"]),
+        ("date = 2025-03-01", "date = 'spring'", ["[training_log 1] date = 'spring'", "date: 2025-06-16"]),
+        ("score = 87.5", "scores = 87.5", ["[training_log 1] scores = 87.5", "did you mean score?"]),
+        ("people = 2", "people = 'two'", ["people = 'two'", "whole number"]),
+        ("[[training_log]]", "[training]\nyearly = true\n[[training_log]]", ["[training] yearly = True", "known are"]),
+    ],
+)
+def test_garbage_in_plan_calendar_and_training_is_refused(tmp_path, right, wrong, parts):
+    assert right in PLAN
+    sentence = refused(tmp_path, PLAN.replace(right, wrong, 1))
+    assert [part for part in ("audit.toml", *parts) if part not in sentence] == []
 
 
 def test_the_text_of_a_time_and_an_offset_are_beijing_time(tmp_path):
@@ -333,7 +441,7 @@ def test_what_leads_out_is_used_once_it_is_allowed_and_asked_again_when_it_chang
     with pytest.raises(EngagementError, match="audit-kit allow") as caught:
         open_engagement(folder)
     assert place in str(caught.value)
-    ((way, allowed),) = engagement.allow(folder, [place])
+    ((way, allowed),) = inputs.allow(folder, [place])
     assert (way.place, allowed) == (place, True)
     assert (config / "allowed.toml").stat().st_mode & 0o077 == 0
     assert permits.asked_for(folder, [way]) == []
@@ -341,7 +449,7 @@ def test_what_leads_out_is_used_once_it_is_allowed_and_asked_again_when_it_chang
     assert permits.asked_for(folder, [replace(way, place=f"{place}2")]) != []
     assert [path.name for path in folder.iterdir() if path.name not in ("audit.toml", "link.csv")] == []
     with pytest.raises(AuditError, match="no such place"):
-        engagement.allow(folder, ["elsewhere"])
+        inputs.allow(folder, ["elsewhere"])
 
 
 def test_the_question_names_everything_and_only_yes_is_yes(tmp_path):
@@ -548,9 +656,9 @@ def test_the_fingerprint_follows_content_settings_and_nothing_else(tmp_path):
 
 def test_an_unchanged_file_is_hashed_once_a_process(tmp_path, monkeypatch):
     file = write(tmp_path, {"a.csv": "x"}) / "a.csv"
-    first = sources.digest(file)
-    monkeypatch.setattr(sources.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
-    assert sources.digest(file) == first
+    first = hashing.hash_once(file)
+    monkeypatch.setattr(hashing, "hash_file", lambda *_: pytest.fail("read again"))
+    assert hashing.hash_once(file) == first
 
 
 def test_a_folder_of_invoices_beside_a_table_of_files(tmp_path):

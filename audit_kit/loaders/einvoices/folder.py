@@ -1,55 +1,38 @@
 """Folders of e-invoices: every file becomes a row of `invoice_files`, or is set aside with its reason.
 
-Large folders are read by as many worker processes as there are processors. What a file says is judged alone in
-`einvoice_row`, against its neighbours here.
+OFD and PDF, and large folders whole, are read by processes of their own (see `workers`). What a file says is judged
+alone in `row`, against its neighbours here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import pickle
-import queue
 import sys
 from bisect import bisect_right
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import polars as pl
 from tqdm import tqdm
 
-from audit_kit.core import schema
 from audit_kit.core.errors import SourceError
 from audit_kit.core.files import CLOSED, EMPTY_FOLDER, HIDDEN, Place, census, fault_of, is_inside, shown_path
-from audit_kit.core.processes import Staff
 from audit_kit.loaders.einvoices import row as einvoice_row
+from audit_kit.loaders.einvoices.workers import COLUMNS, Workers
 from audit_kit.loaders.reading import CONTROL, FILES, Reading, Reason
 from audit_kit.loaders.reading import aside as rows_aside
 from audit_kit.loaders.red_links import red_of
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
 
-    Answer = dict[str, Any] | tuple[str, str]
+    from audit_kit.loaders.einvoices.workers import Answer
 
-# What the files say beyond the canonical columns; texts, but for the two lists.
-MORE = {
-    "eiid": pl.String(),
-    "tax_rates": pl.String(),
-    "red_confirmation": pl.String(),
-    "booked": pl.String(),
-    "posted_at": pl.String(),
-    "usage": pl.String(),
-    "file_faults": pl.List(pl.String()),
-    "file_hints": pl.List(pl.String()),
-}
-CHUNK = 250
+CHUNK = 250  # files between two steps of the bar
 FEW_FILES = 2_000
 # Numbers rise with time within digits 1-5, but not on the direct link (digit 5 = 7).
 DIRECT_LINK = "7"
@@ -128,19 +111,26 @@ def _places(path: Path, root: Path, without: frozenset[Path]) -> Iterator[_Place
 
 
 def _answers(files: list[tuple[str, str]], *, progress: bool) -> Iterator[Answer]:
-    """Yield each file's row, or its reason and value, in order."""
-    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-    workers = min(os.cpu_count() or 1, 8)
+    """Yield each file's row, or its reason and what was found, in order."""
     with _bar(len(files), shown=progress) as bar:
-        if len(files) < FEW_FILES or workers == 1:
-            for chunk in chunks:
-                yield from einvoice_row.read_many(chunk)
-                bar.update(len(chunk))
-            return
-        with ThreadPoolExecutor(workers) as pool, _Workers(workers) as readers:
-            for answers in pool.map(readers.ask, chunks):
-                yield from answers
-                bar.update(len(answers))
+        known: list[Answer | None] = [None] * len(files)
+        if len(files) < FEW_FILES:  # XML is read here, sooner than a process starts
+            known = [einvoice_row.answer_of(path, name, unpack=False) for path, name in files]
+            bar.update(len(files) - known.count(None))
+        asked = [file for file, answer in zip(files, known, strict=True) if answer is None]
+        told = _told(asked, bar) if asked else iter(())
+        for answer in known:
+            yield next(told) if answer is None else answer
+
+
+def _told(files: list[tuple[str, str]], bar: tqdm[NoReturn]) -> Iterator[Answer]:
+    """Yield what processes of their own say of each file, in order."""
+    chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+    number = min(os.cpu_count() or 1, 8, len(chunks))
+    with ThreadPoolExecutor(number) as pool, Workers(number) as readers:
+        for answers in pool.map(readers.ask, chunks):
+            yield from answers
+            bar.update(len(answers))
 
 
 def _bar(total: int, *, shown: bool) -> tqdm[NoReturn]:
@@ -152,67 +142,9 @@ def _bar(total: int, *, shown: bool) -> tqdm[NoReturn]:
     return bar
 
 
-class _Workers:
-    """Processes of our own that read files, so that a hostile one cannot take this process with it.
-
-    Started as `python -m`, they need no import guard in the caller's script, and share no lock with polars.
-    """
-
-    def __init__(self, number: int) -> None:
-        self._staff = Staff()
-        self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
-        for _ in range(number):
-            self._idle.put(self._start())
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        return self._staff.start("-m", einvoice_row.__name__)
-
-    def ask(self, files: list[tuple[str, str]]) -> list[Answer]:
-        """Return the answers to a chunk of files; a file that ends its reader is set aside."""
-        worker = self._idle.get()
-        try:
-            answers: list[Answer] = _ask(worker, files)
-        except (EOFError, OSError, pickle.UnpicklingError):
-            worker.kill()
-            _dismiss(worker)
-            self._idle.put(self._start())
-            if len(files) == 1:
-                return [("crashed", "")]
-            return [answer for file in files for answer in self.ask([file])]
-        self._idle.put(worker)
-        return answers
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._staff.__exit__(kind, error, trace)
-        while not self._idle.empty():
-            _dismiss(self._idle.get())
-
-
-def _dismiss(worker: subprocess.Popen[bytes]) -> None:
-    for pipe in (worker.stdin, worker.stdout):
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.close()
-    worker.wait()
-
-
-def _ask(worker: subprocess.Popen[bytes], files: list[tuple[str, str]]) -> list[Answer]:
-    if worker.stdin is None or worker.stdout is None:
-        raise EOFError
-    pickle.dump(files, worker.stdin)
-    worker.stdin.flush()
-    answers: list[Answer] = pickle.load(worker.stdout)  # noqa: S301 (our own worker writes it)
-    return answers
-
-
 def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
     """Return the rows in canonical columns, then what is said beyond them."""
-    shape = schema.dtypes("invoice_files") | MORE
+    shape = COLUMNS
     columns = {name: pl.Series(name, [row.get(name) for row in rows], dtype) for name, dtype in shape.items()}
     frame = pl.DataFrame(columns)
     frame = frame.with_columns(red_of=pl.coalesce("red_of", red_of(frame["remark"])))

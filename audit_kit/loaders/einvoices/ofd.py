@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import ofdkit
 
 from audit_kit.loaders.einvoices import xml
-from audit_kit.loaders.einvoices.xml import BrokenFileError, Fields, local
+from audit_kit.loaders.einvoices.xml import BrokenFileError, Fields, described, local
 from audit_kit.loaders.formats import archives
 
 if TYPE_CHECKING:
@@ -45,10 +45,9 @@ def read_ofd(data: bytes) -> Fields:
             fields.add(xml.word(data_.get("Name", "")), data_.text)
     if any(name not in fields.values for name in NEEDED):
         _fill(fields, _tagged(members))
-    if any(name not in fields.values for name in NEEDED):
-        _ask_ofdkit(data, fields)
+    failure = _ask_ofdkit(data, fields) if any(name not in fields.values for name in NEEDED) else None
     if not fields.values.keys() & {"number", "net", "gross"}:
-        raise BrokenFileError("no_fields")
+        raise BrokenFileError("failed", failure) if failure else BrokenFileError("no_fields")
     return fields
 
 
@@ -117,14 +116,18 @@ def _tagged(members: dict[str, bytes]) -> dict[str, str]:
     return values
 
 
-def _ask_ofdkit(data: bytes, fields: Fields) -> None:
-    """Fill in what ofdkit finds; it finding nothing is no fault of the file."""
+def _ask_ofdkit(data: bytes, fields: Fields) -> str | None:
+    """Fill in what ofdkit finds, which may be nothing; return how it failed, where it was by no error of its own."""
     try:
         invoice = ofdkit.extract_invoice(data)
     except (ofdkit.OFDError, ValueError, KeyError, RecursionError):
-        return
+        return None
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (what was read without it may be enough)
+        return described(error)
     if invoice is None:
-        return
+        return None
     pairs = {
         "number": invoice.invoice_number,
         "invoice_code": invoice.invoice_code,
@@ -140,3 +143,4 @@ def _ask_ofdkit(data: bytes, fields: Fields) -> None:
         "remark": invoice.note,
     }
     _fill(fields, {name: text for name, text in pairs.items() if text})
+    return None

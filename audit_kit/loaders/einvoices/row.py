@@ -1,4 +1,4 @@
-"""One e-invoice file as a row, or the reason why it is set aside; also the worker that reads many in its own process.
+"""One e-invoice file as a row, or the reason why it is set aside.
 
 Faults are what no true e-invoice shows (`file_faults`), hints what a careful eye looks at twice (`file_hints`):
 number_malformed, number_differs (EIid), name_differs (the file's name holds another number), sums_differ (net + tax is
@@ -9,9 +9,7 @@ number_from_name, gross_computed, unsigned, buyer_id_empty, tax_rate_unusual, ta
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
-import sys
 import unicodedata
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -19,7 +17,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
-from audit_kit.loaders.einvoices.xml import BrokenFileError, Fields, read_xml
+from audit_kit.loaders.einvoices.xml import BrokenFileError, Fields, described, read_xml
 
 LARGEST_FILE = 64 << 20
 BEIJING = timezone(timedelta(hours=8))
@@ -30,19 +28,29 @@ SUM = re.compile(r"^-?\d{1,16}(\.\d{1,2}0*)?$")
 RATES = {"0", "0.005", "0.01", "0.015", "0.03", "0.04", "0.05", "0.06", "0.09", "0.1", "0.11", "0.13", "0.16", "0.17"}
 UNTAXED = {"免税", "不征税", "*", "***", ""}
 TOLERANCE = Decimal("0.01")
+UNPACKED = ("ofd", "pdf")  # what a parser takes apart that is not ours
 PRINTED = ("pdf", "other")
 
 
-def read_file(path: str, name: str) -> dict[str, Any]:
-    """Return one file's row.
+def answer_of(path: str, name: str, *, unpack: bool = True) -> dict[str, Any] | tuple[str, str] | None:
+    """Return one file's row, or the key of the reason why it is set aside and what was found; null: see `unpack`.
 
     Args:
         path: the file.
         name: how the row names it; its ending decides how it is read.
-
-    Raises:
-        BrokenFileError: the file is set aside.
+        unpack: read OFD and PDF too; they are left to a process of its own where this is false.
     """
+    try:
+        return _read(path, name, unpack=unpack)
+    except BrokenFileError as error:
+        return error.reason, error.detail
+    except MemoryError:
+        return "too_much_memory", ""
+    except Exception as error:  # noqa: BLE001 (a parser raises whatever a hostile file makes of it)
+        return "failed", described(error)
+
+
+def _read(path: str, name: str, *, unpack: bool) -> dict[str, Any] | None:
     file = Path(path)
     try:
         stat = file.stat()
@@ -53,7 +61,10 @@ def read_file(path: str, name: str) -> dict[str, Any]:
         data = file.read_bytes()
     except OSError as error:
         raise BrokenFileError("unreadable", error.strerror or str(error)) from error
-    fields = _fields(data, name)
+    kind = _kind(data, name)
+    if kind in UNPACKED and not unpack:
+        return None
+    fields = _fields(data, kind, name)
     row = row_of(fields, name)
     row["sha256"] = hashlib.sha256(data).hexdigest()
     row["size"] = stat.st_size
@@ -61,21 +72,30 @@ def read_file(path: str, name: str) -> dict[str, Any]:
     return row
 
 
-def _fields(data: bytes, name: str) -> Fields:
-    """Read the fields by the file's kind; where a PDF or another file gives none, its name may."""
+def _kind(data: bytes, name: str) -> str:
+    """Return which reader a file needs, by its ending and its first bytes."""
+    ending = Path(name).suffix.lower()
     if not data:
         raise BrokenFileError("empty")
-    kind = Path(name).suffix.lower()
-    if data[:4] == b"PK\x03\x04" and kind in (".ofd", ".xml", ".xbrl"):
+    if ending in (".ofd", ".xml", ".xbrl"):
+        if data[:4] == b"PK\x03\x04":
+            return "ofd"
+        if ending == ".ofd":
+            raise BrokenFileError("not_zip", "it does not begin as an archive")
+        return "xml"
+    return "pdf" if ending == ".pdf" else "other"
+
+
+def _fields(data: bytes, kind: str, name: str) -> Fields:
+    """Read the fields by the file's kind; where a PDF or another file gives none, its name may."""
+    if kind == "xml":
+        return read_xml(data)
+    if kind == "ofd":
         from audit_kit.loaders.einvoices.ofd import read_ofd  # noqa: PLC0415 (only where there is one)
 
         return read_ofd(data)
-    if kind in (".xml", ".xbrl"):
-        return read_xml(data)
-    if kind == ".ofd":
-        raise BrokenFileError("not_zip", "it does not begin as an archive")
-    if kind != ".pdf":
-        return Fields("other")
+    if kind == "other":
+        return Fields(kind)
     from audit_kit.loaders.einvoices.pdf import read_pdf  # noqa: PLC0415 (an extra)
 
     try:
@@ -251,31 +271,3 @@ def _is_usual(rate: str) -> bool:
     except ArithmeticError:
         return False
     return f"{share.normalize():f}" in RATES
-
-
-def _work() -> None:
-    """Answer lists of (path, name) on stdin with lists of rows and reasons on stdout, until there are no more."""
-    answers = sys.stdout.buffer
-    sys.stdout = sys.stderr  # whatever a library prints must not reach the answers
-    while True:
-        try:
-            files = pickle.load(sys.stdin.buffer)  # noqa: S301 (our own parent writes it)
-        except EOFError:
-            return
-        pickle.dump(read_many(files), answers)
-        answers.flush()
-
-
-def read_many(files: list[tuple[str, str]]) -> list[dict[str, Any] | tuple[str, str]]:
-    """Return, for each (path, name), its row, or the reason and the words that were found."""
-    answers: list[dict[str, Any] | tuple[str, str]] = []
-    for path, name in files:
-        try:
-            answers.append(read_file(path, name))
-        except BrokenFileError as error:
-            answers.append((error.reason, error.detail))
-    return answers
-
-
-if __name__ == "__main__":
-    _work()

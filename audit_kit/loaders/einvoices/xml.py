@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 
 from lxml import etree
 
@@ -28,6 +28,11 @@ class BrokenFileError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+
+
+def described(error: BaseException) -> str:
+    """Return what a parser said, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200].removesuffix(":")
 
 
 @dataclass
@@ -160,7 +165,12 @@ def _child(element: etree._Element, name: str) -> str:
 def local(element: etree._Element) -> str:
     """Return an element's name without namespace, in small letters."""
     tag = element.tag
-    return tag.rpartition("}")[2].lower() if isinstance(tag, str) else ""
+    return _local(tag) if isinstance(tag, str) else ""
+
+
+@lru_cache(maxsize=1 << 10)
+def _local(tag: str) -> str:
+    return tag.rpartition("}")[2].lower()
 
 
 def word(name: str) -> str | None:

@@ -7,29 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from audit_kit.core import files as places
-from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, SourceError
+from audit_kit.core.hashing import hash_file
 from audit_kit.loaders.engagement import permits, shared_inputs, sources
 from audit_kit.loaders.engagement import settings as settings_
-from audit_kit.loaders.engagement.unused import LEFT_OUT, relative, way_out, why
+from audit_kit.loaders.engagement.exports import end_of, last_export, settle_export, successive
+from audit_kit.loaders.engagement.inputs import Input, inputs_of, settings_of, ways_out
+from audit_kit.loaders.engagement.unused import LEFT_OUT, relative, way_out
 from audit_kit.loaders.reading import Reading, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import polars as pl
 
     from audit_kit.core.policy import Export, Policy
     from audit_kit.loaders.engagement.settings import Settings
@@ -37,18 +38,6 @@ if TYPE_CHECKING:
 
 FROM_BACKUPS = ("backups", "backup_checks", "backup_listing")
 TOGETHER = (FROM_BACKUPS, ("platform", "exports"))  # tables that are read in one go
-DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Input:
-    """One entry of a table's sources: the files it names, or a database; see `settings.Source`."""
-
-    paths: tuple[Path, ...] = ()
-    uri: str | None = field(default=None, repr=False)
-    query: str | None = None
-    tz: str | None = None
-    taken_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,11 +64,6 @@ class Engagement:
         return self.settings.taxpayer_ids
 
     @property
-    def taxpayer_name(self) -> str | None:
-        """The audited company's name, as stated."""
-        return self.settings.taxpayer_name
-
-    @property
     def direction(self) -> str:
         """`issued` or `received`."""
         return self.settings.direction
@@ -88,26 +72,6 @@ class Engagement:
     def policy(self) -> Policy:
         """The thresholds that findings are judged by."""
         return self.settings.policy
-
-    @property
-    def headings(self) -> Mapping[str, str]:
-        """The user's own headers and the columns they stand for."""
-        return self.settings.headings
-
-    @property
-    def plan(self) -> Mapping[str, Any]:
-        """The emergency plan."""
-        return self.settings.plan
-
-    @property
-    def calendar(self) -> Mapping[str, Any]:
-        """Filing deadlines, month-end and year-end windows."""
-        return self.settings.calendar
-
-    @property
-    def training(self) -> Mapping[str, Any]:
-        """The training plan and its log."""
-        return self.settings.training
 
     @property
     def taken_at(self) -> datetime:
@@ -125,7 +89,7 @@ class Engagement:
             return moment
         for table, column in (("platform", "issued_at"), ("ledger", "issued_at"), ("backups", "started_at")):
             if isinstance(latest := self.table(table)[column].max(), datetime):
-                return _end_of(latest)
+                return end_of(latest)
         raise EngagementError(
             f"{self.name}: no time is known; add taken_at = 2025-06-01T09:00:00 under [engagement] in audit.toml."
         )
@@ -173,7 +137,7 @@ class Engagement:
             return shared_inputs.once(
                 f"{self.folder}\n{table}\n{entry.uri}\n{entry.query}\n{entry.tz}",
                 table,
-                lambda: read_database(place, table=table, headings=self.headings, tz=entry.tz),
+                lambda: read_database(place, table=table, headings=self.settings.headings, tz=entry.tz),
             )
         readings: list[Reading] = []
         inside = [path for path in entry.paths if table == "invoice_files" and _is_einvoice(path)]
@@ -186,7 +150,9 @@ class Engagement:
 
         for path in files:
             with self._way_out(self.relative(path) if path.is_relative_to(self.folder) else None):
-                readings.append(pipeline.read(path, table=table, headings=self.headings, root=self.folder, tz=entry.tz))
+                readings.append(
+                    pipeline.read(path, table=table, headings=self.settings.headings, root=self.folder, tz=entry.tz)
+                )
         return joined(table, readings)
 
     @contextmanager
@@ -207,7 +173,7 @@ class Engagement:
 
             with self._way_out("FILE"):
                 found = read_backups(
-                    list(zones), root=self.folder, tz=zones, headings=self.headings, without=self.without
+                    list(zones), root=self.folder, tz=zones, headings=self.settings.headings, without=self.without
                 )
             for table, reading in found.items():
                 parts[table].append(reading)
@@ -219,24 +185,11 @@ class Engagement:
     def _read_exports(self) -> dict[str, Reading]:
         """Read the platform's export, or several that were taken one after the other."""
         entries = (*self.sources.get("platform", ()), *self.sources.get("exports", ()))
-        dated = sorted((entry for entry in entries if entry.taken_at), key=lambda entry: str(entry.taken_at))
-        undated = [self._read_input("platform", entry) for entry in entries if not entry.taken_at]
-        successive = [self._read_input("platform", entry) for entry in dated]
-        whole = joined("platform", [*successive, *undated])
-        history = pl.concat(
-            [
-                schema.empty("platform").with_columns(taken_at=pl.lit(None, pl.Datetime("us"))),
-                *(
-                    reading.rows.with_columns(taken_at=pl.lit(entry.taken_at, pl.Datetime("us")))
-                    for reading, entry in zip(successive, dated, strict=True)
-                ),
-            ],
-            how="diagonal_relaxed",
+        dated = sorted(((entry.taken_at, entry) for entry in entries if entry.taken_at), key=lambda pair: str(pair[0]))
+        return successive(
+            [(taken_at, self._read_input("platform", entry)) for taken_at, entry in dated],
+            [self._read_input("platform", entry) for entry in entries if not entry.taken_at],
         )
-        latest = [joined("platform", undated)] if undated else []
-        rows = _standing([reading.rows for reading in (*successive, *latest)])
-        exports = replace(Reading.nothing("platform"), table="exports", rows=history)
-        return {"platform": replace(whole, rows=rows), "exports": exports}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 over every input's content, the settings and the version of this package.
@@ -264,7 +217,7 @@ class Engagement:
         Raises:
             EngagementError: one is no longer what was hashed.
         """
-        if self.settings.sha256 is not None and sources.fresh(self.folder / settings_.FILE) != self.settings.sha256:
+        if self.settings.sha256 is not None and hash_file(self.folder / settings_.FILE) != self.settings.sha256:
             raise _changed(self, self.folder / settings_.FILE)
         for table, before in list(self._contents.items()):
             after = dict(sources.digests(self._paths(table), self.without, afresh=True))
@@ -297,7 +250,7 @@ def open_engagement(path: str | Path, *, without: Sequence[str] = (), allow: Seq
         path: the folder, or its `audit.toml`.
         without: files that are left out on the user's word: paths within the folder, folders, or globs.
         allow: places out of the folder that its `audit.toml` may use this once, as the error names them; others must
-            have been allowed by the user before: see loaders.permits.
+            have been allowed by the user before: see `permits`.
 
     Raises:
         EngagementError: no such folder, an `audit.toml` that does not say what it must, or a source that is not there.
@@ -309,14 +262,11 @@ def open_engagement(path: str | Path, *, without: Sequence[str] = (), allow: Seq
     if not folder.is_dir():
         raise EngagementError(f"{folder}: no such folder; an engagement is a folder with an audit.toml.")
     folder = folder.resolve()
-    settings = _settings(folder)
+    settings = settings_of(folder)
     left = sources.left_out(folder, without)
-    if settings.sources is None:
-        found, unused = sources.recognised(folder, settings.headings, left)
-        inputs: dict[str, tuple[Input, ...]] = {table: (Input(paths=paths),) for table, paths in found.items()}
-    else:
+    if settings.sources is not None:
         permits.require(folder, ways_out(folder, settings), allow=allow)
-        inputs, unused = _stated(folder, settings.sources, left)
+    inputs, unused = inputs_of(folder, settings, left)
     if not inputs:
         also = f" ({len(unused)} not used: {unused[0].file}: {unused[0].why})" if unused else ""
         raise EngagementError(
@@ -327,77 +277,9 @@ def open_engagement(path: str | Path, *, without: Sequence[str] = (), allow: Seq
     return Engagement(folder=folder, name=name, settings=settings, sources=inputs, unused=unused, without=left)
 
 
-def ways_out(folder: Path, settings: Settings) -> list[permits.Way]:
-    """Return what of an engagement's sources leads out of its folder: hosts, files and folders; none is touched."""
-    ways = []
-    for table, entries in (settings.sources or {}).items():
-        for entry in entries:
-            file, host, user = None, None, ""
-            if entry.uri is not None:
-                from audit_kit.loaders.tables.databases import place_of  # noqa: PLC0415 (only where there is one)
-
-                file, host, user = place_of(entry.uri)
-            places = [host] if host and not file else sources.ways_out(folder, str(file or entry.path))
-            ways += [permits.Way(table=table, place=place, user=user) for place in places]
-    return ways
-
-
-def allow(path: str | Path, places: Sequence[str] = ()) -> list[tuple[permits.Way, bool]]:
-    """Allow places out of an engagement for good, or ask for each on a terminal; return all, and which are allowed.
-
-    Raises:
-        RequestError: a place is none that its `audit.toml` names.
-        EngagementError: see `open_engagement`.
-    """
-    folder = Path(path)
-    folder = (folder.parent if folder.is_file() else folder).resolve()
-    if not folder.is_dir():
-        raise EngagementError(f"{folder}: no such folder; an engagement is a folder with an audit.toml.")
-    ways = list(dict.fromkeys(ways_out(folder, settings_.load(folder))))
-    permits.allow(folder, ways, places)
-    still = permits.asked_for(folder, ways)
-    return [(way, way not in still) for way in ways]
-
-
-def settle_export(stated: Export, operations: pl.DataFrame, platform: pl.DataFrame) -> Export:
-    """Return how the export was asked for, with what was not stated filled in.
-
-    The last 导出 row of `operations` gives the account. The platform's own range of `issued_at`, in whole days, gives
-    the period; its end is excluded.
-    """
-    account = stated.account
-    if account is None and (exported := last_export(operations)):
-        account = exported["account"]
-    first, last = platform["issued_at"].min(), platform["issued_at"].max()
-    start, end = stated.period_start, stated.period_end
-    if isinstance(first, datetime) and isinstance(last, datetime):
-        start = start or first.replace(hour=0, minute=0, second=0, microsecond=0)
-        end = end or _end_of(last)
-    known = stated.period_end is not None
-    return replace(stated, account=account, period_start=start, period_end=end, period_stated=known)
-
-
-def last_export(operations: pl.DataFrame) -> dict[str, Any] | None:
-    """Return the last 导出 row of an operation log that has a time, or null."""
-    rows = operations.filter(pl.col("action").cast(pl.String) == "export", pl.col("at").is_not_null()).sort(
-        "at", maintain_order=True
-    )
-    return rows.row(-1, named=True) if rows.height else None
-
-
 def _is_einvoice(path: Path) -> bool:
     """Tell a file of one invoice, or a folder of them, from a table that lists such files."""
     return path.is_dir() or not sources.is_table(path)
-
-
-def _standing(exports: list[pl.DataFrame]) -> pl.DataFrame:
-    """Return what stands after successive exports: the newest, and of older ones what lies outside its dates."""
-    kept = exports[-1] if exports else schema.empty("platform")
-    for older in reversed(exports[:-1]):
-        first, last = kept["issued_at"].min(), kept["issued_at"].max()
-        outside = older if first is None else older.filter(~pl.col("issued_at").is_between(first, last))
-        kept = pl.concat([outside, kept], how="diagonal_relaxed")
-    return kept
 
 
 def _evaluated(reading: Reading, root: Path) -> Reading:
@@ -415,31 +297,6 @@ def _with_way_out(error: SourceError, file: str | None) -> str:
     return words if file is None else f"{words.removesuffix('.')}; {way_out(file)}."
 
 
-def _settings(folder: Path) -> Settings:
-    """Return the settings of a folder; what bears their name and is no file is not waited for."""
-    file = folder / settings_.FILE
-    if os.path.lexists(file) and (fault := places.fault_of(file)):
-        raise EngagementError(f"{settings_.FILE} is no file that can be read: {why(fault)}.")
-    return settings_.load(folder)
-
-
-def _stated(
-    folder: Path, stated: Mapping[str, tuple[settings_.Source, ...]], left: frozenset[Path]
-) -> tuple[dict[str, tuple[Input, ...]], tuple[Unused, ...]]:
-    """Return the inputs that `[sources]` names, and the files that it does not name; what is left out is no input."""
-    listed = [(table, source) for table, entries in stated.items() for source in entries]
-    with_path = [(table, source.path) for table, source in listed if source.path is not None]
-    found, unused = sources.stated(folder, with_path, left)
-    paths = iter(found)
-    inputs: dict[str, tuple[Input, ...]] = {}
-    for table, source in listed:
-        named = () if source.path is None else next(paths)
-        if named or source.path is None:
-            entry = Input(paths=named, uri=source.uri, query=source.query, tz=source.tz, taken_at=source.taken_at)
-            inputs[table] = (*inputs.get(table, ()), entry)
-    return inputs, unused
-
-
 def _changed(engagement: Engagement, path: Path) -> EngagementError:
     return EngagementError(
         f"{engagement.name}: {engagement.relative(path)} changed while the work was under way; run it again."
@@ -449,11 +306,6 @@ def _changed(engagement: Engagement, path: Path) -> EngagementError:
 def _known(table: str) -> None:
     if table not in settings_.SOURCES:
         raise EngagementError(f"{table} is no table of an engagement; they are {', '.join(settings_.SOURCES)}.")
-
-
-def _end_of(moment: datetime) -> datetime:
-    """Return the first moment after a moment's day."""
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + DAY
 
 
 @cache

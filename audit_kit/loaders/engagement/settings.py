@@ -1,6 +1,7 @@
 """`audit.toml` as settings: every key known, every value of its kind, every mistake one sentence.
 
 Times are Beijing time; a TOML datetime with an offset is converted. Ranges include their start and exclude their end.
+The keys of a section are the fields of its dataclass; `setting_kinds` says what each kind of value must be.
 """
 
 from __future__ import annotations
@@ -9,46 +10,52 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from datetime import date, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
-from zoneinfo import ZoneInfo
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
 
-from audit_kit.core import policy, schema
+from cattrs.errors import (
+    AttributeValidationNote,
+    BaseValidationError,
+    ClassValidationError,
+    IterableValidationError,
+)
+
+from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError
+from audit_kit.core.policy import (
+    BackupPolicy,
+    Calendar,
+    Export,
+    MatchingPolicy,
+    Plan,
+    Policy,
+    ResponsePolicy,
+    SyncPolicy,
+    Training,
+)
+from audit_kit.loaders.engagement.setting_kinds import (
+    PLACE,
+    MistakeError,
+    Step,
+    check_known,
+    converter,
+    keys_of,
+    section,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "audit.toml"
-BEIJING = timezone(timedelta(hours=8))
-DIRECTIONS = ("issued", "received")
-SECTIONS = ("engagement", "export", "sources", "headers", "policy", "plan", "calendar", "training", "training_log")
-ENGAGEMENT = ("name", "taxpayer_id", "taxpayer_name", "direction", "taken_at")
 SOURCES = (*schema.INPUTS, "exports")
-SOURCE = ("path", "tz", "taken_at", "uri", "query")
-# The plan's parts are free tables; only a near miss of one of these names is refused.
-FREE: dict[str, tuple[str, ...]] = {
-    "plan": ("roles", "priorities", "resources", "contacts", "drills"),
-    "calendar": ("filing_deadlines", "month_end", "year_end"),
-    "training": (),
-    "training_log": (),
-}
-# What we find out ourselves is no key.
-DERIVED = ("period_stated",)
-# These may be lists of tables: [[training_log]].
-LISTS = ("training", "training_log")
-SHARES = ("target_share", "late_threshold", "shrink_share")
-
+LONGEST_SHOWN = 80
 HIDDEN = "…"
 # An address, or something so like it that a password may stand in it.
 _ADDRESS = re.compile(
     r"://|\w:[^\s/\\]*@|^\s*(?:postgres(?:ql)?|mysql|oracle|mssql|sqlite)(?:\+\w+)?:|\bpassword\s*=|\bpwd\s*=",
     re.IGNORECASE,
 )
-
-Kind = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +81,57 @@ class Settings:
     taxpayer_name: str | None = None
     direction: str = "issued"
     taken_at: datetime | None = None
-    export: policy.Export = field(default_factory=policy.Export)
-    policy: policy.Policy = field(default_factory=policy.Policy)
+    export: Export = field(default_factory=Export)
+    policy: Policy = field(default_factory=Policy)
     sources: dict[str, tuple[Source, ...]] | None = None
     headings: dict[str, str] = field(default_factory=dict)
-    plan: dict[str, Any] = field(default_factory=dict)
-    calendar: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
+    plan: Plan = field(default_factory=Plan)
+    calendar: Calendar = field(default_factory=Calendar)
+    training: Training = field(default_factory=Training)
     sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _About:
+    name: str | None = None
+    taxpayer_id: tuple[str, ...] = ()
+    taxpayer_name: str | None = None
+    direction: str = "issued"
+    taken_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A table of `[sources]` as it is written: several paths share what else it says."""
+
+    path: tuple[str, ...] = ()
+    tz: str | None = None
+    taken_at: datetime | None = None
+    uri: str | None = None
+    query: str | None = None
+
+
+class _Sources(dict[str, tuple[Source, ...]]):
+    """The section `[sources]`."""
+
+
+class _Headings(dict[str, str]):
+    """The section `[headers]`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Document:
+    """The sections of `audit.toml` under their own names."""
+
+    engagement: _About = field(default_factory=_About)
+    export: Export = field(default_factory=Export)
+    sources: _Sources = field(default_factory=_Sources)
+    headers: _Headings = field(default_factory=_Headings)
+    policy: Policy = field(default_factory=Policy)
+    plan: Plan = field(default_factory=Plan)
+    calendar: Calendar = field(default_factory=Calendar)
+    training: Training = field(default_factory=Training)
+    training_log: Training = field(default_factory=Training)
 
 
 def load(folder: Path) -> Settings:
@@ -98,131 +148,115 @@ def load(folder: Path) -> Settings:
         content = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise EngagementError(f"{FILE} cannot be read: {error}.") from error
-    _known(content, SECTIONS, "")
-    for name, value in content.items():
-        if not isinstance(value, dict) and not (isinstance(value, list) and name in LISTS):
-            _refuse("", name, value, f"must be a section: write [{name}]")
-    return replace(_settings(content), sha256=hashlib.sha256(data).hexdigest())
+    try:
+        document = _CONVERTER.structure(content, _Document)
+    except (BaseValidationError, MistakeError) as error:
+        mistake = EngagementError(_sentence(content, *_first(error)))
+    else:
+        return replace(_settings(document), sha256=hashlib.sha256(data).hexdigest())
+    raise mistake  # outside of the handler: what it came from quotes values, and a password may be one
 
 
-def _settings(content: dict[str, Any]) -> Settings:
-    about = content.get("engagement", {})
-    _known(about, ENGAGEMENT, "engagement")
-    free = {name: _free(name, content.get(name, {})) for name in FREE}
-    log = [entry for name in LISTS for entry in (free[name] if isinstance(free[name], list) else ())]
-    training = {key: value for name in LISTS if isinstance(free[name], dict) for key, value in free[name].items()}
-    if log:
-        training["log"] = log
+def _settings(said: _Document) -> Settings:
+    log, training = said.training_log, said.training
     return Settings(
-        name=_optional(_text, "[engagement] name", about.get("name")),
-        taxpayer_ids=_texts("[engagement] taxpayer_id", about.get("taxpayer_id", ())),
-        taxpayer_name=_optional(_text, "[engagement] taxpayer_name", about.get("taxpayer_name")),
-        direction=_choice("[engagement] direction", about.get("direction", "issued"), DIRECTIONS),
-        taken_at=_optional(_time, "[engagement] taken_at", about.get("taken_at")),
-        export=_export(content.get("export", {})),
-        policy=_policy(content.get("policy", {})),
-        sources=_sources(content["sources"]) if content.get("sources") else None,
-        headings=_headings(content.get("headers", {})),
-        plan=free["plan"],
-        calendar=free["calendar"],
-        training=training,
+        name=said.engagement.name,
+        taxpayer_ids=said.engagement.taxpayer_id,
+        taxpayer_name=said.engagement.taxpayer_name,
+        direction=said.engagement.direction,
+        taken_at=said.engagement.taken_at,
+        export=said.export,
+        policy=said.policy,
+        sources=dict(said.sources) or None,
+        headings=dict(said.headers),
+        plan=said.plan,
+        calendar=said.calendar,
+        training=Training(
+            every_days=training.every_days if training.every_days is not None else log.every_days,
+            last=max(filter(None, (training.last, log.last)), default=None),
+            log=(*training.log, *log.log),
+        ),
     )
 
 
-def _export(section: dict[str, Any]) -> policy.Export:
-    export: policy.Export = _record(policy.Export, section, "export")
-    if export.period_start and export.period_end and export.period_start >= export.period_end:
-        _refuse("export", "period_end", export.period_end, "must be later than period_start")
-    return export
+def _sources(value: object, _: object) -> _Sources:
+    check_known(section(value), SOURCES)
+    return _Sources({table: tuple(_entries(entry, (table,))) for table, entry in section(value).items()})
 
 
-def _policy(section: dict[str, Any]) -> policy.Policy:
-    kinds = {part.name: part for part in fields(policy.Policy)}
-    _known(section, tuple(kinds), "policy")
-    hints = get_type_hints(policy.Policy)
-    parts: dict[str, Any] = {}
-    for name, value in section.items():
-        if not isinstance(value, dict):
-            _refuse("policy", name, value, f"must be a section: write [policy.{name}]")
-        if name == "metrics":
-            parts[name] = _numbers("policy.metrics", value, schema.METRICS)
-        else:
-            parts[name] = _record(hints[name], value, f"policy.{name}")
-    return policy.Policy(**parts)
-
-
-def _record(record: type[Any], section: dict[str, Any], where: str) -> Any:  # noqa: ANN401 (any of the policies)
-    """Read a section into a policy: keys are its fields, values of the fields' kinds."""
-    hints = _keys(record)
-    _known(section, tuple(hints), where)
-    values = {
-        name: (_NAMED.get(name) or _KINDS[str(hints[name])])(f"[{where}] {name}", value)
-        for name, value in section.items()
-    }
-    if "first_reply_hours" in values:
-        values["first_reply_hours"] = record().first_reply_hours | values["first_reply_hours"]
-    return record(**values)
-
-
-def _keys(record: type[Any]) -> dict[str, Any]:
-    """Return the keys that a policy takes, with their kinds."""
-    return {name: kind for name, kind in get_type_hints(record).items() if name not in DERIVED}
-
-
-def _sources(section: dict[str, Any]) -> dict[str, tuple[Source, ...]]:
-    _known(section, SOURCES, "sources")
-    return {table: tuple(_entries(table, value)) for table, value in section.items()}
-
-
-def _entries(table: str, value: object) -> list[Source]:
+def _entries(value: object, steps: tuple[Step, ...]) -> list[Source]:
     if isinstance(value, list):
-        return [entry for part in value for entry in _entries(table, part)]
+        return [entry for at, part in enumerate(value) for entry in _entries(part, (*steps, at))]
     if isinstance(value, str) and value.strip():
-        return [Source(path=_path(table, value))]
+        return [Source(path=_path(value, steps))]
     if not isinstance(value, dict):
-        _refuse("sources", table, value, "must be a path, a glob, a list of them, {path, tz} or {uri, query}")
-    where = f"sources.{table}"
-    _known(value, SOURCE, where)
+        raise MistakeError("must be a path, a glob, a list of them, {path, tz} or {uri, query}", *steps)
+    try:
+        said = _CONVERTER.structure(value, _Entry)
+    except (BaseValidationError, MistakeError) as error:
+        inner, mistake = _first(error)
+        raise MistakeError(mistake.reason, *steps, *inner, known=mistake.known) from None
     if ("path" in value) == ("uri" in value) or ("uri" in value) != ("query" in value):
-        _refuse("sources", table, value, "needs either path, or uri and query")
-    paths = value.get("path", "")
-    shared = {
-        "tz": _optional(_zone, f"[{where}] tz", value.get("tz")),
-        "taken_at": _optional(_time, f"[{where}] taken_at", value.get("taken_at")),
-    }
-    if "uri" in value:
-        uri, query = (_text(f"[{where}] {key}", value[key]) for key in ("uri", "query"))
-        return [Source(uri=uri, query=query, **shared)]
-    return [Source(path=_path(table, path), **shared) for path in _texts(f"[{where}] path", paths)]
+        raise MistakeError("needs either path, or uri and query", *steps)
+    if said.uri is not None:
+        return [Source(uri=said.uri, query=said.query, tz=said.tz, taken_at=said.taken_at)]
+    return [Source(path=_path(path, steps), tz=said.tz, taken_at=said.taken_at) for path in said.path]
 
 
-def _path(table: str, text: str) -> str:
+def _path(text: str, steps: tuple[Step, ...]) -> str:
     if _ADDRESS.search(text):
-        _refuse("sources", table, text, "is an address, not a path; write {uri = …, query = …}")
+        raise MistakeError("is an address, not a path; write {uri = …, query = …}", *steps)
     return text
 
 
-def _headings(section: dict[str, Any]) -> dict[str, str]:
+def _headings(value: object, _: object) -> _Headings:
     columns = tuple(dict.fromkeys(name for table in schema.INPUTS for name in schema.dtypes(table)))
-    for theirs, ours in section.items():
+    for theirs, ours in section(value).items():
         if ours not in columns:
-            _refuse("headers", theirs, ours, "is no column of ours" + _likely(str(ours), columns))
-    return section
+            raise MistakeError("is no column of ours" + _likely(str(ours), columns), theirs)
+    return _Headings(section(value))
 
 
-def _free(name: str, section: object) -> Any:  # noqa: ANN401 (a free table)
-    for key in section if isinstance(section, dict) else ():
-        if key not in FREE[name] and difflib.get_close_matches(key, FREE[name], cutoff=0.8):
-            _known({key: section[key]}, FREE[name], name)  # type: ignore[index]
-    return section
+def _first(error: Exception, steps: tuple[Step, ...] = ()) -> tuple[tuple[Step, ...], MistakeError]:
+    """Return the first mistake of those found, and the way to it from the top of the file."""
+    if isinstance(error, MistakeError):
+        return (*steps, *error.steps), error
+    if not isinstance(error, ClassValidationError | IterableValidationError):
+        raise error
+    inner, note = error.group_exceptions()[0][0]
+    return _first(inner, (*steps, note.name if isinstance(note, AttributeValidationNote) else note.index))
 
 
-def _known(section: Mapping[str, Any], names: tuple[str, ...], where: str) -> None:
-    if not isinstance(section, Mapping):
-        raise EngagementError(f"{FILE}: [{where}] must be a section of keys, not {section!r}.")
-    for key, value in section.items():
-        if key not in names:
-            _refuse(where, key, value, "is not known" + _likely(key, names))
+def _sentence(content: dict[str, Any], steps: tuple[Step, ...], mistake: MistakeError) -> str:
+    """Return a mistake in one sentence: the section, the key, its value unless it may hold a password, the reason."""
+    value: Any = content
+    names: list[str] = []
+    for step in steps:
+        if isinstance(step, int):
+            if not isinstance(value, list):
+                continue
+            names[-1] += f" {step + 1}"
+        else:
+            names.append(step)
+        value = value[step]
+    *above, key = [HIDDEN if _ADDRESS.search(name) else name for name in names]
+    where = ".".join(above)
+    place = f"[{where}] {key}" if where else key
+    if isinstance(value, dict):
+        place = f"[{where}.{key}]" if where else f"[{key}]"
+    is_secret = where.startswith("sources.") and key not in ("path", "tz", "taken_at")
+    shown = "" if isinstance(value, dict) else f" = {HIDDEN if is_secret else _shown(value)}"
+    reason = mistake.reason.replace(PLACE, f"{where}.{key}" if where else key)
+    reason += _likely(names[-1], mistake.known) if mistake.known else ""
+    return f"{FILE}: {place}{shown} {reason}" + ("" if reason[-1] in ".?" else ".")
+
+
+def _shown(value: object) -> str:
+    """Return a value as an error may quote it; what may hold a password is left out."""
+    if _ADDRESS.search(str(value)):
+        return HIDDEN
+    text = str(value) if isinstance(value, (datetime, date)) else repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "…"
 
 
 def _likely(key: str, names: tuple[str, ...]) -> str:
@@ -233,146 +267,19 @@ def _likely(key: str, names: tuple[str, ...]) -> str:
     return f"; known are {', '.join(names)}."
 
 
-def _refuse(where: str, key: str, value: object, reason: str) -> NoReturn:
-    if isinstance(value, dict):
-        place = f"[{where}.{key}]" if where else f"[{key}]"
-    else:
-        place = f"[{where}] {key}" if where else key
-    secret = where.startswith("sources.") and key not in ("path", "tz", "taken_at")
-    if _ADDRESS.search(key):
-        place = f"[{where}] {HIDDEN}"
-    shown = "" if isinstance(value, dict) else f" = {HIDDEN if secret else _shown(value)}"
-    raise EngagementError(f"{FILE}: {place}{shown} {reason}" + ("" if reason[-1] in ".?" else "."))
-
-
-def _shown(value: object) -> str:
-    """Return a value as an error may quote it; what may hold a password is left out."""
-    if _ADDRESS.search(str(value)):
-        return HIDDEN
-    text = str(value) if isinstance(value, (datetime, date)) else repr(value)
-    return text if len(text) <= 80 else text[:77] + "…"  # noqa: PLR2004 (a line to read)
-
-
-def _wrong(where: str, value: object, reason: str) -> NoReturn:
-    section, _, key = where.partition("] ")
-    _refuse(section.removeprefix("["), key, value, reason)
-
-
-def _optional(kind: Kind, where: str, value: object) -> Any:  # noqa: ANN401 (what the kind gives)
-    return None if value is None else kind(where, value)
-
-
-def _text(where: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        _wrong(where, value, 'must be text in quotes: "…"')
-    return value.strip()
-
-
-def _text_or_none(where: str, value: object) -> str | None:
-    """Return the text; an empty one means: there is none."""
-    return None if value == "" else _text(where, value)
-
-
-def _texts(where: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (_text(where, value),)
-    if not isinstance(value, (list, tuple)):
-        _wrong(where, value, 'must be text or a list of texts: ["…", "…"]')
-    return tuple(_text(where, part) for part in value)
-
-
-def _choice(where: str, value: object, words: tuple[str, ...]) -> str:
-    if value not in words:
-        _wrong(where, value, f"must be one of {', '.join(words)}")
-    return str(value)
-
-
-def _time(where: str, value: object) -> datetime:
-    """Return a Beijing time without zone; a date is its first moment."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            _wrong(where, value, "must be a time: 2025-06-01T09:30:00")
-    if isinstance(value, datetime):
-        return value.astimezone(BEIJING).replace(tzinfo=None) if value.tzinfo else value
-    if isinstance(value, date):
-        return datetime(value.year, value.month, value.day)  # noqa: DTZ001 (Beijing time, stored without zone)
-    _wrong(where, value, "must be a time: 2025-06-01T09:30:00")
-
-
-def _zone(where: str, value: object) -> str:
-    try:
-        return ZoneInfo(_text(where, value)).key
-    except (KeyError, ValueError, OSError):
-        _wrong(where, value, 'must be a time zone: "Asia/Shanghai" or "UTC"')
-
-
-def _cron(where: str, value: object) -> str | None:
-    """Return a cron expression; an empty one means: no such job."""
-    from cronsim import CronSim, CronSimError  # noqa: PLC0415 (only where a schedule is written)
-
-    text = _text_or_none(where, value)
-    try:
-        if text:
-            CronSim(text, datetime(2025, 1, 1))  # noqa: DTZ001 (any moment will do)
-    except CronSimError:
-        _wrong(where, value, 'must be a cron expression: "0 2 * * *"')
-    return text
-
-
-def _number(where: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        _wrong(where, value, "must be a number, 0 or more")
-    if where.rpartition(" ")[2] in SHARES and value > 1:
-        _wrong(where, value, "must be a share between 0 and 1")
-    return float(value)
-
-
-def _whole(where: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        _wrong(where, value, "must be a whole number, 0 or more")
-    return value
-
-
-def _flag(where: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        _wrong(where, value, "must be true or false")
-    return value
-
-
-def _replies(where: str, value: object) -> dict[str, float]:
-    section = where.removeprefix("[").replace("] ", ".")
-    return _numbers(section, value, schema.TICKET_LEVELS)
-
-
-def _numbers(where: str, value: object, names: tuple[str, ...]) -> dict[str, float]:
-    if not isinstance(value, dict):
-        raise EngagementError(f"{FILE}: [{where}] = {_shown(value)} must be a section of numbers.")
-    _known(value, names, where)
-    return {key: _number(f"[{where}] {key}", number) for key, number in value.items()}
-
-
-_KINDS: dict[str, Kind] = {
-    "<class 'float'>": _number,
-    "<class 'int'>": _whole,
-    "<class 'bool'>": _flag,
-    "<class 'str'>": _text,
-    "str | None": _text_or_none,
-    "datetime.datetime | None": _time,
-    "tuple[str, ...]": _texts,
-    "dict[str, float]": _replies,
-}
-_NAMED: dict[str, Kind] = {"tz": _zone, "full": _cron, "incremental": _cron}
+_CONVERTER = converter()
+_CONVERTER.register_structure_hook(_Sources, _sources)
+_CONVERTER.register_structure_hook(_Headings, _headings)
 _HOMES: dict[str, tuple[str, ...]] = {
-    "engagement": ENGAGEMENT,
-    "export": tuple(_keys(policy.Export)),
+    "engagement": keys_of(_About),
+    "export": keys_of(Export),
     "sources": SOURCES,
-    **{
-        f"policy.{part.name}": tuple(get_type_hints(kind))
-        for part in fields(policy.Policy)
-        if hasattr(kind := get_type_hints(policy.Policy)[part.name], "__dataclass_fields__")
-    },
-    "policy": tuple(part.name for part in fields(policy.Policy)),
-    "plan": FREE["plan"],
+    "policy.matching": keys_of(MatchingPolicy),
+    "policy.sync": keys_of(SyncPolicy),
+    "policy.backup": keys_of(BackupPolicy),
+    "policy.response": keys_of(ResponsePolicy),
+    "policy": keys_of(Policy),
+    "plan": keys_of(Plan),
+    "calendar": keys_of(Calendar),
+    "training": keys_of(Training),
 }

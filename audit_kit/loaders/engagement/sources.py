@@ -7,7 +7,6 @@ unless it is left out on the user's word.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache, partial
@@ -19,6 +18,7 @@ from audit_kit.core import files as places
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, RequestError, SourceError
 from audit_kit.core.files import Place, census, is_debris, is_inside, shown, shown_path, walk
+from audit_kit.core.hashing import hash_file, hash_once
 from audit_kit.loaders.catalogues.tools import claimed
 from audit_kit.loaders.engagement.settings import FILE
 from audit_kit.loaders.engagement.unused import LEFT_OUT, Sorting, Unused, relative
@@ -340,31 +340,13 @@ def _named(part: str) -> str | None:
     return None
 
 
-def digest(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal; within a process an unchanged file is read once."""
-    stat = path.stat()
-    return _digest(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
-
-
-@lru_cache(maxsize=1 << 18)
-def _digest(path: str, *_state: int) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def fresh(path: Path) -> str:
-    """Return a file's SHA-256, read again whatever its size and times say."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def digests(
     paths: Iterable[Path], without: frozenset[Path] = frozenset(), *, afresh: bool = False
 ) -> list[tuple[Path, str]]:
     """Return every file below the paths with its SHA-256, in order; of one that cannot be read, why."""
     files = [file for path in paths for file in (walk(path) if path.is_dir() else (path,)) if file not in without]
     with ThreadPoolExecutor() as pool:
-        return list(zip(files, pool.map(partial(_state, of=fresh if afresh else digest), files), strict=True))
+        return list(zip(files, pool.map(partial(_state, of=hash_file if afresh else hash_once), files), strict=True))
 
 
 def _state(path: Path, *, of: Callable[[Path], str]) -> str:

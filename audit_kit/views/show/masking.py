@@ -169,7 +169,7 @@ def _joined(columns: Iterable[pl.Series]) -> pl.Series:
 def company(engagement: Engagement, *, redact: bool) -> dict[str, Any]:
     """Return who is audited, as a page may name it: `name`, `taxpayer_name`, `taxpayer_ids`, `direction`."""
     names = pl.DataFrame(
-        {"seller_name": [engagement.name, engagement.taxpayer_name]}, schema={"seller_name": pl.String}
+        {"seller_name": [engagement.name, engagement.settings.taxpayer_name]}, schema={"seller_name": pl.String}
     )
     ids = pl.DataFrame({"tax_id": engagement.taxpayer_ids}, schema={"tax_id": pl.String})
     name, taxpayer_name = mask(names, redact=redact)["seller_name"]
