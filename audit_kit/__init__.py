@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the one list of the library's names; they are brought in from there as they are used
+    from audit_kit.analysis.month import month as month
     from audit_kit.analysis.work import analyse as analyse
     from audit_kit.analysis.work import audit_backups as audit_backups
     from audit_kit.analysis.work import diagnose as diagnose
-    from audit_kit.analysis.work import month as month
     from audit_kit.core.hashing import hash_files as hash_files
     from audit_kit.loaders.engagement.engagement import open_engagement as open_engagement
     from audit_kit.loaders.read import read as read
@@ -24,23 +26,15 @@ if TYPE_CHECKING:
     from audit_kit.views.overview import charts as charts
     from audit_kit.views.trace import trace as trace
 
-# Each name of the library and the room it comes from; an empty name is the room itself.
-_DOOR = {
-    "analyse": ("audit_kit.analysis.work", "analyse"),
-    "audit_backups": ("audit_kit.analysis.work", "audit_backups"),
-    "charts": ("audit_kit.views.overview.charts", ""),
-    "diagnose": ("audit_kit.analysis.work", "diagnose"),
-    "hash_files": ("audit_kit.core.hashing", "hash_files"),
-    "month": ("audit_kit.analysis.work", "month"),
-    "open_engagement": ("audit_kit.loaders.engagement.engagement", "open_engagement"),
-    "probability_late": ("audit_kit.rules.sync.observations", "probability_late"),
-    "read": ("audit_kit.loaders.read", "read"),
-    "reconcile": ("audit_kit.rules.matching.reconcile", "reconcile"),
-    "run_report": ("audit_kit.report.run", "run_report"),
-    "survival": ("audit_kit.rules.sync.observations", "survival"),
-    "trace": ("audit_kit.views.trace", "trace"),
+_ROOMS = {
+    alias.name: line.module
+    for block in ast.parse(Path(__file__).read_text(encoding="utf-8")).body
+    if isinstance(block, ast.If)
+    for line in block.body
+    if isinstance(line, ast.ImportFrom) and line.module
+    for alias in line.names
 }
-__all__ = sorted(_DOOR)  # noqa: PLE0605 (the door's own names)
+__all__ = sorted(_ROOMS)  # noqa: PLE0605 (the door's own names)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (functions, a module, a version)
@@ -49,11 +43,10 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 (functions, a module, a versi
         from importlib.metadata import version  # noqa: PLC0415 (as lazy as the rest)
 
         return version("audit-kit")
-    if name not in _DOOR:
+    if name not in _ROOMS:
         raise AttributeError(f"module 'audit_kit' has no attribute {name!r}")
-    room, thing = _DOOR[name]
-    module = import_module(room)
-    return getattr(module, thing) if thing else module
+    room = import_module(_ROOMS[name])
+    return getattr(room, name) if hasattr(room, name) else import_module(f"{_ROOMS[name]}.{name}")
 
 
 def __dir__() -> list[str]:

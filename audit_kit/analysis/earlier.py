@@ -1,4 +1,4 @@
-"""What an earlier report says: its findings beside today's, and how its chances held."""
+"""What earlier reports say: their delays, their findings beside today's, and how their chances held."""
 
 from __future__ import annotations
 
@@ -11,12 +11,27 @@ import polars as pl
 
 from audit_kit.core.errors import RequestError
 from audit_kit.rules.sync import settling
+from audit_kit.rules.sync.observations import HISTORY
 
 if TYPE_CHECKING:
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
 
 FINDINGS = "findings.parquet"
 CHANGES = ("new", "open", "closed")
+
+
+def history(path: Path | None) -> pl.DataFrame | None:
+    """Return the delays of the months reported so far, as `observations.HISTORY`; null where there is no such file.
+
+    Raises:
+        RequestError: the file is none that reports keep.
+    """
+    if path is None or not path.exists():
+        return None
+    try:
+        return pl.read_parquet(path, glob=False).select(*HISTORY).cast(pl.Schema(HISTORY))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RequestError(f"{path}: not the history.parquet that reports keep; leave it out ({error}).") from error
 
 
 def changes(findings: pl.DataFrame, previous: str) -> pl.DataFrame:

@@ -1,11 +1,17 @@
-"""The cache's folder: where it is, who may write in it now, and what dead runs left there."""
+"""The cache's folder: where it is, who may write in it now, what is kept there, and how it is emptied.
+
+It holds whole ledgers with the names in them, so it is its owner's alone. `AUDIT_KIT_CACHE` may name a folder with
+other things in it: nothing is counted or removed there but what bears a name that we give.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +19,24 @@ from typing import TYPE_CHECKING
 import platformdirs
 from filelock import FileLock, Timeout
 
+from audit_kit.core import outputs
+from audit_kit.core.errors import PlaceError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 NEW = "new-"
+_ENTRY = re.compile(r"[0-9a-f]{40}")
+_SCRIPT = re.compile(r"vega-[0-9A-Za-z.+-]+\.js")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that is kept: an analysis or a script, its size in bytes, when it was last used (seconds, epoch)."""
+
+    path: Path
+    size: int
+    used_at: float
 
 
 def cache_folder() -> Path:
@@ -39,6 +59,7 @@ def _warn_once(folder: Path, reason: str) -> None:
 
 def warn(error: Exception) -> None:
     """Say once that the cache cannot be written, unless nobody is there: a notebook's cell would show it."""
+    error = error.__cause__ if isinstance(error, PlaceError) and isinstance(error.__cause__, Exception) else error
     if "AUDIT_KIT_BATCH" not in os.environ:
         _warn_once(cache_folder(), getattr(error, "strerror", None) or str(error).splitlines()[0][:200])
 
@@ -60,13 +81,60 @@ def alone(entry: Path) -> Iterator[bool]:
         lock.release()
 
 
-def clear(entry: Path) -> None:
-    """Remove what runs that are dead left half written; whoever writes an entry holds its lock."""
-    for left in entry.parent.glob(f"{NEW}*"):
-        owner = left.with_name(left.name.removeprefix(NEW).partition("-")[0])
-        lock = FileLock(owner.with_suffix(".lock"), timeout=0)
-        if owner.name == entry.name:
-            shutil.rmtree(left, ignore_errors=True)
-            continue
-        with suppress(Timeout, OSError), lock:
-            shutil.rmtree(left, ignore_errors=True)
+def entries(folder: Path) -> list[Entry]:
+    """Return the analyses that are kept in a folder, the one last used first."""
+    return _sized(path for path in _ours(folder) if path.is_dir() and not path.name.startswith(NEW))
+
+
+def contents(folder: Path) -> list[Entry]:
+    """Return everything of ours in a folder, scripts and what is being written included."""
+    return _sized(_ours(folder))
+
+
+def remove(entry: Path) -> bool:
+    """Remove an entry with its lock; false = a run that is at work holds it, and it stays."""
+    lock = FileLock(entry.with_suffix(".lock"), timeout=0)
+    try:
+        with lock:
+            shutil.rmtree(entry, ignore_errors=True)
+            Path(lock.lock_file).unlink(missing_ok=True)
+    except (Timeout, OSError):
+        return False
+    return True
+
+
+def empty(folder: Path) -> list[Path]:
+    """Remove everything of ours from a folder; return what runs that are at work hold, which stays."""
+    outputs.clear(folder, NEW)
+    held = []
+    for path in _ours(folder):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+        elif (path.name.startswith(NEW) and path.with_name(f"{path.name}.lock").exists()) or not remove(path):
+            held.append(path)
+    for lock in folder.glob("*.lock"):  # of entries that were never written
+        if _ENTRY.fullmatch(lock.stem):
+            remove(lock.with_suffix(""))
+    return held
+
+
+def _ours(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = [path for path in sorted(folder.iterdir()) if not path.is_symlink()]
+    return [
+        path
+        for path in found
+        if (path.is_dir() and (_ENTRY.fullmatch(path.name) or path.name.startswith(NEW)))
+        or (path.is_file() and _SCRIPT.fullmatch(path.name))
+    ]
+
+
+def _sized(paths: Iterable[Path]) -> list[Entry]:
+    found = []
+    for path in paths:
+        with suppress(OSError):  # another run may remove it meanwhile
+            stats = [file.stat() for file in (path.rglob("*") if path.is_dir() else (path,)) if file.is_file()]
+            used_at = max((stat.st_mtime for stat in stats), default=path.stat().st_mtime)
+            found.append(Entry(path, sum(stat.st_size for stat in stats), used_at))
+    return sorted(found, key=lambda entry: entry.used_at, reverse=True)

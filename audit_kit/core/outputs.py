@@ -30,6 +30,8 @@ from audit_kit.core.errors import PlaceError, RequestError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    import polars as pl
+
 MAKING = ".making-"
 TEMPORARY = "audit-kit-"
 WAIT_SECONDS = 120
@@ -137,6 +139,12 @@ def check(path: Path, *, inputs: Iterable[Path] = (), folder: bool = False) -> N
     for needed in (real, real.parent):
         if needed.exists() and not os.access(needed, os.W_OK):
             raise PlaceError(f"{needed} may not be written to; choose another place, or change its permissions.")
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame as parquet, also where the path holds bytes that are no letters: polars knows no such path."""
+    with path.open("wb") as file:
+        frame.write_parquet(file)
 
 
 def move_in(new: Path, place: Path) -> None:

@@ -7,11 +7,16 @@ file it came from and the physical row a person sees there.
 
 from __future__ import annotations
 
+from datetime import timedelta, timezone
 from typing import Any
 
 import dataframely as dy
 import polars as pl
 
+from audit_kit.core import words
+
+BEIJING = timezone(timedelta(hours=8))
+SEVERITIES = words.SEVERITIES
 STATUSES = ("normal", "voided", "red_full", "red_part", "not_issued", "unknown")
 OUTCOMES = (
     "matched",
@@ -25,7 +30,6 @@ OUTCOMES = (
 )
 CLEANINGS = ("full_width", "separator", "leading_zero", "confusable", "quote", "split_number", "precision_lost")
 AREAS = ("sync", "missing", "backup", "response")
-SEVERITIES = ("critical", "high", "medium", "low", "info")
 STATES = ("fails", "unknown")
 EVENTS = ("issued", "uploaded", "received", "visible", "failed")
 ACCOUNT_STATUSES = ("active", "locked", "frozen")
@@ -388,6 +392,11 @@ INPUTS: dict[str, type[dy.Schema]] = {
 OUTPUTS: dict[str, type[dy.Schema]] = {"matches": Matches, "findings": Findings}
 TABLES: dict[str, type[dy.Schema]] = INPUTS | OUTPUTS
 ALL_CHANNELS = "全部"  # the word for all channels together, of a stop or a figure
+
+
+def by_severity() -> pl.Expr:
+    """Return the column `severity` as an order: sorted by it, the most severe comes first."""
+    return pl.col("severity").cast(pl.String).cast(pl.Enum(SEVERITIES))
 
 
 def dtypes(table: str) -> dict[str, pl.DataType]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 LANGUAGES = ("zh", "en")
+SEVERITIES = ("critical", "high", "medium", "low", "info")
 MINUTES_AN_HOUR = 60
 MINUTES_A_DAY = 24 * 60
 

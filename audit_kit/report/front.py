@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SIDES = ("ledger", "platform")
 MOST_SOURCES = 60
 _FILES = ("workbook", "parquet", "manifest")
-FILE_NAMES = {"workbook": "findings.xlsx", "parquet": "findings.parquet", "manifest": "manifest.json"}
+WORKBOOK = "findings.xlsx"
+FILE_NAMES = {"workbook": WORKBOOK, "parquet": "findings.parquet", "manifest": "manifest.json"}
 
 
 @dataclass(frozen=True)

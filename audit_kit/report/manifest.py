@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import platform
+from dataclasses import dataclass
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from audit_kit.analysis import earlier
 from audit_kit.core import schema
 from audit_kit.core.hashing import hash_file
 from audit_kit.views.overview import answers, charts
+from audit_kit.views.show import provenance
 from audit_kit.views.show.masking import company
 
 if TYPE_CHECKING:
@@ -27,14 +27,12 @@ FILE = "manifest.json"
 FINDINGS = earlier.FINDINGS
 CHANGES = earlier.CHANGES
 ACUTE = ("critical", "high")
-PACKAGES = ("audit-kit", "polars", "altair", "papermill", "nbconvert", "dataframely")
 MOST_INPUTS = 2_000
 
 
 def findings(page: Page) -> pl.DataFrame:
     """Return all findings of a month, the most severe and dearest first; see schema.Findings."""
-    order = pl.col("severity").cast(pl.String).cast(pl.Enum(schema.SEVERITIES))
-    keys = (order, pl.col("amount").abs(), "finding_id")
+    keys = (schema.by_severity(), pl.col("amount").abs(), "finding_id")
     return page.findings.sort(*keys, descending=[False, True, False], nulls_last=True)
 
 
@@ -56,10 +54,10 @@ def summary(page: Page, found: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def previous(out: Path, month: str, engagement: Engagement) -> Path | None:
+def previous(out: Path, month: str, owner: Owner) -> Path | None:
     """Return the manifest of the latest earlier month of the same engagement in a folder of reports."""
     for path in sorted(all_in(out), reverse=True):
-        if path.parent.name < month and belongs(read(path), engagement):
+        if path.parent.name < month and belongs(read(path), owner):
             return path
     return None
 
@@ -69,14 +67,26 @@ def all_in(out: Path) -> list[Path]:
     return list(out.glob(f"[12]???-??/{FILE}"))
 
 
-def belongs(manifest: dict[str, Any] | None, engagement: Engagement) -> bool:
-    """Tell whether a manifest is of this engagement: the same taxpayers, or where none is stated the same name."""
-    if manifest is None:
-        return False
-    theirs = manifest.get("engagement", {})
+@dataclass(frozen=True)
+class Owner:
+    """Whose reports a folder holds: what tells an engagement from others, and how a manifest may state it."""
+
+    keys: tuple[str, str]
+    stated: tuple[dict[str, Any], ...]
+
+
+def owner(engagement: Engagement) -> Owner:
+    """Return what tells an engagement from others: the same taxpayers, or where none is stated the same name."""
     keys = ("taxpayer_ids" if engagement.taxpayer_ids else "name", "direction")
-    ours = [company(engagement, redact=redact) for redact in (False, True)]
-    return any(all(theirs.get(key) == mine[key] for key in keys) for mine in ours)
+    return Owner(keys, tuple(company(engagement, redact=redact) for redact in (False, True)))
+
+
+def belongs(manifest: dict[str, Any] | None, owner: Owner) -> bool:
+    """Tell whether a manifest is of an engagement."""
+    theirs = (manifest or {}).get("engagement", {})
+    return manifest is not None and any(
+        all(theirs.get(key) == mine[key] for key in owner.keys) for mine in owner.stated
+    )
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -101,7 +111,7 @@ def build(page: Page, found: pl.DataFrame, *, started_at: datetime) -> dict[str,
         "fingerprint": analysis.engagement.fingerprint(),
         "parameters": page.parameters,
         "started_at": started_at,
-        "versions": versions(),
+        "versions": provenance.versions(),
         "inputs": inputs.head(MOST_INPUTS).to_dicts(),
         "inputs_in_all": inputs.height,
         "unused": page.unused.head(MOST_INPUTS).to_dicts(),
@@ -124,11 +134,6 @@ def write(folder: Path, manifest: dict[str, Any]) -> None:
     (folder / FILE).write_text(text({**manifest, "outputs": outputs}), encoding="utf-8")
 
 
-def versions() -> dict[str, str]:
-    """Return what the figures were made with."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-
-
 def text(manifest: dict[str, Any]) -> str:
     """Return a manifest as JSON; amounts keep their cents as text."""
     return json.dumps(manifest, ensure_ascii=False, indent=1, default=str) + "\n"
@@ -140,8 +145,7 @@ def _side(totals: pl.DataFrame, side: str) -> dict[str, Any]:
 
 
 def _causes(found: pl.DataFrame) -> list[dict[str, Any]]:
-    severity = pl.col("severity").cast(pl.Enum(schema.SEVERITIES))
-    grouped = found.group_by("cause", pl.col("area").cast(pl.String), severity).agg(
+    grouped = found.group_by("cause", pl.col("area").cast(pl.String), schema.by_severity()).agg(
         rows=pl.len(), yuan=pl.col("amount").sum(), unknown=(pl.col("state") == "unknown").sum()
     )
     ordered = grouped.sort("severity", pl.col("yuan").abs(), "cause", descending=[False, True, False], nulls_last=True)

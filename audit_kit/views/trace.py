@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import resources
-from audit_kit.analysis.work import Analysis, analyse
+from audit_kit.analysis.analysis import Analysis
+from audit_kit.analysis.work import analyse
 from audit_kit.core.errors import RequestError
 from audit_kit.core.identity import with_key
 from audit_kit.core.schema import ALL_CHANNELS

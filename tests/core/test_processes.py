@@ -23,7 +23,7 @@ import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from nbformat import v4
 
-from audit_kit.analysis.work import cache_folder
+from audit_kit.core.cache_folder import cache_folder
 from audit_kit.report import lab
 from audit_kit.training.world.einvoice_files import Paper, xml
 from audit_kit.training.world.simulate import simulate

@@ -25,6 +25,7 @@ from audit_kit.core.errors import (
 )
 from audit_kit.report import manifest, notebooks
 from audit_kit.report import run as report
+from audit_kit.rules.sync import observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,7 +255,7 @@ def test_two_months_at_once_keep_the_history_of_both(
         run(*arguments, **options)
 
     monkeypatch.setattr(notebooks, "run_all", with_april_meanwhile)
-    monkeypatch.setattr(report.delays, "remembered", remembered)
+    monkeypatch.setattr(observations, "remembered", remembered)
     report.run_report(may, out=out)
     assert pl.read_parquet(out / "history.parquet", glob=False)["month"].to_list() == ["2025-04", "2025-05"]
     lists = (out / "index.html").read_text(encoding="utf-8")
@@ -263,7 +264,7 @@ def test_two_months_at_once_keep_the_history_of_both(
 
 def remembered(history: pl.DataFrame | None, _: pl.DataFrame, *, month: str) -> pl.DataFrame:
     """A history of one line a month, where the sample is too small to have any."""
-    new = pl.DataFrame([{"month": month, "channel": "网页"}], schema=report.delays.HISTORY)
+    new = pl.DataFrame([{"month": month, "channel": "网页"}], schema=observations.HISTORY)
     return new if history is None else pl.concat([history, new]).sort("month")
 
 
@@ -444,7 +445,8 @@ def test_the_analysis_is_computed_once_and_the_notebooks_read_it(
 ) -> None:
     monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "own"))
     entries = (
-        "from audit_kit.analysis.work import cache_folder\nprint('kept', len(list(cache_folder().glob('*/*.json'))))"
+        "from audit_kit.core.cache_folder import cache_folder\n"
+        "print('kept', len(list(cache_folder().glob('*/*.json'))))"
     )
     use(kit, monkeypatch, entries, OPEN, entries)
     folder = report.run_report(may, out=tmp_path / "reports").folder

@@ -34,6 +34,7 @@ class Work:
     stops: pl.DataFrame
     findings: pl.DataFrame
     taken_at: datetime
+    history: None = None
 
     @property
     def engagement(self) -> SimpleNamespace:
@@ -42,7 +43,7 @@ class Work:
 
 def page(work: Work, lang: str = "zh") -> SimpleNamespace:
     return SimpleNamespace(
-        analysis=work, whole=work, words=Words(lang), history=None, say=lambda lines: [line for line in lines if line]
+        analysis=work, whole=work, words=Words(lang), say=lambda lines: [line for line in lines if line]
     )
 
 

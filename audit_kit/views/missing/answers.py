@@ -11,7 +11,7 @@ from audit_kit.rules.sync.lateness import lost_interval
 from audit_kit.views.show.sentences import bounds, listed, percent, unknown_sources
 
 if TYPE_CHECKING:
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
     from audit_kit.core.words import Words
     from audit_kit.views.show.page import Page
 

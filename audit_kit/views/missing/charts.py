@@ -31,7 +31,7 @@ from audit_kit.views.show.parts import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
 
 MOST_DAYS = 35
 MOST_CHANNELS = 4

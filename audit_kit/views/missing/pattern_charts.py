@@ -17,7 +17,7 @@ from audit_kit.views.show import theme
 from audit_kit.views.show.parts import Chart, bounded, heat_colour, labelled, nothing, title, tooltips
 
 if TYPE_CHECKING:
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
     from audit_kit.rules.causes.leads import DigitProfile
 
 MOST_CHANNELS = 6

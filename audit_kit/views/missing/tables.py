@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import great_tables as gt
     from IPython.display import HTML
 
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
 
 MOST = 15
 

@@ -30,7 +30,7 @@ from audit_kit.views.show.parts import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
 
 SIDES = ("ledger", "platform")
 _FIT_FOR_LABEL = 0.13

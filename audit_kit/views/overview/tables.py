@@ -58,14 +58,14 @@ def change_table(compared: pl.DataFrame, *, lang: str = "zh", most: int = 6) -> 
     words = Words(lang)
     if compared.is_empty():
         return markup("")  # the chart beside it says that there is nothing to compare with
-    severity = pl.col("severity").cast(pl.String).cast(pl.Enum(schema.SEVERITIES))
+    severity = schema.by_severity()
     amount = pl.when(pl.col("amount").is_not_null().any()).then(pl.col("amount").sum())
     grouped = (
         compared.group_by("change", "cause")
         .agg(severity=severity.min().cast(pl.String), findings=pl.len(), yuan=amount)
         .sort(
             pl.col("change").cast(pl.Enum(CHANGES)),
-            pl.col("severity").cast(pl.Enum(schema.SEVERITIES)),
+            schema.by_severity(),
             pl.col("yuan").abs(),
             descending=[False, False, True],
             nulls_last=True,

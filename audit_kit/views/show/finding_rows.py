@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import great_tables as gt
     from IPython.display import HTML
 
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
     from audit_kit.views.show.page import Page
 
 
@@ -32,7 +32,7 @@ def findings_list(analysis: Analysis, findings: pl.DataFrame) -> pl.DataFrame:
     words = Words(analysis.lang)
     wanted = [name for name in ("issued_at", "channel", "buyer_name") if name in analysis.ledger.columns]
     rows = analysis.ledger.select(wanted).with_row_index("ledger_row")
-    order = pl.col("severity").cast(pl.Enum(schema.SEVERITIES))
+    order = schema.by_severity()
     joined = findings.sort(order, pl.col("amount").abs(), descending=[False, True], nulls_last=True).join(
         rows, on="ledger_row", how="left", maintain_order="left"
     )
@@ -65,7 +65,7 @@ def cause_summary(findings: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
     """
     issued = ledger.select("issued_at").with_row_index("ledger_row")
     joined = findings.join(issued, on="ledger_row", how="left")
-    order = pl.col("severity").cast(pl.Enum(schema.SEVERITIES))
+    order = schema.by_severity()
     return (
         joined.sort(pl.col("amount").abs(), descending=True, nulls_last=True)
         .group_by("cause", maintain_order=True)
@@ -82,7 +82,7 @@ def cause_summary(findings: pl.DataFrame, ledger: pl.DataFrame) -> pl.DataFrame:
             source_file=pl.col("source_file").first(),
         )
         .sort(
-            pl.col("severity").cast(pl.Enum(schema.SEVERITIES)),
+            schema.by_severity(),
             pl.col("yuan").abs(),
             descending=[False, True],
             nulls_last=True,

@@ -15,7 +15,7 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
     from audit_kit.loaders.engagement.engagement import Engagement
 
 # 18 characters with a plausible date of birth, not part of a longer number. 20-digit invoice numbers never match.
@@ -36,7 +36,20 @@ ROLES = {
     "source_file": "file",
     "value": "loose",
     **dict.fromkeys(
-        ("evidence", "remark", "message", "before", "after", "title", "ledger", "platform", "reason", "sheet", "why"),
+        (
+            "evidence",
+            "remark",
+            "message",
+            "before",
+            "after",
+            "title",
+            "ledger",
+            "platform",
+            "reason",
+            "sheet",
+            "why",
+            "fields",
+        ),
         "text",
     ),
     **dict.fromkeys(("subject", "level", "incident", "sentence"), "text"),
@@ -110,11 +123,6 @@ def _replaced(text: pl.Expr, known: Mapping[str, str]) -> pl.Expr:
     """Return the text without known words; of two that begin alike the longer is hidden."""
     longest = sorted((word for word in known if len(word) > 1), key=len, reverse=True)
     return text.str.replace_many(longest, [known[word] for word in longest], leftmost=True) if longest else text
-
-
-def files(listed: str, *, redact: bool) -> str:
-    """Return file names, one a line, as they may be shown."""
-    return "\n".join(_STARS for _ in listed.splitlines()) if redact else listed
 
 
 def instead(words: pl.Series, role: str) -> dict[str, str]:

@@ -15,8 +15,8 @@ from IPython.display import publish_display_data
 from itables.javascript import generate_init_offline_itables_html
 
 from audit_kit.analysis import earlier
+from audit_kit.analysis.month import month as one_month
 from audit_kit.analysis.work import analyse
-from audit_kit.analysis.work import month as one_month
 from audit_kit.core.files import shown
 from audit_kit.core.places import sample
 from audit_kit.core.words import Words
@@ -24,9 +24,9 @@ from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.views.show import masking, theme
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
 
 ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
 
@@ -45,7 +45,6 @@ class Page:
     lang: str
     redact: bool
     previous: str
-    history: pl.DataFrame | None
     parameters: dict[str, Any]
 
     @property
@@ -149,8 +148,7 @@ def open_page(
     theme.setup(lang)
     publish_display_data({"text/html": generate_init_offline_itables_html(itables.options.dt_bundle)})  # type: ignore[no-untyped-call]
     opened = open_engagement(engagement or os.environ.get(ENGAGEMENT) or sample(), without=without.splitlines())
-    kept = Path(history) if history else None
-    whole = analyse(opened, lang=lang, history=kept)
+    whole = analyse(opened, lang=lang, history=Path(history) if history else None)
     wanted = month or _latest(whole.ledger)
     return Page(
         whole=whole,
@@ -159,15 +157,20 @@ def open_page(
         lang=lang,
         redact=redact,
         previous=previous,
-        history=pl.read_parquet(kept, glob=False) if kept and kept.is_file() else None,
         parameters={
             "engagement": masking.company(opened, redact=redact)["name"],
             "month": wanted,
             "lang": lang,
             "redact": redact,
         }
-        | ({"without": masking.files(without, redact=redact)} if without else {}),
+        | left_out(without.splitlines(), redact=redact),
     )
+
+
+def left_out(names: Sequence[str], *, redact: bool) -> dict[str, str]:
+    """Return the parameter `without` as a page may show it; nothing where no file is left out."""
+    named = pl.DataFrame({"source_file": [shown(name) for name in names]}, schema={"source_file": pl.String})
+    return {"without": one_a_line(masking.mask(named, redact=redact)["source_file"])} if names else {}
 
 
 def one_a_line(names: Iterable[str]) -> str:

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
     from audit_kit.views.show.page import Page
 
-PACKAGES = ("audit-kit", "polars", "altair", "great-tables", "ipywidgets", "papermill", "nbconvert")
+PACKAGES = ("audit-kit", "polars", "dataframely", "altair", "great-tables", "ipywidgets", "papermill", "nbconvert")
 MOST_SOURCES = 40
+
+
+def versions() -> dict[str, str]:
+    """Return what the figures were made with, by the name of the package."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def sources(page: Page) -> gt.GT | HTML:
@@ -61,7 +66,6 @@ def unused(page: Page) -> HTML:
 def foot(page: Page) -> HTML:
     """Return the foot of a page: fingerprint, inputs, parameters, thresholds, versions; all to make it again."""
     words, analysis = page.words, page.whole
-    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     inputs = analysis.files["sha256"].drop_nulls().n_unique()
     lines = {
         "foot.fingerprint": [analysis.engagement.fingerprint()],
@@ -69,7 +73,7 @@ def foot(page: Page) -> HTML:
         "foot.inputs": [words("foot.inputs_are", files=inputs, rows=words.count(analysis.files["rows_in"].sum()))],
         "foot.parameters": [f"{name} = {value!r}" for name, value in page.parameters.items()],
         "foot.policy": [f"{name} = {value}" for name, value in asdict(analysis.engagement.policy.sync).items()],
-        "foot.versions": [f"{name} {number}" for name, number in versions.items()],
+        "foot.versions": [f"{name} {number}" for name, number in versions().items()],
     }
     rows = "".join(
         f'<tr><td style="color:{theme.MUTED};padding:3px 14px 3px 0;white-space:nowrap;vertical-align:top">'

@@ -15,7 +15,7 @@ from audit_kit.rules.sync.service_level import budget_by_incident, of_delays, se
 from audit_kit.views.show.sentences import bounds, listed, percent, unknown_sources
 
 if TYPE_CHECKING:
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
     from audit_kit.core.words import Words
     from audit_kit.views.show.page import Page
 
@@ -28,7 +28,7 @@ def delays(page: Page) -> list[str]:
     if timed.is_empty():
         lines = _of_platform(words, work)
     else:
-        table = lateness(told, history=page.history)
+        table = lateness(told, history=page.whole.history)
         lines = [*_speed(words, timed), *_level(words, work, told), *_stops(words, work)]
         lines += [*_lateness(words, work, table), *_tomorrow(words, work, told, table)]
     return page.say([*lines, unknown_sources(page, ("sync_log", "notices"))])

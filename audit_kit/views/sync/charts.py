@@ -35,7 +35,7 @@ from audit_kit.views.show.parts import (
 if TYPE_CHECKING:
     from datetime import date, datetime
 
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
 
 MOST_CHANNELS = 7
 _AXIS_MINUTES = [1, 5, 15, 60, 360, 1440, 4320, 10080, 43200, 129600]

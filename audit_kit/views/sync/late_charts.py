@@ -26,7 +26,7 @@ from audit_kit.views.show.parts import (
 )
 
 if TYPE_CHECKING:
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
 
 MOST_CHANNELS = 7
 _BINS = 20

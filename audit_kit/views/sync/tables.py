@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import great_tables as gt
     from IPython.display import HTML
 
-    from audit_kit.analysis.work import Analysis
+    from audit_kit.analysis.analysis import Analysis
 
 MOST_INCIDENTS = 12
 WAITING = ("channel", "invoice_key", "issued_at", "buyer_name", "gross", "age", "late")

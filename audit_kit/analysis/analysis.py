@@ -1,0 +1,48 @@
+"""What is known of an engagement once it is worked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import polars as pl
+
+    from audit_kit.core.policy import Export
+    from audit_kit.loaders.engagement.engagement import Engagement
+    from audit_kit.rules.backups.audit import BackupAudit
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Analysis:
+    """What is known of an engagement; positions such as `ledger_row` are those in the frames here.
+
+    `observations`, `stops`, `curves`, `quantiles`: see rules.delays. `findings`: causes of area missing and sync.
+    `backup`: see rules.backups. `files`, `set_aside`, `control`: how every source was read, by `table`.
+    `history`: the delays of earlier months that were borrowed from; null = none.
+    """
+
+    engagement: Engagement
+    lang: str
+    taken_at: datetime
+    export: Export
+    ledger: pl.DataFrame
+    platform: pl.DataFrame
+    matches: pl.DataFrame
+    observations: pl.DataFrame
+    stops: pl.DataFrame
+    curves: pl.DataFrame
+    quantiles: pl.DataFrame
+    findings: pl.DataFrame
+    files: pl.DataFrame
+    set_aside: pl.DataFrame
+    control: pl.DataFrame
+    backup: BackupAudit
+    history: pl.DataFrame | None = None
+
+    @property
+    def backup_findings(self) -> pl.DataFrame:
+        """Causes of area backup."""
+        return self.backup.findings

@@ -1,0 +1,47 @@
+"""A report as it was asked for, with what its steps work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from audit_kit.core.schema import BEIJING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from audit_kit.loaders.engagement.engagement import Engagement
+    from audit_kit.report.progress import Progress
+
+HISTORY = "history.parquet"
+INDEX = "index.html"
+FAILED = "failed"
+STEPS = ("reading", "matching", "delays", "backups", "diagnosis")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A report that is being made: what was asked for, the folder `stage` in which it is made, and who is told.
+
+    `month` is null for the latest; `place` is the engagement's folder; `notebooks` become the pages.
+    """
+
+    engagement: Engagement
+    place: Path
+    month: str | None
+    out: Path
+    lang: str
+    pdf: bool
+    redact: bool
+    jobs: int
+    without: tuple[str, ...]
+    notebooks: list[Path]
+    stage: Path
+    progress: Progress
+    started_at: datetime
+
+
+def now() -> datetime:
+    """Return the time in Beijing, without a zone, to the second."""
+    return datetime.now(BEIJING).replace(tzinfo=None, microsecond=0)

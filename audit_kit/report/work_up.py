@@ -1,0 +1,117 @@
+"""The first step of a report: the engagement worked up once, and kept for the notebooks to read."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from audit_kit.analysis import earlier
+from audit_kit.analysis.month import month as one_month
+from audit_kit.analysis.work import analyse
+from audit_kit.core.errors import RequestError
+from audit_kit.report import manifest, workbook
+from audit_kit.report.job import HISTORY, STEPS, Job
+from audit_kit.report.publish import check_month
+from audit_kit.rules.sync import observations
+from audit_kit.views.show.page import Page, left_out
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What the pages need of the analysis, so that its frames are let go before the notebooks run.
+
+    `rows` are those of both sides; `history` is the file of earlier months, `previous` the last one's manifest.
+    """
+
+    job: Job
+    month: str
+    owner: manifest.Owner
+    rows: int
+    manifest: dict[str, Any]
+    findings: pl.DataFrame
+    sheets: list[workbook.Sheet]
+    history: Path | None
+    delays: pl.DataFrame
+    previous: Path | None
+
+
+def work_up(job: Job) -> Material:
+    """Work the engagement up, and return what the pages need.
+
+    Raises:
+        RequestError, EngagementError, SourceError: a month without an invoice, or an input that cannot be used.
+    """
+    engagement, month = job.engagement, job.month
+    if month is None and (job.out / HISTORY).is_file():
+        month = _latest_month(engagement.table("ledger"))
+    history = _earlier_months(job, month)
+    whole = analyse(engagement, lang=job.lang, history=history, progress=job.progress.step)
+    job.progress.reach(len(STEPS))
+    month = month or _latest_month(whole.ledger)
+    of_month = one_month(whole, month)
+    if month not in (months := _months(whole.ledger)):
+        raise RequestError(f"The ledger has no invoice of {month}; its months are {', '.join(months) or 'unknown'}.")
+    check_month(job.out / month)
+    owner = manifest.owner(engagement)
+    before = manifest.previous(job.out, month, owner)
+    page = Page(
+        whole=whole,
+        analysis=of_month,
+        month=month,
+        lang=job.lang,
+        redact=job.redact,
+        previous=str(before or ""),
+        parameters={"month": month, "lang": job.lang, "redact": job.redact} | left_out(job.without, redact=job.redact),
+    )
+    found = page.safe(manifest.findings(page))
+    return Material(
+        job=replace(job, engagement=engagement.without_readings()),  # its frames are in the cache now
+        month=month,
+        owner=owner,
+        rows=whole.ledger.height + whole.platform.height,
+        manifest=manifest.build(page, found, started_at=job.started_at),
+        findings=found,
+        sheets=_sheets(page, found),
+        history=history,
+        delays=observations.of_delays(of_month.observations, of_month.findings),
+        previous=before,
+    )
+
+
+def _sheets(page: Page, found: pl.DataFrame) -> list[workbook.Sheet]:
+    """Return the sheets of the workbook, as they may be shown."""
+    whole, engagement = page.whole, page.whole.engagement
+    return workbook.report_sheets(
+        workbook.detailed(found, page.safe(page.analysis.ledger), direction=engagement.direction),
+        *(page.safe(frame) for frame in (whole.files, whole.control, whole.set_aside)),
+        unused=page.unused,
+        lang=page.lang,
+    )
+
+
+def _earlier_months(job: Job, month: str | None) -> Path | None:
+    """Return a file of the delays of earlier months alone, so that a month made again is made from the same."""
+    with suppress(RequestError):  # it counts as none, and is kept aside when the report is published
+        kept = earlier.history(job.out / HISTORY)
+        if kept is not None and month is not None and not (before := kept.filter(pl.col("month") < month)).is_empty():
+            before.write_parquet(job.stage / HISTORY)
+            return job.stage / HISTORY
+    return None
+
+
+def _latest_month(ledger: pl.DataFrame) -> str:
+    latest = ledger["issued_at"].max()
+    if not isinstance(latest, datetime):
+        raise RequestError("No row of the ledger has a date; name the month as --month 2025-05.")
+    return f"{latest:%Y-%m}"
+
+
+def _months(ledger: pl.DataFrame) -> list[str]:
+    return ledger["issued_at"].drop_nulls().dt.strftime("%Y-%m").unique().sort().to_list()
