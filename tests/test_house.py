@@ -32,6 +32,8 @@ FLOORS = (
 NEVER = (
     ("rules", "loaders", "rules are frames in and frames out"),
     ("loaders", "rules", "a reader judges nothing"),
+    ("engines", "loaders", "an engine matches frames and parquet files"),
+    *(("engines", f"rules.{room}", "the same") for room in ("sync", "causes", "backups")),
     ("engines", "analysis", "an engine matches two lists and knows no engagement"),
     ("training.world", "rules", "the truth must not be made by the code that is judged by it"),
     ("training.world", "analysis", "the same"),

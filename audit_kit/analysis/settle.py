@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,12 @@ LATER = timedelta(days=7)
 PLACE = ("source_file", "source_row")
 
 
+def later_moment(engagement: Engagement, taken_at: datetime | None = None) -> tuple[datetime, bool]:
+    """Return when the later export was taken, and whether that is stated; where it is not, a week later is assumed."""
+    stated = taken_at or engagement.export.later_taken_at
+    return (stated, True) if stated else (engagement.taken_at + LATER, False)
+
+
 def settle_engagement(
     engagement: Engagement, later: Path, *, predictions: Path | None = None, taken_at: datetime | None = None
 ) -> Settlement:
@@ -33,16 +38,13 @@ def settle_engagement(
         engagement: the engagement as it was; the chances are made again from it.
         later: the later export.
         predictions: findings.parquet of the report whose chances are scored instead.
-        taken_at: when the later export was taken; null = `[export] later_taken_at`, else a week later, with a warning.
+        taken_at: when the later export was taken; null = `[export] later_taken_at`, else a week later.
 
     Raises:
         RequestError: predictions that are no findings of this engagement, or an export no later than the first.
         SourceError: an export that cannot be read.
     """
-    moment = taken_at or engagement.export.later_taken_at
-    if moment is None:
-        moment = engagement.taken_at + LATER
-        print(f"audit-kit: no time of the later export is stated; taken as {moment:%Y-%m-%d %H:%M}.", file=sys.stderr)  # noqa: T201
+    moment, _ = later_moment(engagement, taken_at)
     if moment <= engagement.taken_at:
         raise RequestError(
             f"The later export is of {moment:%Y-%m-%d %H:%M}, no later than {engagement.taken_at:%Y-%m-%d %H:%M}."

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit_kit.cli.engagement_option import add_without
+from audit_kit.cli.options import add_without, moment
 from audit_kit.core.errors import EXIT_DONE, EXIT_FINDINGS, RequestError
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--archive", type=Path, required=True, help="the archive's folder, or an engagement")
     sub.add_argument("--repo", required=True, help="the repository, as its catalogue's file is called")
     sub.add_argument("--backup", help="the backup's id or name")
-    sub.add_argument("--performed-at", type=_moment, metavar="TIME", help="Beijing time (default: now)")
+    sub.add_argument("--performed-at", type=moment, metavar="TIME", help="Beijing time (default: now)")
     sub.add_argument("--by", help="who did it")
     add_without(sub)
     sub.add_argument("--out", type=Path, required=True, help="evidence to write, .csv or .json, for restore_tests")
@@ -44,10 +43,6 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("folder", type=Path, metavar="DIR")
     sub.add_argument("--out", type=Path, help="write it there: .sha256 (checked by sha256sum -c), .csv or .parquet")
     sub.add_argument("--cache", type=Path, help="parquet that remembers unchanged files; a sample is read all the same")
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=None)
 
 
 def _verify_restore(options: argparse.Namespace) -> int:
@@ -95,22 +90,20 @@ def _manifest(options: argparse.Namespace) -> int:
     from audit_kit.core import outputs, spreadsheet_csv
     from audit_kit.core.hashing import hash_files, sums
 
-    writers: dict[str, Callable[[pl.DataFrame, Path], object]] = {
-        ".sha256": lambda frame, made: made.write_text(sums(frame), encoding="utf-8", newline="\n"),
-        ".csv": spreadsheet_csv.write_csv,
-        ".parquet": lambda frame, made: frame.write_parquet(made),
-    }
     inputs = [options.folder, *([options.cache] if options.cache else [])]
+    writers: dict[str, Callable[[Path], object]] = {
+        ".sha256": lambda made: made.write_text(sums(frame), encoding="utf-8", newline="\n"),
+        ".csv": lambda made: spreadsheet_csv.write_csv(frame, made),
+        ".parquet": lambda made: outputs.write_parquet(frame, made),
+    }
     if options.out is not None:
-        if options.out.suffix.lower() not in writers:
-            raise RequestError(f"{options.out.name} must end in one of {', '.join(writers)}.")
+        outputs.check_ending(options.out, writers)
         outputs.check(options.out, inputs=inputs)
     frame = hash_files(options.folder, cache=options.cache, progress=sys.stderr.isatty())
     if options.out is None:
         print(frame.write_json() if options.json else sums(frame), end="")
         return EXIT_DONE
-    with outputs.writing(options.out, inputs=inputs) as made:
-        writers[options.out.suffix.lower()](frame, made)
+    outputs.write_as(options.out, writers, inputs=inputs)
     told = {"out": str(options.out), "files": frame.height, "bytes": int(frame["size"].sum())}
     print(json.dumps(told) if options.json else f"{told['out']}: {frame.height:,}")
     return EXIT_DONE

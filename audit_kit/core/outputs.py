@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 from audit_kit.core.errors import PlaceError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import polars as pl
 
@@ -139,6 +139,27 @@ def check(path: Path, *, inputs: Iterable[Path] = (), folder: bool = False) -> N
     for needed in (real, real.parent):
         if needed.exists() and not os.access(needed, os.W_OK):
             raise PlaceError(f"{needed} may not be written to; choose another place, or change its permissions.")
+
+
+def check_ending(path: Path, writers: Mapping[str, object]) -> None:
+    """Refuse a name whose ending is none of the writers'.
+
+    Raises:
+        RequestError: it is another.
+    """
+    if path.suffix.lower() not in writers:
+        raise RequestError(f"{path.name} must end in one of {', '.join(writers)}.")
+
+
+def write_as(path: Path, writers: Mapping[str, Callable[[Path], object]], *, inputs: Iterable[Path] = ()) -> None:
+    """Write a file by the writer of its name's ending.
+
+    Raises:
+        RequestError, PlaceError: another ending; see `check`.
+    """
+    check_ending(path, writers)
+    with writing(path, inputs=inputs) as made:
+        writers[path.suffix.lower()](made)
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:

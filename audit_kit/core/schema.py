@@ -30,6 +30,7 @@ OUTCOMES = (
 )
 CLEANINGS = ("full_width", "separator", "leading_zero", "confusable", "quote", "split_number", "precision_lost")
 AREAS = ("sync", "missing", "backup", "response")
+SEVERITIES = words.SEVERITIES
 STATES = ("fails", "unknown")
 EVENTS = ("issued", "uploaded", "received", "visible", "failed")
 ACCOUNT_STATUSES = ("active", "locked", "frozen")

@@ -33,7 +33,8 @@ def safe_csv(frame: pl.DataFrame) -> bytes:
 
 def write_csv(frame: pl.DataFrame, path: Path) -> None:
     """Write a frame as csv."""
-    harmless(frame).write_csv(path, include_bom=True, line_terminator=LINE_END)
+    with path.open("wb") as file:  # a path may hold bytes that are no letters, and polars knows no such path
+        harmless(frame).write_csv(file, include_bom=True, line_terminator=LINE_END)
 
 
 class _Packed(io.BytesIO):

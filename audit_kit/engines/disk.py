@@ -17,7 +17,6 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from audit_kit.core import identity, outputs
-from audit_kit.core.errors import RequestError
 from audit_kit.core.policy import MatchingPolicy
 from audit_kit.rules.matching import answer, comparison, reconcile, side
 from audit_kit.rules.matching.case import Case
@@ -76,43 +75,11 @@ def _reconciled(left: Stored, right: Stored, out: Path, policy: MatchingPolicy, 
     comparison.require_columns(list(right.columns), "platform")
     if partitions is None and max(left.height, right.height) <= IN_MEMORY_ROWS:
         found = reconcile.reconcile(left.load(), right.load(), policy=policy)
-        found.write_parquet(out)
+        outputs.write_parquet(found, out)
         return found.group_by("outcome").len()
     fields = tuple(name for name in comparison.FIELDS if name in left.columns and name in right.columns)
     left, right = replace(left, fields=fields), replace(right, fields=fields)
     return _write(_settled(left, right, policy, partitions or -(-left.height // ROWS_A_PARTITION)), left, out)
-
-
-def reconcile_to(ledger: Path, platform: Path, out: Path, *, engine: str = "local", lang: str = "zh") -> pl.DataFrame:
-    """Reconcile two files of any kind into another, and return `outcome`, `len`.
-
-    `engine` is `local` or `spark`; Spark reads and writes parquet. Parquet files with canonical columns are used as
-    they are, everything else is read first.
-
-    Raises:
-        RequestError: Spark is asked for other files than parquet, or `out` cannot be written.
-    """
-    direct = suits(ledger) and suits(platform) and out.suffix.lower() == ".parquet"
-    if engine == "spark":
-        if not direct:
-            raise RequestError(
-                "With --engine spark all three files must be .parquet, with the columns of the data guide."
-            )
-        from audit_kit.engines.spark import reconcile_files as on_spark  # noqa: PLC0415 - Spark is an extra
-
-        with outputs.writing(out, inputs=(ledger, platform), folder=True) as made:
-            on_spark(ledger, platform, made)
-            parts = sorted(made.glob("*.parquet"))  # beside them Spark lays files of sums
-            return pl.scan_parquet(parts, glob=False).group_by("outcome").len().collect()
-    if direct:
-        return reconcile_files(ledger, platform, out)
-    outputs.check(out, inputs=(ledger, platform))
-    from audit_kit.loaders.tables.pipeline import read  # noqa: PLC0415 - readers are heavy, and parquet needs none
-    from audit_kit.report.workbook import write_table  # noqa: PLC0415
-
-    found = reconcile.reconcile(read(ledger, table="ledger").rows, read(platform, table="platform").rows)
-    write_table(found, out, table="matches", lang=lang, inputs=(ledger, platform))
-    return found.group_by("outcome").len()
 
 
 @dataclass(frozen=True)
@@ -248,6 +215,7 @@ def _write(case: Case, ledger: Stored, out: Path) -> pl.DataFrame:
             start += len(text)
         yield found.unclaimed
 
-    register_io_source(stretches, schema=found.unclaimed.schema).sink_parquet(out)
+    with out.open("wb") as file:
+        register_io_source(stretches, schema=found.unclaimed.schema).sink_parquet(file)
     outcomes = pl.concat([found.outcomes.alias("outcome"), found.unclaimed["outcome"]])
     return outcomes.to_frame().group_by("outcome").len()

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ import nbformat
 import platformdirs
 from jupyter_core.paths import jupyter_config_dir
 
-from audit_kit.core import places, processes
+from audit_kit.core import outputs, places, processes
 from audit_kit.core.errors import RequestError
 from audit_kit.core.files import shown, shown_path
 from audit_kit.core.hashing import hash_file
@@ -27,7 +26,7 @@ from audit_kit.report.progress import unused_lines
 from audit_kit.views.show.page import ENGAGEMENT, one_a_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 MADE = ".audit-kit.json"
 FIRST_PORT = 8888
@@ -49,6 +48,7 @@ def run_lab(
     browser: bool = True,
     without: Sequence[str] = (),
     terminals: bool = False,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> int:
     """Open JupyterLab and return its exit code once it is closed.
 
@@ -60,20 +60,21 @@ def run_lab(
         browser: open it; else only print the address.
         without: files of the engagement that are left out on the user's word.
         terminals: let JupyterLab open terminals, whose commands leave no trace in a notebook.
+        say: told each line that a person should read: files that are not used, where the copies are.
     """
     opened = open_engagement(engagement or places.sample(), without=without)
-    print(*unused_lines(opened.unused, lang=lang), sep="\n", end="\n" if opened.unused else "", file=sys.stderr)  # noqa: T201
+    for line in unused_lines(opened.unused, lang=lang):
+        say(line)
     if port is not None and not _is_free(port):
         raise RequestError(f"Port {port} is taken; name another, or none and a free one is found.")
     home = folder or Path(platformdirs.user_documents_dir()) / "audit-kit" / shown(opened.folder.name)
     place = home.resolve()
     values = {"engagement": shown_path(opened.folder), "lang": lang, "without": one_a_line(without)}
     kept = copy_notebooks(place, values)
-    with tempfile.TemporaryDirectory(prefix="audit-kit-lab-", ignore_cleanup_errors=True) as made:
-        settings = Path(made)
+    with outputs.scratch(prefix="audit-kit-lab-") as settings:
         write_settings(settings, lang=lang)
         command = _command(place, settings, port=port or _free_port(), browser=browser, terminals=terminals)
-        print(f"{place}" + (f" ({', '.join(kept)}: yours, kept)" if kept else ""), file=sys.stderr)  # noqa: T201
+        say(f"{place}" + (f" ({', '.join(kept)}: yours, kept)" if kept else ""))
         environment = _environment(settings, opened.folder)
         with subprocess.Popen(command, env=environment, cwd=place) as lab:  # noqa: S603  our own Python, no shell
             return _awaited(lab)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from playwright.sync_api import Browser, BrowserType
+
 BROWSER = "AUDIT_KIT_BROWSER"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")
 _PROGRAMS = ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")
@@ -47,13 +49,24 @@ def browser_path() -> str:
     raise RequestError(f"A PDF needs Chromium, Chrome or Edge: install one, or name it in {BROWSER}.")
 
 
+def _browser(chromium: BrowserType) -> Browser:
+    """Start the browser in its sandbox; without one only where it cannot start, as for root and in some containers."""
+    from playwright.sync_api import Error  # noqa: PLC0415  an extra
+
+    path = browser_path()
+    try:
+        return chromium.launch(executable_path=path, chromium_sandbox=True)
+    except Error:
+        return chromium.launch(executable_path=path, chromium_sandbox=False)
+
+
 def print_pages(pages: Sequence[Path]) -> list[Path]:
     """Print each HTML page beside itself, once all its charts are drawn; return the PDF files."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415  an extra
 
     printed = []
     with sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
+        browser = _browser(tool.chromium)
         context = browser.new_context(offline=True, viewport={"width": 1240, "height": 1600})
         for page_file in pages:
             page = context.new_page()

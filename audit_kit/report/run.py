@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import polars as pl
 from audit_kit.analysis.work import require_both_sides
 from audit_kit.core import outputs, places, schema
 from audit_kit.core.errors import EXIT_DONE, EXIT_FINDINGS, PlaceError, RequestError
+from audit_kit.core.files import shown_path
 from audit_kit.core.words import LANGUAGES
 from audit_kit.loaders.engagement import shared_inputs
 from audit_kit.loaders.engagement.engagement import open_engagement
@@ -117,6 +119,8 @@ def _check(*, lang: str, fail_on: str | None, jobs: int, pdf: bool) -> None:
 def _check_place(engagement: Engagement, out: Path) -> None:
     """Refuse an engagement without both sides, and a folder for its reports that would mix with something else."""
     require_both_sides(engagement)
+    if shown_path(named := os.path.realpath(out)) != Path(named).as_posix():
+        raise RequestError(f"{out} is named in bytes that are no UTF-8, which no page can hold: choose another --out.")
     if engagement.settings.sources is None and out.resolve().is_relative_to(engagement.folder):
         raise RequestError(
             f"{out} is inside the engagement, where its files would be taken for sources: choose another --out."

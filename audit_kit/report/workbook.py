@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit.core import outputs, schema, spreadsheet_csv
-from audit_kit.core.errors import RequestError
 from audit_kit.core.spreadsheet_csv import flat
 from audit_kit.core.words import Words
 from audit_kit.loaders.reading import said
@@ -56,14 +55,11 @@ def write_table(frame: pl.DataFrame, path: Path, *, table: str, lang: str = "zh"
         PlaceError: the folder has no room, or cannot be written to.
     """
     writers: dict[str, Callable[[Path], Any]] = {
-        ".parquet": frame.write_parquet,
+        ".parquet": lambda made: outputs.write_parquet(frame, made),
         ".csv": lambda made: spreadsheet_csv.write_csv(frame, made),
         ".xlsx": lambda made: write_workbook(made, [Sheet(table, frame, headers(table, lang))], lang=lang),
     }
-    if path.suffix.lower() not in writers:
-        raise RequestError(f"{path.name} must end in one of {', '.join(writers)}.")
-    with outputs.writing(path, inputs=inputs) as made:
-        writers[path.suffix.lower()](made)
+    outputs.write_as(path, writers, inputs=inputs)
 
 
 def write_findings(

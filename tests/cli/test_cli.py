@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import openpyxl
 import polars as pl
 import pytest
+from filelock import FileLock
 
 from audit_kit.cli import main as cli
 from audit_kit.core.errors import EXIT_DEFECT, EXIT_UNUSABLE
@@ -144,9 +147,7 @@ def test_what_cannot_be_done_is_one_sentence(
     assert cli.main(filled) == EXIT_UNUSABLE
     said = capsys.readouterr()
     assert said.out == ""
-    (line,) = [
-        line for line in said.err.splitlines() if not re.match(r"\[\d+/\d+\]|.*no time of the later export", line)
-    ]
+    (line,) = [line for line in said.err.splitlines() if not re.match(r"\[\d+/\d+\]|.*未注明后一次导出的时间", line)]
     assert line.startswith("audit-kit: ")
     assert sentence in line
 
@@ -243,7 +244,7 @@ def test_settle_scores_the_chances(engagement: Path, tmp_path: Path, capsys: pyt
     figures = json.loads(said.out)
     assert list(figures) == ["rows", "brier", "brier_base", "ece", "late_predicted", "late_observed", "still_missing"]
     assert (figures["rows"], figures["late_observed"], figures["still_missing"]) == (1, 1, 0)
-    assert "taken as 2025-05-17 09:00" in said.err
+    assert "按 2025-05-17 09:00 计" in said.err
     cli.main(["settle", str(engagement), str(later), "--taken-at", "2025-05-12T09:00"])
     said = capsys.readouterr()
     assert "late_observed    1" in said.out
@@ -294,3 +295,50 @@ def test_the_data_dictionary_in_the_docs_is_current(tmp_path: Path, capsys: pyte
     assert current == (HOUSE / "docs" / "data-dictionary.md").read_text(encoding="utf-8"), "run: make docs"
     assert cli.main(["dictionary", "--out", str(tmp_path / "d.md")]) == 0
     assert (tmp_path / "d.md").read_text(encoding="utf-8") == current
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "xlsx"])
+def test_a_result_goes_to_a_name_in_gbk(engagement: Path, ending: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(os.fsdecode(os.fsencode(engagement.parent) + b"/" + "结果".encode("gbk")))
+    folder.mkdir()
+    out = folder / os.fsdecode("原因.".encode("gbk") + ending.encode())
+    assert cli.main(["diagnose", str(engagement), "--out", str(out)]) == 0, capsys.readouterr().err
+    assert out.stat().st_size > 0
+    assert list(folder.iterdir()) == [out]
+
+
+def test_the_cache_is_shown_and_cleared_and_what_is_not_ours_stays(
+    engagement: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["diagnose", str(engagement), "--out", str(tmp_path / "out.csv")]) == 0
+    kept = tmp_path / "cache"
+    (kept / "mine").mkdir()
+    (kept / "mine.lock").touch()
+    (kept / "notes.txt").write_text("mine", encoding="utf-8")
+    capsys.readouterr()
+    assert cli.main(["cache", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["folder"] == str(kept)
+    assert shown["files"] == 1
+    assert shown["bytes"] > 1000
+    (entry,) = (path.parent for path in kept.glob("*/manifest.json"))
+    with FileLock(entry.with_suffix(".lock")):
+        assert cli.main(["cache", "clear"]) == EXIT_UNUSABLE
+        assert entry.is_dir()
+    assert cli.main(["cache", "clear", "--lang", "en"]) == 0
+    assert "1 removed" in capsys.readouterr().out
+    assert sorted(path.name for path in kept.iterdir()) == ["mine", "mine.lock", "notes.txt"]
+    assert cli.main(["cache", "--lang", "en"]) == 0
+    assert "Nothing is kept" in capsys.readouterr().out
+
+
+def test_spark_that_is_missing_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = {"digital_number": ["1"], "issued_at": [datetime(2025, 5, 1)], "gross": [1.0]}
+    files = [str(tmp_path / f"{name}.parquet") for name in ("ledger", "platform", "out")]
+    for file in files[:2]:
+        pl.DataFrame(rows).write_parquet(file)
+    monkeypatch.setitem(sys.modules, "audit_kit.engines.spark", None)
+    assert cli.main(["reconcile", *files[:2], "--out", files[2], "--engine", "spark"]) == EXIT_UNUSABLE
+    assert "audit-kit[spark]" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
+from audit_kit.cli.reconcile_to import reconcile_to
 from audit_kit.core.errors import RequestError
 from audit_kit.engines import disk
 from audit_kit.rules.matching.reconcile import reconcile
@@ -95,5 +96,5 @@ def test_what_spark_wrote_is_counted_without_its_files_of_sums(
         (out / "_SUCCESS").touch()
 
     monkeypatch.setattr("audit_kit.engines.spark.reconcile_files", as_spark_writes)
-    counts = disk.reconcile_to(*files, engine="spark")
+    counts = reconcile_to(*files, engine="spark")
     assert counts.sort("outcome").equals(reconcile(*books()).group_by("outcome").len().sort("outcome"))

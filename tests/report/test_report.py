@@ -3,13 +3,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import nbformat
 import openpyxl
 import polars as pl
 import pytest
 from nbformat import v4
+from playwright.sync_api import Error
 
 import audit_kit
 from audit_kit.cli import main as cli
@@ -23,13 +25,12 @@ from audit_kit.core.errors import (
     RequestError,
     SourceError,
 )
-from audit_kit.report import manifest, notebooks
+from audit_kit.report import manifest, notebooks, pages, printing
 from audit_kit.report import run as report
 from audit_kit.rules.sync import observations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 TAX_ID = "91110108MA01A2B3XP"
 APRIL = [
@@ -485,7 +486,50 @@ def test_an_input_that_changes_while_the_pages_are_made_stops_the_report(
     may: Path, tmp_path: Path, monkeypatch
 ) -> None:
     book = next(path for path in sorted(may.rglob("*")) if path.suffix == ".csv")
-    monkeypatch.setattr(report, "_run_notebooks", lambda *_: book.write_bytes(book.read_bytes() + b"\n"))
+    run = notebooks.run_all
+
+    def changed_meanwhile(*arguments: object, **options: object) -> None:
+        run(*arguments, **options)
+        book.write_bytes(book.read_bytes() + b"\n")
+
+    monkeypatch.setattr(notebooks, "run_all", changed_meanwhile)
     with pytest.raises(EngagementError, match="changed while the work was under way"):
         report.run_report(may, out=tmp_path / "reports")
     assert list((tmp_path / "reports").glob("2025-*")) == []
+
+
+@pytest.mark.parametrize("sandbox_starts", [True, False])
+def test_the_browser_is_in_its_sandbox_where_that_can_start(
+    monkeypatch: pytest.MonkeyPatch, *, sandbox_starts: bool
+) -> None:
+    class Chromium:
+        asked: ClassVar[list[dict[str, object]]] = []
+
+        def launch(self, **options: object) -> str:
+            self.asked.append(options)
+            if options["chromium_sandbox"] and not sandbox_starts:
+                raise Error("Running as root without --no-sandbox is not supported")
+            return "browser"
+
+    monkeypatch.setattr(printing, "browser_path", lambda: "/chromium")
+    Chromium.asked.clear()
+    assert printing._browser(Chromium()) == "browser"
+    assert [one["chromium_sandbox"] for one in Chromium.asked] == ([True] if sandbox_starts else [True, False])
+    assert not any("args" in one for one in Chromium.asked)
+
+
+def test_a_page_with_hostile_text_is_printed_as_text_and_asks_nobody(tmp_path: Path) -> None:
+    hostile = "<script>document.title='RUN'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>{{7*7}}"
+    page = tmp_path / "page.html"
+    page.write_text(pages.render("months", lang="zh", title=hostile, lines=[]), encoding="utf-8")
+    (made,) = printing.print_pages([page])
+    text = subprocess.run(["pdftotext", made, "-"], check=True, capture_output=True, text=True).stdout
+    assert "onerror=alert(1)" in "".join(text.split())
+    assert "RUN'</script>" in "".join(text.split())
+
+
+def test_reports_are_not_kept_under_a_name_that_no_page_can_hold(may: Path, tmp_path: Path) -> None:
+    out = Path(os.fsdecode(os.fsencode(tmp_path) + "/报告".encode("gbk")))
+    with pytest.raises(RequestError, match="no UTF-8"):
+        report.run_report(may, out=out)
+    assert not out.exists()

@@ -73,8 +73,8 @@ def test_nothing_in_a_csv_acts(tmp_path: Path, text: str) -> None:
 def test_every_ending_keeps_every_row(tmp_path: Path, ending: str) -> None:
     shape = schema.dtypes("matches")
     rows = [
-        [0, 3, "25112000000012345678", [3, 4], "ambiguous", ["gross", "status"], []],
-        [1, None, None, [], "missing", [], []],
+        [0, 3, "25112000000012345678", [3, 4], 2, "ambiguous", ["gross", "status"], []],
+        [1, None, None, [], 0, "missing", [], []],
     ]
     frame = pl.DataFrame(rows, schema=shape, orient="row")
     path = tmp_path / f"m.{ending}"

@@ -20,7 +20,7 @@ from audit_kit.core.hashing import hash_files
 from audit_kit.loaders.einvoices import folder as einvoices
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
 OPENABLE = (".xml", ".ofd")
@@ -139,11 +139,9 @@ def write_evidence(row: Mapping[str, Any], path: Path) -> None:
     names = [name for name in schema.dtypes("restore_tests") if name in row]
     plain = {name: "；".join(row[name]) if isinstance(row[name], list) else row[name] for name in names}
     frame = pl.DataFrame([plain], infer_schema_length=None)
-    if path.suffix.lower() not in {".csv", ".json"}:
-        raise RequestError(f"{path.name} must end in .csv or .json.")
-    with outputs.writing(path) as made:
-        if path.suffix.lower() == ".csv":
-            spreadsheet_csv.write_csv(frame, made)
-        else:
-            text = frame.with_columns(pl.selectors.datetime().dt.strftime(spreadsheet_csv.TIME)).write_json()
-            made.write_text(text, encoding="utf-8")
+    text = frame.with_columns(pl.selectors.datetime().dt.strftime(spreadsheet_csv.TIME)).write_json()
+    writers: dict[str, Callable[[Path], object]] = {
+        ".csv": lambda made: spreadsheet_csv.write_csv(frame, made),
+        ".json": lambda made: made.write_text(text, encoding="utf-8"),
+    }
+    outputs.write_as(path, writers)

@@ -1,0 +1,92 @@
+"""Commands that ask one thing of an engagement."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit_kit.cli.options import add_out, add_without, counted, moment, opened, print_json
+from audit_kit.core.errors import EXIT_DONE
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add `diagnose`, `backups`, `trace` and `settle` to the command line."""
+    for name, run, text, example in (
+        ("diagnose", _diagnose, "Give every missing invoice a cause with its evidence.", "--out findings.xlsx"),
+        ("backups", _backups, "Check whether the backups would bring every invoice back.", "--out backups.xlsx"),
+    ):
+        sub = command(name, run, text, f"{name} engagements/acme {example}")
+        sub.add_argument("engagement", type=Path)
+        add_without(sub)
+        add_out(sub)
+
+    sub = command(
+        "trace",
+        _trace,
+        "Tell everything known of one invoice, in time order.",
+        "trace engagements/acme 25112000000012345678",
+    )
+    sub.add_argument("engagement", type=Path)
+    sub.add_argument("number", help="the invoice number, as written anywhere")
+    add_without(sub)
+    sub.add_argument("--reveal", action="store_true", help="show names of persons and identity-card numbers")
+
+    sub = command(
+        "settle",
+        _settle,
+        "Score last time's chances of being merely late against a later export.",
+        "settle engagements/acme later.xlsx --taken-at 2025-06-10T09:00",
+    )
+    sub.add_argument("engagement", type=Path)
+    sub.add_argument("later", type=Path, metavar="LATER_EXPORT")
+    sub.add_argument("--predictions", type=Path, metavar="findings.parquet", help="the report whose chances are scored")
+    add_without(sub)
+    sub.add_argument("--taken-at", type=moment, metavar="TIME", help="when the later export was taken, Beijing time")
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from audit_kit.analysis.work import diagnose
+    from audit_kit.report.workbook import write_findings
+
+    return counted(write_findings(diagnose, opened(options), options.out, lang=options.lang), "cause", options)
+
+
+def _backups(options: argparse.Namespace) -> int:
+    from audit_kit.analysis.work import audit_backups
+    from audit_kit.report.workbook import write_findings
+
+    return counted(write_findings(audit_backups, opened(options), options.out, lang=options.lang), "cause", options)
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from audit_kit.views.trace import tell, trace
+
+    story = trace(opened(options), options.number, lang=options.lang, reveal=options.reveal)
+    if options.json:
+        print(story.write_json())
+    else:
+        print(tell(story, lang=options.lang))
+    return EXIT_DONE
+
+
+def _settle(options: argparse.Namespace) -> int:
+    from audit_kit.analysis.settle import later_moment, settle_engagement
+    from audit_kit.core.words import Words
+
+    engagement = opened(options)
+    taken_at, is_stated = later_moment(engagement, options.taken_at)
+    if not is_stated:
+        said = Words(options.lang)("console.later_assumed", moment=f"{taken_at:%Y-%m-%d %H:%M}")
+        print(f"audit-kit: {said}", file=sys.stderr)
+    settled = settle_engagement(engagement, options.later, predictions=options.predictions, taken_at=taken_at)
+    figures = settled.figures()
+    if options.json:
+        print_json(figures)
+    else:
+        print("\n".join(f"{name:<16} {value}" for name, value in figures.items()))
+    return EXIT_DONE

@@ -1,0 +1,99 @@
+"""Commands that need no engagement: files read, matched, and the forms to fill in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit_kit.cli.options import add_out, pair, print_json, told
+from audit_kit.core.errors import EXIT_DONE
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add `inspect`, `dictionary`, `templates` and `reconcile` to the command line."""
+    sub = command("inspect", _inspect, "Show how files are read, before anything is judged.", "inspect 平台导出.xlsx")
+    sub.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    sub.add_argument(
+        "--heading",
+        action="append",
+        type=pair,
+        default=[],
+        metavar="THEIRS=OURS",
+        help="such as 票号=invoice_number",
+    )
+
+    sub = command(
+        "dictionary",
+        _dictionary,
+        "Write the data dictionary: every table and column there is.",
+        "dictionary --out docs/data-dictionary.md",
+        json_too=False,
+    )
+    sub.add_argument("--out", type=Path, help="default: print it")
+
+    sub = command(
+        "templates",
+        _templates,
+        "Write ready-to-fill workbooks: Chinese headers, notes, drop-down lists.",
+        "templates engagements/acme/forms",
+    )
+    sub.add_argument("folder", type=Path, metavar="DIR")
+    sub.add_argument("--table", action="append", default=[], metavar="NAME", help="only this table; may be repeated")
+
+    sub = command(
+        "reconcile",
+        _reconcile,
+        "Match a ledger with a platform export, row by row.",
+        "reconcile ledger.xlsx platform.xlsx --out matches.xlsx",
+    )
+    sub.add_argument("ledger", type=Path)
+    sub.add_argument("platform", type=Path)
+    sub.add_argument("--engine", choices=("local", "spark"), default="local", help="spark: parquet in, parquet out")
+    add_out(sub)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from audit_kit.loaders.read import inspect
+
+    tables = inspect(options.files, headings=dict(options.heading), lang="en" if options.json else options.lang)
+    if options.json:
+        print_json(tables)
+    else:
+        from audit_kit.cli.inspection import inspection
+
+        print(inspection(tables, lang=options.lang))
+    return EXIT_DONE
+
+
+def _dictionary(options: argparse.Namespace) -> int:
+    from audit_kit.cli.dictionary import data_dictionary
+    from audit_kit.core import outputs
+
+    if options.out is None:
+        print(data_dictionary(), end="")
+    else:
+        with outputs.writing(options.out) as made:
+            made.write_text(data_dictionary(), encoding="utf-8")
+    return EXIT_DONE
+
+
+def _templates(options: argparse.Namespace) -> int:
+    from audit_kit.loaders.tables.templates import write_templates
+
+    paths = write_templates(options.folder, tables=options.table or None)
+    if options.json:
+        print_json([str(path) for path in paths])
+    else:
+        print("\n".join(str(path) for path in paths))
+    return EXIT_DONE
+
+
+def _reconcile(options: argparse.Namespace) -> int:
+    from audit_kit.cli.reconcile_to import reconcile_to
+
+    found = reconcile_to(options.ledger, options.platform, options.out, engine=options.engine, lang=options.lang)
+    return told(dict(found.sort("len", descending=True).iter_rows()), "outcome", options)

@@ -1,0 +1,93 @@
+"""Commands for training: engagements whose truth is known, and drills."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit_kit.cli.options import counted, pair, print_json
+from audit_kit.core.errors import EXIT_DONE
+from audit_kit.core.words import LANGUAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add `simulate` and `drill` to the command line."""
+    sub = command(
+        "simulate",
+        _simulate,
+        "Make a whole engagement whose truth is known; the truth stands beside DIR, not in it.",
+        "simulate /tmp/acme --invoices 3000 --seed 7 --cause outage=0.02",
+    )
+    sub.add_argument("folder", type=Path, metavar="DIR")
+    sub.add_argument("--invoices", type=int, default=3000)
+    sub.add_argument("--seed", type=int, default=1)
+    sub.add_argument("--month", default="2025-05", metavar="YYYY-MM")
+    sub.add_argument("--cause", action="append", type=_share, default=[], metavar="CAUSE=SHARE")
+    sub.add_argument("--format", choices=("xlsx", "csv", "parquet"), default="xlsx")
+
+    sub = command(
+        "drill",
+        _drill,
+        "Train on a month with hidden causes: a brief, hints at a price, a score and a debrief.",
+        "drill new /tmp/drill --seed 7 --level 3",
+    )
+    steps = sub.add_subparsers(dest="step", metavar="STEP", required=True)
+    for step, text, example in (
+        ("new", "Make a drill; its truth is sealed beside DIR.", "new /tmp/drill --seed 7 --level 3"),
+        ("hint", "Give the next hint; it costs points.", "hint /tmp/drill"),
+        ("score", "Score answers and tell what was missed.", "score /tmp/drill /tmp/drill/answers.toml"),
+    ):
+        part = steps.add_parser(step, help=text, description=text, epilog=f"Example: audit-kit drill {example}")
+        part.add_argument("folder", type=Path, metavar="DIR")
+        # Where they are not given here, what stood before the step holds.
+        part.add_argument("--lang", choices=LANGUAGES, default=argparse.SUPPRESS, help="language (default: zh)")
+        if step == "new":
+            part.add_argument("--seed", type=int, default=1, help="the same seed gives the same drill (default: 1)")
+            part.add_argument("--level", type=int, choices=range(1, 6), default=1, help="1 is the easiest (default: 1)")
+        if step == "score":
+            part.add_argument("answers", type=Path, help="answers.toml, or a table of labels such as findings.csv")
+            part.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print the score as JSON")
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from audit_kit.training.world.simulate import DEFAULT, simulate
+
+    truth = simulate(
+        options.folder,
+        invoices=options.invoices,
+        seed=options.seed,
+        month=options.month,
+        format=options.format,
+        causes=dict(options.cause) or DEFAULT,
+    )
+    return counted(truth, "cause", options)
+
+
+def _drill(options: argparse.Namespace) -> int:
+    from audit_kit.training.drill import drill
+
+    if options.step == "new":
+        made = drill.new(options.folder, seed=options.seed, level=options.level)
+        print(made.folder / f"brief.{options.lang}.md")
+    elif options.step == "hint":
+        print(drill.hint(options.folder, lang=options.lang))
+    else:
+        scored = drill.score(options.folder, options.answers, lang=options.lang)
+        if options.json:
+            frames = {name: getattr(scored, name).to_dicts() for name in ("causes", "confusion")}
+            print_json({**vars(scored), **frames})
+        else:
+            print(scored.debrief)
+    return EXIT_DONE
+
+
+def _share(text: str) -> tuple[str, float]:
+    name, value = pair(text)
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is not a share such as 0.01") from None
