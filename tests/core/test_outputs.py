@@ -179,7 +179,8 @@ def test_a_place_that_cannot_be_is_refused_before_the_work(tmp_path: Path, name:
 
 LIMITED = """import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-from audit_kit import cli, publish
+from audit_kit.cli import main as cli
+from audit_kit.report import pages as publish
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 sys.exit(cli.main(sys.argv[1:]))
 """

@@ -179,8 +179,8 @@ def test_a_report_made_inside_a_clients_folder_runs_nothing_of_it(client: Path, 
     book = tmp_path / "00_try.ipynb"
     code = "from audit_kit.views.show.page import open_page\np = open_page(engagement, month=month, lang=lang)\n"
     nbformat.write(v4.new_notebook(cells=[PARAMETERS, v4.new_code_cell(code), v4.new_code_cell(ALL_THERE)]), book)
-    program = f"from pathlib import Path; from audit_kit import execution; one = Path({str(book)!r})\n"
-    program += "execution.notebooks = lambda: [one]\n"
+    program = f"from pathlib import Path; from audit_kit.core import places; one = Path({str(book)!r})\n"
+    program += "places.notebooks = lambda: [one]\n"
     done = subprocess.run(
         python(program + COMMAND, "report", ".", "--out", tmp_path / "out", "--json"),
         cwd=client,
@@ -321,17 +321,18 @@ def test_a_lab_that_is_told_to_end_leaves_no_process_and_no_file(client: Path, s
 
 SLEEPING = """
 import pathlib, sys
-from audit_kit import cli, execution, processes
+from audit_kit.cli import main as cli
+from audit_kit.report import notebooks
 folder = pathlib.Path(sys.argv[1])
 def work(options):
-    execution.run_all(sorted(folder.glob("*.ipynb")), {}, lang="zh", folder=folder / "out", jobs=2, done=print)
+    notebooks.run_all(sorted(folder.glob("*.ipynb")), {}, lang="zh", folder=folder / "out", jobs=2, done=print)
 cli.parser = lambda: type("", (), {"parse_args": lambda *_: type("", (), {"run": staticmethod(work)})})
 sys.exit(cli.main([]))
 """
 HASHING = """
 import sys
-from audit_kit import cli
-from audit_kit.loaders import hashing
+from audit_kit.cli import main as cli
+from audit_kit.core import hashing
 hashing.os.cpu_count = lambda: 2
 cli.parser = lambda: type("", (), {"parse_args": lambda *_: type("", (), {
     "run": staticmethod(lambda _: hashing.hash_files(sys.argv[1]))})})
@@ -391,3 +392,19 @@ def test_every_ending_is_as_tidy_as_an_interrupt(
             assert said == "audit-kit: stopped; nothing was left half done.\n"
             assert list((home / "tmp").iterdir()) == []
             assert not list(home.glob("runtime/kernel-*"))
+
+
+def test_readers_of_einvoices_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    bills, home = tmp_path / "bills", tmp_path / "home"
+    bills.mkdir()
+    home.mkdir()
+    for number in range(6_000):
+        (bills / f"{number}.xml").write_bytes(b"<a/>")
+    program = "import os, sys; os.cpu_count = lambda: 2; from audit_kit.loaders.einvoices.folder import read_folder\n"
+    program += "read_folder(sys.argv[1])"
+    with subprocess.Popen(python(program, bills), cwd=home, env=told(home, "killed"), stderr=subprocess.DEVNULL) as run:
+        wait_until(lambda: len(family_of("killed")) >= 2, seconds=60)
+        assert len(family_of("killed")) >= 2
+        run.kill()
+    wait_until(lambda: not family_of("killed"), seconds=20)
+    assert family_of("killed") == []
