@@ -21,6 +21,7 @@ import polars as pl
 from audit_kit.cli.main import main as _main  # noqa: F401  what the command line has loaded
 from audit_kit.core import outputs
 from audit_kit.report import front
+from audit_kit.report import publish as publishing
 from audit_kit.report import run as report
 from audit_kit.rules.sync import observations
 
@@ -71,8 +72,9 @@ def publish(out: Path, word: str) -> None:
         (stage / "report").mkdir()
         for name in ("index.html", "findings.parquet", "manifest.json"):
             (stage / "report" / name).write_text(json.dumps({"word": word}), encoding="utf-8")
-        material = SimpleNamespace(month=MONTH, owner=None, delays=None)
-        report._publish(SimpleNamespace(out=out, lang="zh"), material, stage)
+        job = SimpleNamespace(out=out, lang="zh", stage=stage)
+        finished = SimpleNamespace(job=job, month=MONTH, owner=None, folder=stage / "report", delays=None)
+        publishing.publish(finished)
 
 
 def begin(out: Path, _: str) -> None:
@@ -125,7 +127,7 @@ def main(folder: Path, kind: str, way: str, every: int) -> None:
     if way == "renames":
         outputs._exchanged = lambda *_: False
     observations.remembered = lambda *_, month: pl.DataFrame([{"month": month}], schema=observations.HISTORY)
-    report._check_folder = lambda *_: None
+    publishing.check_owner = lambda *_: None
     front.months_page = lambda found, **_: f"{len(found)} months"
     out = folder / "reports"
     out.mkdir()

@@ -56,7 +56,7 @@ c.PasswordIdentityProvider.hashed_password = ""
 """
 PARAMETERS = v4.new_code_cell(
     'engagement: str = ""\nmonth: str = ""\nlang: str = "zh"\nredact: bool = False\n'
-    'previous: str = ""\nhistory: str = ""',
+    'previous: str = ""\nhistory: str = ""\nwithout: str = ""',
     metadata={"tags": ["parameters"]},
 )
 ALL_THERE = "import sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
