@@ -12,6 +12,7 @@ import polars as pl
 
 from audit_kit.analysis import earlier
 from audit_kit.core import schema
+from audit_kit.core.errors import RequestError
 from audit_kit.core.hashing import hash_file
 from audit_kit.views.overview import answers, charts
 from audit_kit.views.show import provenance
@@ -156,3 +157,17 @@ def _changed(changes: pl.DataFrame) -> dict[str, Any]:
     grouped = changes.group_by("change").agg(rows=pl.len(), yuan=pl.col("amount").sum())
     nothing: dict[str, dict[str, Any]] = {word: {"rows": 0, "yuan": Decimal(0)} for word in CHANGES}
     return nothing | {word: {"rows": rows, "yuan": yuan} for word, rows, yuan in grouped.iter_rows()}
+
+
+def check_owner(out: Path, owner: Owner) -> None:
+    """Refuse a folder with the reports of another engagement."""
+    for path in all_in(out):
+        found = read(path)
+        if found is not None and not belongs(found, owner):
+            raise RequestError(f"{out} holds the reports of {found['engagement']['name']}: choose another --out.")
+
+
+def check_month(place: Path) -> None:
+    """Refuse to replace what is no report."""
+    if place.exists() and not (place / FILE).exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise RequestError(f"{place} is there, and is no report: choose another --out, so that nothing is lost.")

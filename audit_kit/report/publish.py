@@ -34,8 +34,8 @@ def publish(finished: Finished) -> Path:
     job, month = finished.job, finished.month
     out, folder = job.out, job.out / month
     with outputs.alone(out):  # other runs may have published since this one began
-        check_owner(out, finished.owner)
-        check_month(folder)
+        manifest.check_owner(out, finished.owner)
+        manifest.check_month(folder)
         kept = _history(out, job.stage)
         made = observations.remembered(kept, finished.delays, month=month)
         outputs.write_parquet(made, job.stage / HISTORY)
@@ -44,20 +44,6 @@ def publish(finished: Finished) -> Path:
         shutil.rmtree(out / FAILED / month, ignore_errors=True)
         _list_months(out, job.lang)
     return folder
-
-
-def check_owner(out: Path, owner: manifest.Owner) -> None:
-    """Refuse a folder with the reports of another engagement."""
-    for path in manifest.all_in(out):
-        found = manifest.read(path)
-        if found is not None and not manifest.belongs(found, owner):
-            raise RequestError(f"{out} holds the reports of {found['engagement']['name']}: choose another --out.")
-
-
-def check_month(place: Path) -> None:
-    """Refuse to replace what is no report."""
-    if place.exists() and not (place / manifest.FILE).exists() and not (place.is_dir() and not any(place.iterdir())):
-        raise RequestError(f"{place} is there, and is no report: choose another --out, so that nothing is lost.")
 
 
 def bring_back(out: Path) -> None:

@@ -20,7 +20,7 @@ from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.report import manifest
 from audit_kit.report.job import STEPS, Job, now
 from audit_kit.report.progress import Progress, unused_lines
-from audit_kit.report.publish import bring_back, check_owner, publish
+from audit_kit.report.publish import bring_back, publish
 from audit_kit.report.work_up import work_up
 from audit_kit.report.write_pages import write_pages
 
@@ -125,7 +125,7 @@ def _check_place(engagement: Engagement, out: Path) -> None:
         raise RequestError(
             f"{out} is inside the engagement, where its files would be taken for sources: choose another --out."
         )
-    check_owner(out, manifest.owner(engagement))
+    manifest.check_owner(out, manifest.owner(engagement))
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from audit_kit.analysis.work import analyse
 from audit_kit.core.errors import RequestError
 from audit_kit.report import manifest, workbook
 from audit_kit.report.job import HISTORY, STEPS, Job
-from audit_kit.report.publish import check_month
 from audit_kit.rules.sync import observations
 from audit_kit.views.show.page import Page, left_out
 
@@ -58,7 +57,7 @@ def work_up(job: Job) -> Material:
     of_month = one_month(whole, month)
     if month not in (months := _months(whole.ledger)):
         raise RequestError(f"The ledger has no invoice of {month}; its months are {', '.join(months) or 'unknown'}.")
-    check_month(job.out / month)
+    manifest.check_month(job.out / month)
     owner = manifest.owner(engagement)
     before = manifest.previous(job.out, month, owner)
     page = Page(

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import resources
-from audit_kit.core.conventions import COMPARED, OPENED, WHOLE_PERCENT
 from audit_kit.core.files import actual, is_inside
 from audit_kit.core.hashing import hash_file
+from audit_kit.core.policy import COMPARED, OPENED, WHOLE_PERCENT
 from audit_kit.loaders.catalogues.tools import tools
 
 if TYPE_CHECKING:

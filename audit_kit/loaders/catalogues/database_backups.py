@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.core.conventions import SEGMENT_BYTES, WAL
+from audit_kit.core.policy import SEGMENT_BYTES, WAL
 from audit_kit.loaders.catalogues.found import Content, Found, Origin, backup, decoded, line_numbers, listed, moment
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit.core import schema
-from audit_kit.core.conventions import LEAST_LETTERS
+from audit_kit.core.policy import LEAST_LETTERS
 from audit_kit.loaders.catalogues.found import LISTED, Content
 
 if TYPE_CHECKING:

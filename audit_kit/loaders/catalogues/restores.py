@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit.core import clock, outputs, schema, spreadsheet_csv
-from audit_kit.core.conventions import COMPARED, OPENED
 from audit_kit.core.errors import RequestError, SourceError
 from audit_kit.core.hashing import hash_files
+from audit_kit.core.policy import COMPARED, OPENED
 from audit_kit.loaders.einvoices import folder as einvoices
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.core.conventions import DATA_READ, OURS
+from audit_kit.core.policy import DATA_READ, OURS
 from audit_kit.loaders.catalogues.found import Content, Found, Origin, decoded, named_time, single
 from audit_kit.loaders.catalogues.tools import tools
 

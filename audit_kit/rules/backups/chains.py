@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.core.conventions import SEGMENT_BYTES, WAL
+from audit_kit.core.policy import SEGMENT_BYTES, WAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

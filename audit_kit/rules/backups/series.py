@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.core.conventions import SEGMENT_BYTES, WAL
+from audit_kit.core.policy import SEGMENT_BYTES, WAL
 from audit_kit.rules.backups import chains
 from audit_kit.rules.backups.backup_findings import facts, first_of, of_runs, together
 from audit_kit.rules.backups.schedule import WHOLE_KINDS

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.core.conventions import DATA_READ, LEAST_LETTERS, OURS, WHOLE_PERCENT
 from audit_kit.core.identity import with_key
+from audit_kit.core.policy import DATA_READ, LEAST_LETTERS, OURS, WHOLE_PERCENT
 from audit_kit.rules.backups import chains, schedule
 from audit_kit.rules.backups.coverage import Coverage
 from audit_kit.rules.backups.tool_traits import tools_that, trait

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.core.conventions import COMPARED, DATA_READ, WHOLE_PERCENT
+from audit_kit.core.policy import COMPARED, DATA_READ, WHOLE_PERCENT
 from audit_kit.rules.backups.backup_findings import facts
 from audit_kit.rules.backups.coverage import numbered
 

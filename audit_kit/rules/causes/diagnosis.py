@@ -13,7 +13,7 @@ from audit_kit.core.words import Words
 from audit_kit.rules.causes import access, batches, entries, levels, outages
 from audit_kit.rules.causes.evidence import CLAIMS, ROW, Case, Evidence, moment
 from audit_kit.rules.causes.population import alive, population
-from audit_kit.rules.causes.sentences import sentences
+from audit_kit.rules.causes.wording import sentences
 from audit_kit.rules.sync.lateness import at_age, chance, lateness
 
 if TYPE_CHECKING:
