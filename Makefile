@@ -10,7 +10,7 @@ FOR_TESTS := chromium=chromium fonts-noto-cjk pdftotext=poppler-utils restic=res
              pgbackrest=pgbackrest mariadb-backup=mariadb-backup rclone=rclone postgresql java=default-jre-headless
 PATIENT := -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300
 
-.PHONY: help report test check format lab benchmark docs constraints clean
+.PHONY: help report test quick coverage check format lab benchmark docs constraints clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,12 @@ report: .venv/ready ## the month's report of the sample engagement
 
 test: check ## style, types and all tests: what CI runs
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+quick: check ## style, types and the tests that take no time: while you work
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow and not browser"
+
+coverage: .venv/ready-dev ## all tests, with the lines they never reach; fails below the floor in pyproject.toml
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -q --cov --cov-report=term:skip-covered
 
 check: .venv/ready-dev ## style and types only
 	@$(BIN)/ruff check
