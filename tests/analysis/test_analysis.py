@@ -251,8 +251,7 @@ def test_a_month_is_its_own_rows_and_earlier_ones_still_missing(tmp_path):
 
 
 def test_positions_hold_in_every_month(whole):
-    months = whole.ledger["issued_at"].drop_nulls().dt.strftime("%Y-%m").unique().to_list()
-    for wanted in months:
+    for wanted in whole.ledger["issued_at"].drop_nulls().dt.strftime("%Y-%m").unique().to_list():
         part = months.month(whole, wanted)
         booked = part.matches.filter(pl.col("ledger_row").is_not_null())
         assert booked["ledger_row"].sort().to_list() == list(range(part.ledger.height))

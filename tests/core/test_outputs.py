@@ -73,7 +73,7 @@ def test_where_two_folders_cannot_be_exchanged_the_earlier_one_comes_back(
 
 HOLD = """import sys, time
 from pathlib import Path
-from audit_kit import places
+from audit_kit.core import outputs
 with {what}(Path(sys.argv[1])) as folder:
     (folder or Path(sys.argv[1])).joinpath("held").write_text("x" * 1000)
     print("held", flush=True)
@@ -84,7 +84,7 @@ with {what}(Path(sys.argv[1])) as folder:
 @pytest.fixture
 def holder(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
     """A process that holds a place."""
-    script = HOLD.format(what=f"places.{request.param}")
+    script = HOLD.format(what=f"outputs.{request.param}")
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "held\n"

@@ -141,7 +141,7 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
         ("en", ["Findings", "Causes", "Sources", "Totals", "Set aside"]),
     ):
         path = tmp_path / f"{lang}.xlsx"
-        left = unused.rows([unused.Unused("notes.docx", "other", unused.why("other"))])
+        left = pl.DataFrame({"file": ["notes.docx"], "kind": ["other"], "why": [unused.why("other", lang=lang)]})
         sheets = workbook.report_sheets(found, inputs, control, aside, unused=left, lang=lang)
         workbook.write_workbook(path, sheets, lang=lang)
         assert openpyxl.load_workbook(path).sheetnames == names

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from audit_kit.core.errors import SourceError
 from audit_kit.core.files import shown, shown_path
-from audit_kit.loaders.reading import Reason, aside
+from audit_kit.loaders.reading import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    import polars as pl
 
 LEFT_OUT = "left_out"
 SHOWN_STOPS = 5
@@ -79,8 +78,3 @@ def relative(folder: Path, path: Path) -> str:
     """Return a path as findings show it: relative to the engagement, outside of it the file's name."""
     inside = str(path).removeprefix(f"{folder}{os.sep}")  # pathlib takes its time, and there may be many files
     return shown_path(inside) if inside != str(path) else shown(path.name)
-
-
-def rows(unused: Iterable[Unused]) -> pl.DataFrame:
-    """Return unused files as `Reading.set_aside` has them, without row and value."""
-    return aside((file.file, None, Reason(code=f"unused.{file.kind}", fields=file.fields), None) for file in unused)
