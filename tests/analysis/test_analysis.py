@@ -159,6 +159,7 @@ def without_a_sum(entry: Path) -> None:
     (entry / "manifest.json").write_text(text.replace('"findings.parquet"', '"x"'), encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [truncated, altered, lacking, not_json, older_shape, another_time, without_a_sum])
 def test_a_damaged_entry_is_computed_again(folder, whole, cache, damage):
     (entry,) = (path.parent for path in cache.glob("*/manifest.json"))
@@ -195,6 +196,7 @@ def test_nothing_is_written_into_the_engagement(folder):
     assert sorted((str(path), path.stat().st_mtime_ns) for path in folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_keep_one_entry(folder, cache):
     program = (
         "import sys\nfrom audit_kit.analysis.work import analyse\n"
@@ -316,6 +318,7 @@ def test_successive_exports_reach_the_delays(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_history_is_part_of_the_key_and_must_be_one(folder, tmp_path, cache):
     history = tmp_path / "history.parquet"
     pl.DataFrame(schema=observations.HISTORY).write_parquet(history)
@@ -408,6 +411,7 @@ def test_what_dead_runs_left_in_the_cache_is_cleared_and_what_others_write_stays
     assert [path.name for path in cache.glob("new-*") if path.is_dir()] == ["new-bb"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_in_the_cache_stops_nothing(folder, cache):
     program = (
         "import resource, sys\nfrom audit_kit.analysis.work import analyse\n"
@@ -424,6 +428,7 @@ def test_a_full_disk_in_the_cache_stops_nothing(folder, cache):
     assert [path.name for path in cache.iterdir() if path.suffix != ".lock"] == []
 
 
+@pytest.mark.slow
 def test_the_cache_is_its_owners_alone_and_a_changed_script_is_made_anew(kept, tmp_path, monkeypatch):
     (entry,) = (path.parent for path in kept.glob("*/manifest.json"))
     assert entry.stat().st_mode & 0o077 == 0

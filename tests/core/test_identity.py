@@ -114,6 +114,7 @@ def test_cleaning_twice_changes_nothing_and_keeps_every_row(written: list[str | 
     assert again["cleaning"].list.len().sum() == 0
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.from_regex(r"[+]?[0-9]{17,21}", fullmatch=True), max_size=12))
 def test_tidy_numbers_are_integers_of_their_own(written: list[str]):

@@ -28,6 +28,7 @@ KIT = [sys.executable, "-c", "import sys; from audit_kit.cli.main import main; s
 FAULTS = Path(__file__).with_name("faults.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="faults are met in a forked child")
 @pytest.mark.parametrize(("kind", "way"), [("report", "exchange"), ("report", "renames"), ("file", "exchange")])
 def test_no_fault_at_any_step_loses_or_hides_what_stood_there(tmp_path: Path, kind: str, way: str) -> None:
@@ -144,6 +145,7 @@ def test_a_link_keeps_its_target_and_a_file_its_permissions(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh.csv", "kept", "link.csv", "plain"]
 
 
+@pytest.mark.slow
 def test_a_pipe_and_the_standard_output_get_the_bytes() -> None:
     command = [*KIT, "dictionary"]
     plain = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -186,6 +188,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_no_room_is_one_sentence_that_names_the_folder(tmp_path: Path) -> None:
     pytest.importorskip("resource")
     out, temporary, table = tmp_path / "d.md", tmp_path / "temporary", tmp_path / "老台账.csv"

@@ -31,6 +31,8 @@ from audit_kit.training.world.simulate import simulate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 MARK = "AUDIT_KIT_TEST_FAMILY"
 COMMAND = "import sys; from audit_kit.cli.main import main; sys.exit(main())"
 CONFIGURED = (

@@ -14,6 +14,8 @@ from audit_kit.core import identity
 from audit_kit.engines import partitions
 from audit_kit.rules.matching.reconcile import reconcile
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = {
     "digital_number": pl.String,
     "invoice_number": pl.String,

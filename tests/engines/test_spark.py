@@ -111,6 +111,7 @@ def every_case() -> tuple[pl.DataFrame, pl.DataFrame]:
     return ledger, platform
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows_at_once", [0, 1000])
 def test_every_outcome_is_that_of_one_machine(session: SparkSession, rows_at_once: int):
     ledger, platform = every_case()
@@ -121,6 +122,7 @@ def test_every_outcome_is_that_of_one_machine(session: SparkSession, rows_at_onc
     assert from_spark(found, alone).rows() == alone.rows()
 
 
+@pytest.mark.slow
 def test_rows_without_ids_are_numbered_as_spark_holds_them(session: SparkSession):
     ledger, platform = every_case()
     left, right = hand_over(session, ledger, 3).persist(), hand_over(session, platform, 2).persist()
@@ -129,6 +131,7 @@ def test_rows_without_ids_are_numbered_as_spark_holds_them(session: SparkSession
     assert from_spark(audit_kit.engines.spark.reconcile(left, right, partitions=3), alone).rows() == alone.rows()
 
 
+@pytest.mark.slow
 def test_given_ids_are_carried_and_set_the_order(session: SparkSession):
     ledger = book((serial(5),), (serial(5),)).with_columns(ledger_row=pl.Series([900, 17]))
     platform = book((serial(5),)).with_columns(platform_row=pl.Series([10**12]))
@@ -139,6 +142,7 @@ def test_given_ids_are_carried_and_set_the_order(session: SparkSession):
     ]
 
 
+@pytest.mark.slow
 def test_one_seller_with_all_the_rows_spreads_over_partitions(session: SparkSession):
     ledger = book(*((serial(number),) for number in range(2_000)))
     left = audit_kit.engines.spark._numbered(hand_over(session, ledger, 2), "ledger_row")
@@ -148,6 +152,7 @@ def test_one_seller_with_all_the_rows_spreads_over_partitions(session: SparkSess
     assert max(sizes) < 1.3 * 2_000 / 8
 
 
+@pytest.mark.slow
 def test_random_books_with_wrong_tax_ids_ties_and_duplicates(session: SparkSession):
     dice = random.Random(7)
     rows = [(serial(dice.choice([1, 10, 100, 1000]) * n % 700), 6 + n % 2, dice.choice([100, 250])) for n in range(900)]
@@ -164,6 +169,7 @@ def test_random_books_with_wrong_tax_ids_ties_and_duplicates(session: SparkSessi
         assert from_spark(found, alone).rows() == alone.rows()
 
 
+@pytest.mark.slow
 def test_times_with_a_zone_fall_on_the_day_of_the_session(session: SparkSession):
     ledger = book((serial(1), 6)).with_columns(issued_at=pl.lit(datetime(2025, 5, 6, 0, 30)))
     platform = book((serial(1), 6))

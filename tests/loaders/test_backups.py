@@ -30,6 +30,8 @@ from audit_kit.loaders.formats import archives, tar_limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 
 def put(folder: Path, name: str, text: str | bytes) -> Path:
     file = folder / name

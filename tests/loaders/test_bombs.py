@@ -17,6 +17,8 @@ import xlsxwriter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 HEAD = ["数电发票号码", "开票日期", "价税合计", "备注"]
 LINE = ",".join(HEAD)
 SPACE = "urn:schemas-microsoft-com:office:spreadsheet"

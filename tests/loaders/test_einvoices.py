@@ -571,6 +571,7 @@ def evil(deed: str) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deed", DEEDS)
 def test_whatever_a_parser_does_the_one_file_is_set_aside(hostile, monkeypatch, capfd, deed):
     longest = 1 if deed in ("loop", "wait") else worker.LONGEST_S
@@ -581,6 +582,7 @@ def test_whatever_a_parser_does_the_one_file_is_set_aside(hostile, monkeypatch, 
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_among_many_files_only_those_that_harm_their_reader_are_set_aside(hostile, monkeypatch):
     monkeypatch.setattr(einvoices, "FEW_FILES", 10)
     monkeypatch.setattr(einvoices, "CHUNK", 20)

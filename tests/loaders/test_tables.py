@@ -229,6 +229,7 @@ def _random_sheet(path: Path, rows: list[list[object]], *, skip: int, blank_colu
     return workbook(path, 表=[[]] * skip + [[None] * shift + row for row in rows])
 
 
+@pytest.mark.slow
 @QUICK
 @given(
     ids=st.lists(
@@ -262,6 +263,7 @@ def test_the_fast_and_the_slow_way_read_the_same(
             assert "precision_lost" in cleaning
 
 
+@pytest.mark.slow
 @QUICK
 @given(
     records=st.lists(RECORD, min_size=1, max_size=30),

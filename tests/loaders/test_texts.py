@@ -101,6 +101,7 @@ def held_against_csv(seed: int, rows: int, path: Path) -> None:
         assert kept["digital_number"].to_list() == [sound[row - 1][0] for row in kept["source_row"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(10))
 def test_every_row_of_a_text_is_kept_or_set_aside_as_the_standard_library_reads_it(part: int, tmp_path: Path) -> None:
     for seed in range(part, FILES, 10):

@@ -22,7 +22,7 @@ from audit_kit.core import files as places
 from audit_kit.core.errors import AuditError, EngagementError, RequestError, SourceError
 from audit_kit.core.hashing import hash_files
 from audit_kit.loaders.engagement.engagement import Engagement, open_engagement
-from audit_kit.loaders.engagement.unused import Unused, rows, why
+from audit_kit.loaders.engagement.unused import Unused, why
 from audit_kit.report.progress import unused_lines
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def test_names_in_gbk_are_read_and_shown_in_letters(tmp_path: Path, stem: bytes,
     assert kinds(engagement) == {"资料/说明.docx": "unnamed" if stated else "other"}
     assert ledger.write_json()
     ledger.write_parquet(tmp_path / "out.parquet")
-    rows(engagement.unused).write_csv(tmp_path / "out.csv")
+    pl.DataFrame([file.file for file in engagement.unused]).write_csv(tmp_path / "out.csv")
     assert open_engagement(tmp_path / "工程").folder == engagement.folder  # what is shown can be written
     assert open_engagement(place, without=["资料/*.docx"]).unused[0].kind == "left_out"
     assert "资料/说明.docx" in hash_files(place)["path"].to_list()

@@ -20,7 +20,7 @@ PARAMETERS = {"engagement", "month", "lang", "redact", "previous", "history", "w
 LEAST_CHARTS = 3
 LARGEST_OUTPUT = 1_800_000  # characters of a page's own outputs; the frame adds some 1.3 MB
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 
 
 @pytest.fixture(scope="session")

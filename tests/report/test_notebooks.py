@@ -13,6 +13,8 @@ from audit_kit.report import notebooks
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 PARAMETERS = 'month: str = "2025-01"  # 月份\nredact: bool = False\nmost: int = 3\nshare: float | None = None'
 
 

@@ -22,6 +22,8 @@ import pytest
 from audit_kit.analysis.work import analyse
 from audit_kit.loaders.engagement.engagement import open_engagement
 
+pytestmark = pytest.mark.slow
+
 DAYS = range(25, 31)
 ROLES = ("xml", "ofd", "pdf")
 WAL = [f"0000000100000000000000{number:02X}" for number in range(4, 12)]

@@ -571,6 +571,7 @@ def stores(draw: st.DrawFn) -> tuple[list[tuple[bool, bool]], list[tuple[int, in
     return backups, [(file, min(a, b), max(a, b)) for file, a, b in spans]
 
 
+@pytest.mark.slow
 @given(stores(), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
 def test_running_totals_agree_with_looking_into_every_backup(

@@ -148,6 +148,7 @@ BOOKS = st.lists(ROWS, max_size=9).map(lambda rows: book(*rows))
 CALM = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @CALM
 @given(BOOKS, BOOKS)
 def test_matches_keep_their_schema_and_every_row(ledger: pl.DataFrame, platform: pl.DataFrame):
@@ -160,6 +161,7 @@ def test_matches_keep_their_schema_and_every_row(ledger: pl.DataFrame, platform:
         assert matches[name].null_count() == 0
 
 
+@pytest.mark.slow
 @CALM
 @given(st.lists(ROWS, max_size=9, unique_by=lambda row: row[0]), BOOKS, st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(rows: list, platform: pl.DataFrame, random):
@@ -175,6 +177,7 @@ def test_the_order_of_rows_does_not_matter(rows: list, platform: pl.DataFrame, r
     assert not unclear or _same_key(platform) or _same_key(ledger)
 
 
+@pytest.mark.slow
 @CALM
 @given(BOOKS, BOOKS)
 def test_what_was_linked_is_linked_again_when_nothing_else_is_there(ledger: pl.DataFrame, platform: pl.DataFrame):

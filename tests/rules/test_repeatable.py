@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+import pytest
 
 from audit_kit.rules.sync.curves import total
 from audit_kit.training.world.simulate import simulate
@@ -31,6 +32,7 @@ for folder in sys.argv[1:]:
 SEEDS_AND_THREADS = ((0, 1), (1, 2), (2, 4), (3, 8), (4, 1), (5, 2))
 
 
+@pytest.mark.slow
 def test_six_runs_write_the_same_bytes(tmp_path: Path) -> None:
     timed, untimed = tmp_path / "timed", tmp_path / "untimed"
     for folder in (timed, untimed):

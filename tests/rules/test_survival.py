@@ -79,6 +79,7 @@ def test_presence_at_one_age_is_isotonic() -> None:
     assert curve["method"].unique().to_list() == ["status"]
 
 
+@pytest.mark.slow
 def test_intervals_between_exports_are_those_of_lifelines() -> None:
     draw = np.random.default_rng(1)
     low = np.floor(draw.lognormal(3, 1, 200) / 7) * 7 + draw.random(200)

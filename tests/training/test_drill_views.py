@@ -45,6 +45,7 @@ def true_labels(drill: drills.Drill) -> pl.DataFrame:
     return truth.drop_nulls("cause").select(流水号="serial", 原因="cause")
 
 
+@pytest.mark.slow
 def test_a_trainee_answers_in_the_panel_and_reads_the_debrief(panel, drill, tmp_path):
     labels = true_labels(drill)
     labels.write_csv(tmp_path / "mine.csv", include_bom=True)
@@ -76,6 +77,7 @@ def test_the_panel_says_what_is_wrong_with_a_file_of_labels(panel, tmp_path):
     assert "<script>" not in panel.told.value
 
 
+@pytest.mark.slow
 def test_a_hint_in_the_panel_counts(tmp_path):
     made = drills.new(tmp_path / "d", seed=2, level=1)
     panel = DrillPanel(made, lang="zh")
@@ -106,6 +108,7 @@ def test_a_drill_is_opened_again_as_it_was_made(drill):
     assert open_drill(str(drill.folder), seed=99, level=5) == drill
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_the_notebook_runs_without_a_person(tmp_path, lang):
     out = notebooks.run(NOTEBOOK, {"lang": lang, "seed": 1, "level": 1}, lang=lang, folder=tmp_path)

@@ -16,6 +16,8 @@ from audit_kit.training.drill import drill, scoring
 from audit_kit.training.drill.answer_sheet import Answers, Named, from_labels, read_answers
 from audit_kit.training.world.simulate import DEFAULT
 
+pytestmark = pytest.mark.slow
+
 # Ten invoices: four lost in an outage, two mistyped, one late, three matched.
 TRUTH = pl.DataFrame(
     {

@@ -292,6 +292,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     assert files(tmp_path) == ["notes.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["xlsx", "csv", "parquet"])
 def test_the_same_arguments_give_the_same_bytes(tmp_path, kind):
     for name in ("first", "second"):
@@ -311,6 +312,7 @@ def test_the_truth_lies_beside_the_engagement_and_not_in_it(tmp_path):
     assert not [name for name in files(tmp_path / "acme") if "truth" in name or "later" in name]
 
 
+@pytest.mark.slow
 def test_the_export_has_the_shape_of_the_real_one(tmp_path):
     simulate(tmp_path / "e", invoices=300)
     book = CalamineWorkbook.from_path(next((tmp_path / "e" / "platform").iterdir()))
@@ -372,6 +374,7 @@ def test_the_settings_say_how_the_export_was_asked_for(tmp_path):
     assert engagement.table("platform")["visible_at"].null_count() == 0
 
 
+@pytest.mark.slow
 def test_the_sample_is_made_again_byte_for_byte(tmp_path):
     text = (SAMPLE.parent / "README.md").read_text(encoding="utf-8")
     command, _, options = re.findall(r"`audit-kit (simulate) (sample) (.*?)`", text)[0]
@@ -392,6 +395,7 @@ def test_the_sample_is_small_and_marked():
     assert "made up" in (SAMPLE.parent / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["xlsx", "csv", "parquet"])
 def test_reconciling_through_the_real_loaders_finds_the_truth(tmp_path, kind):
     """20,000 invoices: recall and precision as the project promises them."""

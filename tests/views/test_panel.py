@@ -113,6 +113,7 @@ def test_what_stands_in_the_rows_is_text_and_never_markup(panel):
     assert "&lt;img" in hostile.table.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [findings_panel, missing_panel, delay_panel, backup_panel])
 @pytest.mark.parametrize("name", ["page", "bare"])
 def test_every_panel_follows_its_dropdowns_and_holds_no_output_widget(make, name, request):

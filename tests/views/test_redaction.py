@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from audit_kit.loaders.engagement.engagement import Engagement
 
+pytestmark = pytest.mark.slow
+
 LEAST = 3  # a shorter secret, such as a name of two characters, stands in other words by chance
 PACKED = re.compile(r"<template>(.*?)</template>")
 
