@@ -59,10 +59,8 @@ def scratch(parent: Path | None = None, prefix: str = TEMPORARY) -> Iterator[Pat
     """
     place = _temporary() if parent is None else parent
     clear(place, prefix)
-    folder = place / f"{prefix}{secrets.token_hex(6)}"
-    lock = _lock_of(folder)
+    folder, lock = _claimed(place, prefix)
     try:
-        lock.acquire(timeout=0)
         folder.mkdir(mode=0o700)
     except OSError as error:
         _remove(folder, lock)
@@ -75,6 +73,25 @@ def scratch(parent: Path | None = None, prefix: str = TEMPORARY) -> Iterator[Pat
         raise said from error
     finally:
         _remove(folder, lock)
+
+
+def _claimed(place: Path, prefix: str) -> tuple[Path, FileLock]:
+    """Return the name of a new folder with its lock, held.
+
+    Another run that clears may hold a lock between its making and its taking, for it looks like that of a dead one;
+    then another name is taken.
+    """
+    while True:
+        folder = place / f"{prefix}{secrets.token_hex(6)}"
+        lock = _lock_of(folder)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        except OSError as error:
+            _remove(folder, lock)
+            raise told(error, place) or _refused(error, place) from error
+        return folder, lock
 
 
 def clear(place: Path, prefix: str) -> None:

@@ -282,3 +282,21 @@ def test_a_lock_file_left_by_a_dead_run_is_no_lock(tmp_path: Path) -> None:
     with outputs.alone(tmp_path):
         assert FileLock(tmp_path / ".lock").is_locked is False
     assert time.monotonic() - began < 5
+
+
+def test_a_new_folder_is_not_lost_to_a_run_that_clears_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = outputs.FileLock.acquire
+    met = []
+
+    def acquire(lock: outputs.FileLock, *args: object, **options: object) -> object:
+        if not met:
+            met.append(lock)
+            raise outputs.Timeout(lock.lock_file)
+        return taken(lock, *args, **options)
+
+    monkeypatch.setattr(outputs.FileLock, "acquire", acquire)
+    with outputs.scratch(tmp_path) as folder:
+        assert folder.is_dir()
+    assert list(tmp_path.iterdir()) == []
