@@ -242,6 +242,10 @@ class _Kernels:
             def _own_python(self) -> KernelSpecManager:
                 return OwnPython(parent=self)
 
+            @default("connection_file")
+            def _own_connection_file(self) -> str:
+                return str(ipython.with_name("kernel.json"))  # else in the temporary folder, for good after a kill
+
             async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # noqa: ANN401  as there
                 if kernels.are_ended:
                     raise RuntimeError("the run was broken off")

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -125,6 +126,17 @@ def test_what_the_dead_left_is_cleared_and_the_living_keep_theirs(
     with outputs.scratch(tmp_path):
         assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["audit-kit-mine"], "what has no lock is not known to be dead"
+
+
+def test_whoever_clears_at_the_moment_a_folder_is_made_does_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs.secrets, "token_hex", lambda _: "ours")
+    clearing = FileLock(tmp_path / "audit-kit-ours.lock", thread_local=False)
+    clearing.acquire()
+    monkeypatch.setattr(outputs, "clear", lambda *_: threading.Timer(0.3, clearing.release).start())
+    with outputs.scratch(tmp_path) as folder:
+        assert folder.is_dir()
 
 
 def test_a_link_keeps_its_target_and_a_file_its_permissions(tmp_path: Path) -> None:

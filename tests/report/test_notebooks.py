@@ -48,6 +48,12 @@ def test_parameters_arrive_typed_and_nobody_is_watching(tmp_path: Path) -> None:
     assert printed(executed) == "2025-05 True 3 0.5 1\n"
 
 
+def test_a_kernel_leaves_nothing_in_the_temporary_folder_even_when_all_are_killed(tmp_path: Path) -> None:
+    code = "from ipykernel.connect import get_connection_file\nprint(get_connection_file())"
+    executed = run(notebook(tmp_path, (code, "")), tmp_path)
+    assert printed(executed).startswith(str(tmp_path / "out")), "a folder that the next run clears"
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
