@@ -187,6 +187,8 @@ def _command(folder: Path, settings: Path, *, port: int, browser: bool, terminal
 
 def _is_free(port: int) -> bool:
     with socket.socket() as trial:
+        if os.name == "posix":  # as the server asks: a port whose last connections are just closed is free
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind(("127.0.0.1", port))
         except OSError:
