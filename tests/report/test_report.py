@@ -32,8 +32,6 @@ from audit_kit.rules.sync import observations
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.slow
-
 TAX_ID = "91110108MA01A2B3XP"
 APRIL = [
     (1, "2025-04-03 10:00:00", "113.00"),
@@ -141,6 +139,7 @@ def use(folder: Path, monkeypatch: pytest.MonkeyPatch, *sources: str) -> None:
     monkeypatch.setattr(places, "notebooks", lambda: sorted(folder.glob("*.ipynb")))
 
 
+@pytest.mark.slow
 def test_a_report_is_pages_workbook_and_manifest(may: Path, tmp_path: Path) -> None:
     out = tmp_path / "报告 {a} 50% [b]"
     result = report.run_report(may, out=out)
@@ -312,6 +311,7 @@ def test_a_month_made_again_is_the_same_but_for_its_times(april: Path, may: Path
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["2025-04", "2025-05"]
 
 
+@pytest.mark.slow
 def test_a_failed_run_leaves_the_last_report_and_the_notebook_at_its_failing_cell(
     may: Path, tmp_path: Path, kit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,6 +335,7 @@ def test_a_failed_run_leaves_the_last_report_and_the_notebook_at_its_failing_cel
     assert not failed.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "code"),
     [
@@ -439,6 +440,7 @@ def test_progress_is_plain_lines_in_a_log_and_the_page_alone_on_stdout(
     assert "\r" not in said.err
 
 
+@pytest.mark.slow
 def test_the_analysis_is_computed_once_and_the_notebooks_read_it(
     may: Path, tmp_path: Path, kit: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
