@@ -103,6 +103,7 @@ def test_a_paper_invoice_goes_by_its_20_digits():
     assert identity.paper_numbers(frame).rows() == [("01100230021112345678", NUMBER)]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.one_of(st.none(), st.text("0123456789 -'OIl０Ｅ.eE+", max_size=24)), max_size=8))
 def test_cleaning_twice_changes_nothing_and_keeps_every_row(written: list[str | None]):

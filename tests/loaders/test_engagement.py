@@ -171,6 +171,7 @@ def test_files_whose_names_tell_nothing_are_told_by_their_headers(tmp_path):
     assert engagement.has("notices")
 
 
+@pytest.mark.slow
 def test_the_sample_is_understood_without_its_audit_toml(tmp_path):
     sample = Path(__file__).parents[2] / "data" / "sample"
     shutil.copytree(sample, tmp_path / "sample")

@@ -83,6 +83,7 @@ def export(path: Path, rows: list[list[object]], *, sheet: str = "发票基础�
     return workbook(path, **{sheet: [EXPORT, *rows, total]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_an_export_is_read_byte_for_byte_and_a_ledger_made_from_it_reconciles(seed: int, tmp_path: Path) -> None:
     rows = export_rows(150 + seed, seed=seed)
@@ -162,6 +163,7 @@ CELLS = st.one_of(st.text(alphabet='甲乙,"\n\t ab合计', max_size=8), st.just
 RECORD = st.tuples(NUMBERS, DATES, AMOUNTS, CELLS)
 
 
+@pytest.mark.slow
 @QUICK
 @given(records=st.lists(RECORD, max_size=30), encoding=st.sampled_from(["utf-8", "gb18030", "utf-8-sig", "utf-16"]))
 def test_nothing_is_lost_whatever_a_csv_holds(records: list[tuple[str, ...]], encoding: str, tmp_path: Path) -> None:

@@ -998,6 +998,7 @@ TRAPS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.name)
 def test_a_trap_is_read_right_or_set_aside(trap: Trap, tmp_path: Path) -> None:
     path = tmp_path / trap.name
@@ -1024,6 +1025,7 @@ def test_a_trap_is_read_right_or_set_aside(trap: Trap, tmp_path: Path) -> None:
     assert rows_in == kept + set_aside == reading.rows.height + reading.set_aside.height
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.name)
 def test_inspect_describes_every_trap_or_refuses_it_in_one_sentence(trap: Trap, tmp_path: Path) -> None:
     path = tmp_path / trap.name

@@ -325,6 +325,7 @@ def test_calibrated_with_a_partial_stop_still_open() -> None:
     assert score["count"] == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_calibrated_from_presence_alone_as_the_real_export_has_it() -> None:
     score = scored([simulated(seed, times=False) for seed in range(3)])
     assert score["brier"] <= 0.05
@@ -467,6 +468,7 @@ def many_channels(channels: int, each: int, *, presence: bool) -> pl.DataFrame:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("presence", [True, False])
 def test_of_very_many_channels_the_largest_are_fitted_and_the_others_use_the_curve_of_all(
     presence: bool, monkeypatch: pytest.MonkeyPatch

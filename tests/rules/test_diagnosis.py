@@ -434,6 +434,7 @@ def test_levels(cause: str, column: str, level: str) -> None:
     assert "优势比" in findings["evidence"][0]
 
 
+@pytest.mark.slow
 def test_an_open_outage_is_named_without_any_time_of_arrival() -> None:
     w = world(invoices=30_000, seed=3, backups=False, open_outage_hours=30, open_outage_announced=False)
     w = replace(w, platform=w.platform.with_columns(visible_at=pl.lit(None, pl.Datetime("us"))),
@@ -575,6 +576,7 @@ def test_a_month_of_mixed_causes() -> None:
     assert table.filter(pl.col("cause") == "lost")["recall"].item() >= 0.75
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [31, 32, 33])
 def test_a_month_in_which_nothing_is_wrong_has_no_cause(seed: int) -> None:
     w = world(invoices=30_000, seed=seed, causes={"lost": 0.006})
@@ -614,6 +616,7 @@ def with_holes(frame: pl.DataFrame, draw: np.random.Generator, share: float) -> 
     return frame.with_columns(holes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(14))
 def test_holes_in_every_table_lose_no_row(seed: int) -> None:
     draw = np.random.default_rng(seed)

@@ -428,6 +428,7 @@ def test_damaged_numbers_of_different_amounts_are_all_matched():
     assert matches["platform_row"].to_list() == list(range(1_999, -1, -1))
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 12), st.booleans(), st.sampled_from([100, 101, None])), max_size=25),

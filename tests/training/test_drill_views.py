@@ -62,6 +62,7 @@ def test_a_trainee_answers_in_the_panel_and_reads_the_debrief(panel, drill, tmp_
     assert len(panel.result.children) == 2
 
 
+@pytest.mark.slow
 def test_the_panel_forgets_when_told_to(panel):
     click(panel, "add")
     click(panel, "clear")

@@ -66,6 +66,7 @@ def worked(lang: str, *, empty: bool = False) -> Work:
     return Work(ledger, platform, matches, observations, stops, diagnose(evidence, lang=lang), w.taken_at)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", ["zh", "en"])
 def test_the_answers_hold_the_figures(lang: str) -> None:
     work = worked(lang)

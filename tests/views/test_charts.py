@@ -125,6 +125,7 @@ def test_a_chart_refuses_rows_that_were_not_aggregated():
         parts.bounded(pl.DataFrame({"n": range(5001)}))
 
 
+@pytest.mark.slow
 def test_charts_are_linked_by_selections_that_need_no_kernel(page):
     month = {"start": page.start, "end": page.end}
     made = {

@@ -133,6 +133,7 @@ def _sums(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_draws_what_it_drew(name, opened):
     drawn, place = normal(CHARTS[name](opened)), PLACE / f"{name}.json.txt"
