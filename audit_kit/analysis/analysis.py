@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Analysis:
     """What is known of an engagement; positions such as `ledger_row` are those in the frames here.
 
-    `observations`, `stops`, `curves`, `quantiles`: see rules.delays. `findings`: causes of area missing and sync.
+    `observations`, `stops`, `curves`, `quantiles`: see rules.sync. `findings`: causes of area missing and sync.
     `backup`: see rules.backups. `files`, `set_aside`, `control`: how every source was read, by `table`.
     `history`: the delays of earlier months that were borrowed from; null = none.
     """

@@ -43,7 +43,7 @@ def read_folder(folder: str | Path, *, root: Path | None = None, progress: bool 
     """Return the e-invoices of a folder and all folders below it, one row a file; hidden files are left out.
 
     Beside the canonical columns of `invoice_files` stand `eiid`, `tax_rates`, `red_confirmation`, the accounting
-    XBRL's `booked`, `posted_at` and `usage`, and the lists `file_faults` and `file_hints` (see `einvoice_row`).
+    XBRL's `booked`, `posted_at` and `usage`, and the lists `file_faults` and `file_hints` (see `row`).
 
     Args:
         folder: where they lie.

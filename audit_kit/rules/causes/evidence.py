@@ -34,7 +34,7 @@ PLATFORM_COLUMNS = (
 class Evidence:
     """Everything a diagnosis may look at; an optional source that is absent is its empty canonical frame.
 
-    `observations`, `stops`: see rules.delays. `control`: the platform export's own totals against ours.
+    `observations`, `stops`: see rules.sync. `control`: the platform export's own totals against ours.
     `backup_keys`: `invoice_key`, `repo_id`, `backup_id`. `history`: earlier months' curves, or null.
     `archive`: `invoice_key` of the e-invoices that the live archive holds, or null where none is known.
     """

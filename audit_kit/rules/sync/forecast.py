@@ -20,7 +20,7 @@ def forecast(
     """Return how many invoices will still be on their way some hours from now, merely late.
 
     Args:
-        observations: as returned by `delays.observations`.
+        observations: as returned by `observations.observations`.
         taken_at: now.
         hours: how far ahead.
         table: as returned by `lateness`; made from the observations where not given.

@@ -102,7 +102,7 @@ def run_strips(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
 def levels(analysis: Analysis) -> pl.DataFrame:
     """Return the accounts, channels and kinds by how far more of them is missing than of all others.
 
-    Columns: see rules.patterns.levels. Rows that an earlier cause explains, and rows younger than the target, are left
+    Columns: see patterns.levels. Rows that an earlier cause explains, and rows younger than the target, are left
     out: they would speak of that cause, or of their youth.
     """
     taken_at = analysis.engagement.taken_at

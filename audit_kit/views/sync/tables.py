@@ -26,7 +26,7 @@ WAITING = ("channel", "invoice_key", "issued_at", "buyer_name", "gross", "age", 
 
 
 def service_level(analysis: Analysis) -> pl.DataFrame:
-    """Return the share visible within the target by month and channel: see rules.service.service_level."""
+    """Return the share visible within the target by month and channel: see rules.sync.service_level."""
     told = service.of_delays(analysis.observations, analysis.findings)
     return service.service_level(told, policy=analysis.engagement.policy.sync, taken_at=analysis.taken_at)
 
@@ -62,7 +62,7 @@ def _service_line(row: dict[str, Any], words: Words) -> dict[str, Any]:
 
 
 def budget(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
-    """Return which incident used the budget of misses, most first: see rules.service.budget_by_incident."""
+    """Return which incident used the budget of misses, most first: see rules.sync.service_level.budget_by_incident."""
     return service.budget_by_incident(
         within(service.of_delays(analysis.observations, analysis.findings), start, end),
         analysis.findings,
