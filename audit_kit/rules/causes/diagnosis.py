@@ -10,7 +10,7 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.cause_records import records
 from audit_kit.core.words import Words
-from audit_kit.rules.causes import access, batches, entries, levels, outages
+from audit_kit.rules.causes import batches, entries, levels, outages, permission, scope, statuses, systems
 from audit_kit.rules.causes.evidence import CLAIMS, ROW, Case, Evidence, moment
 from audit_kit.rules.causes.population import alive, population
 from audit_kit.rules.causes.wording import sentences
@@ -70,7 +70,13 @@ def unbooked(case: Case) -> pl.DataFrame:
 # The order is the design: what the entry itself, its status, the way of asking and the logs explain must not be
 # mistaken for a pattern; runs go before windows, and windows before levels, since each would soak up the one before;
 # lateness is what is left when nothing else explains a row.
-KNOWN: tuple[Callable[[Case], pl.DataFrame], ...] = (*entries.CAUSES, *access.CAUSES)
+KNOWN: tuple[Callable[[Case], pl.DataFrame], ...] = (
+    *entries.CAUSES,
+    *statuses.CAUSES,
+    *scope.CAUSES,
+    *permission.CAUSES,
+    *systems.CAUSES,
+)
 EVENTS: tuple[Callable[[Case], pl.DataFrame], ...] = (batches.batch_lost, outages.outage)
 THE_REST: tuple[Callable[[Case], pl.DataFrame], ...] = (*levels.CAUSES, late, lost, unexplained, unbooked)
 CAUSES = (*KNOWN, *EVENTS, *THE_REST)

@@ -156,3 +156,18 @@ def _gathered(frame: pl.DataFrame, columns: tuple[str, ...], rows: pl.Series, pr
 def moment(column: str) -> pl.Expr:
     """Return a time as it is written in evidence: to the minute."""
     return pl.col(column).dt.strftime("%Y-%m-%d %H:%M")
+
+
+def outcome(word: str) -> pl.Expr:
+    """Return whether a row came out of matching in this way."""
+    return pl.col("outcome").cast(pl.String) == word
+
+
+def differs(name: str) -> pl.Expr:
+    """Return whether ledger and platform disagree in this field."""
+    return pl.col("differences").list.contains(name).fill_null(value=False)
+
+
+def cleaned(word: str) -> pl.Expr:
+    """Return whether the number was cleaned in this way."""
+    return pl.col("cleaning").list.contains(word).fill_null(value=False)
