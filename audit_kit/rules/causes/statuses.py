@@ -1,4 +1,4 @@
-"""Causes that lie in what is known of the invoice: changed, voided, reversed, not issued, other fields, booked twice."""
+"""Causes that lie in what is known of the invoice: changed, voided, reversed, not issued, otherwise, booked twice."""
 
 from __future__ import annotations
 
