@@ -27,6 +27,7 @@ FLOORS = (
     ("views",),
     ("report",),
     ("cli",),
+    ("__main__",),
 )
 # Arrows that no floor forbids, each with the reason.
 NEVER = (
@@ -121,7 +122,7 @@ def test_no_folder_is_crowded() -> None:
     folders = {path.parent for path in ROOMS}
     crowded = {str(folder): files for folder in folders if (files := sum(path.parent == folder for path in ROOMS)) > 15}
     assert crowded == {}
-    assert [path.name for path in ROOMS if path.parent == PACKAGE] == []
+    assert [path.name for path in ROOMS if path.parent == PACKAGE] == ["__main__.py"]
 
 
 def test_a_name_occurs_once_but_for_what_means_the_same_on_every_page() -> None:

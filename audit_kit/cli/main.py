@@ -18,6 +18,7 @@ from audit_kit.cli import (
     backup_commands,
     cache_command,
     engagement_commands,
+    init_command,
     report_commands,
     table_commands,
     training_commands,
@@ -25,13 +26,14 @@ from audit_kit.cli import (
 from audit_kit.core import processes
 from audit_kit.core.errors import EXIT_DEFECT, EXIT_DONE, AuditError, defect
 from audit_kit.core.files import shown
-from audit_kit.core.words import LANGUAGES
+from audit_kit.core.words import LANGUAGES, Words, reader_language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
 GROUPS = (
+    init_command,
     report_commands,
     table_commands,
     engagement_commands,
@@ -83,14 +85,17 @@ def parser() -> argparse.ArgumentParser:
         epilog="Try it: audit-kit report --sample",
     )
     top.add_argument("--version", action=_Version)
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    top.set_defaults(run=_welcome)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
 
     def command(
         name: str, run: Callable[[argparse.Namespace], int], text: str, example: str, *, json_too: bool = True
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text, epilog=f"Example: audit-kit {example}")
         sub.set_defaults(run=run)
-        sub.add_argument("--lang", choices=LANGUAGES, default="zh", help="language of the result (default: zh)")
+        sub.add_argument(
+            "--lang", choices=LANGUAGES, default=reader_language(), help="language of the result (default: yours)"
+        )
         if json_too:
             sub.add_argument("--json", action="store_true", help="print the result as JSON")
         return sub
@@ -98,6 +103,12 @@ def parser() -> argparse.ArgumentParser:
     for group in GROUPS:
         group.add(command)
     return top
+
+
+def _welcome(_: argparse.Namespace) -> int:
+    """Show what people come to do."""
+    print("\n".join(Words(reader_language()).section("welcome").values()))
+    return EXIT_DONE
 
 
 class _Version(argparse.Action):

@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit_kit.core.errors import EXIT_DONE
+from audit_kit.core.errors import EXIT_DONE, RequestError
 from audit_kit.core.files import shown
+from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,6 +44,26 @@ def opened(options: argparse.Namespace) -> Engagement:
     for line in unused_lines(engagement.unused, lang=options.lang):
         print(line, file=sys.stderr)
     return engagement
+
+
+def table_named(name: str, lang: str = "en") -> str:
+    """Return the table that a person names, by our name or its Chinese or English title.
+
+    Raises:
+        RequestError: there is no such table.
+    """
+    from audit_kit.core import schema
+
+    titles = {
+        word: table
+        for table in schema.INPUTS
+        for word in (table, *(Words(of).term("table", table) for of in ("zh", "en")))
+    }
+    folded = {word.casefold(): table for word, table in titles.items()}
+    if (table := folded.get(name.strip().casefold())) is None:
+        known = ", ".join(Words(lang).term("table", table) for table in schema.INPUTS)
+        raise RequestError(Words(lang)("init.no_such_table", table=shown(name), known=known))
+    return table
 
 
 def counted(frame: pl.DataFrame, column: str, options: argparse.Namespace) -> int:

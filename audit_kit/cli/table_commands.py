@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit_kit.cli.options import add_out, pair, print_json, told
-from audit_kit.core.errors import EXIT_DONE
+from audit_kit.cli.options import add_out, pair, print_json, table_named, told
+from audit_kit.core.errors import EXIT_DONE, AuditError
+from audit_kit.core.files import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add `inspect`, `dictionary`, `templates` and `reconcile` to the command line."""
     sub = command("inspect", _inspect, "Show how files are read, before anything is judged.", "inspect 平台导出.xlsx")
-    sub.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    sub.add_argument("files", nargs="+", metavar="FILE", help="files, folders, or globs")
+    sub.add_argument("--table", metavar="NAME", help="which table they are, such as ledger or 企业台账")
     sub.add_argument(
         "--heading",
         action="append",
@@ -57,16 +60,23 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from audit_kit.loaders.read import inspect
+    from audit_kit.cli.inspection import inspection
+    from audit_kit.loaders.read import files_named, inspect
 
-    tables = inspect(options.files, headings=dict(options.heading), lang="en" if options.json else options.lang)
+    table = table_named(options.table, options.lang) if options.table else None
+    lang = "en" if options.json else options.lang
+    tables, code = [], EXIT_DONE
+    for file in (file for text in options.files for file in files_named(text)):
+        try:
+            tables += inspect([file], table=table, headings=dict(options.heading), lang=lang)
+        except AuditError as error:  # the other files are shown all the same
+            print(f"audit-kit: {shown(str(error))}", file=sys.stderr)
+            code = error.exit_code
     if options.json:
         print_json(tables)
-    else:
-        from audit_kit.cli.inspection import inspection
-
+    elif tables:
         print(inspection(tables, lang=options.lang))
-    return EXIT_DONE
+    return code
 
 
 def _dictionary(options: argparse.Namespace) -> int:

@@ -44,7 +44,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
         part = steps.add_parser(step, help=text, description=text, epilog=f"Example: audit-kit drill {example}")
         part.add_argument("folder", type=Path, metavar="DIR")
         # Where they are not given here, what stood before the step holds.
-        part.add_argument("--lang", choices=LANGUAGES, default=argparse.SUPPRESS, help="language (default: zh)")
+        part.add_argument("--lang", choices=LANGUAGES, default=argparse.SUPPRESS, help="language (default: yours)")
         if step == "new":
             part.add_argument("--seed", type=int, default=1, help="the same seed gives the same drill (default: 1)")
             part.add_argument("--level", type=int, choices=range(1, 6), default=1, help="1 is the easiest (default: 1)")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DEBRIS = (".", "~$")
+TABLE_FILES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".et", ".ods", ".csv", ".tsv", ".txt", ".parquet", ".json")
 BEING_MADE = ".making-"  # the folder of a report that is not yet whole
 # What a place is if it is no file to be read; the words are in resources/engagement.toml.
 HIDDEN, OUTSIDE, LINKED_FOLDER, NOWHERE, PIPE, CLOSED, EMPTY_FOLDER = (

@@ -7,6 +7,7 @@ vocabularies stand in their own tables.
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +25,14 @@ LANGUAGES = ("zh", "en")
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 MINUTES_AN_HOUR = 60
 MINUTES_A_DAY = 24 * 60
+
+
+def reader_language() -> str:
+    """Return the language of whoever reads: `AUDIT_KIT_LANG`, else English where the locale names it, else Chinese."""
+    if (asked := os.environ.get("AUDIT_KIT_LANG")) in LANGUAGES:
+        return str(asked)
+    said = next((word for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (word := os.environ.get(name))), "")
+    return "en" if said.casefold().startswith("en") else "zh"
 
 
 @cache

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from audit_kit.core.errors import RequestError
-from audit_kit.core.files import openable, shown
+from audit_kit.core.files import TABLE_FILES, census, openable, shown
 from audit_kit.loaders.formats.opening import is_einvoice
 from audit_kit.loaders.formats.preview import open_heads
 from audit_kit.loaders.reading import Reading, said, sums
@@ -66,12 +67,17 @@ def recognise(path: Path | str, *, headings: Mapping[str, str] | None = None) ->
 
 
 def inspect(
-    paths: Iterable[Path | str], *, headings: Mapping[str, str] | None = None, lang: str = "en"
+    paths: Iterable[Path | str],
+    *,
+    table: str | None = None,
+    headings: Mapping[str, str] | None = None,
+    lang: str = "en",
 ) -> list[dict[str, Any]]:
     """Return how files are read, one object a table: see the command `inspect` in tables.md.
 
     Args:
         paths: files, and folders of e-invoices.
+        table: which table they are; null = told by their headers.
         headings: the user's own synonyms, their header → our column.
         lang: the language of the reasons (zh, en); programs are given English.
 
@@ -80,10 +86,22 @@ def inspect(
     """
     found: list[dict[str, Any]] = []
     for path in map(Path, paths):
-        tables: Sequence[str | None] = recognise(path, headings=headings) or [None]
-        readings = [reading_of(path, table=table, headings=headings) for table in tables]
+        tables: Sequence[str | None] = [table] if table else recognise(path, headings=headings) or [None]
+        readings = [reading_of(path, table=one, headings=headings) for one in tables]
         found += [_inspected(reading, file=shown(path.name), lang=lang) for reading in readings]
     return found
+
+
+def files_named(text: str) -> list[Path]:
+    """Return what a path names: a folder's tables, and itself where e-invoices lie in it; a glob no shell expanded."""
+    path = Path(text)
+    if path.is_dir():
+        inside = [place.path for place in census(path) if place.fault is None]
+        tables = [file for file in inside if file.name.lower().endswith(TABLE_FILES) and not is_einvoice(file)]
+        return ([path] if any(map(is_einvoice, inside)) or not tables else []) + tables
+    if not path.exists() and glob.has_magic(text):
+        return sorted(map(Path, glob.glob(text, recursive=True))) or [path]  # noqa: PTH207  a whole path may be a glob
+    return [path]
 
 
 def _inspected(reading: Reading, *, file: str, lang: str) -> dict[str, Any]:

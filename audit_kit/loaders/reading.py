@@ -157,8 +157,9 @@ def _files(told: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def sums(rows: pl.DataFrame) -> dict[str, Any]:
-    """Return the sum of each column of money in yuan; null where there is no such column, or no row."""
-    return {name: rows[name].sum() if name in rows.columns and rows.height else None for name in MONEY_COLUMNS}
+    """Return the sum of each column of money in yuan; null where there is no such column, or no amount in it."""
+    known = [name for name in MONEY_COLUMNS if name in rows.columns and rows[name].null_count() < rows.height]
+    return {name: rows[name].sum() if name in known else None for name in MONEY_COLUMNS}
 
 
 def _against_lines(rows: pl.DataFrame, lines: Checked) -> pl.DataFrame:

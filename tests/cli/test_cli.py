@@ -158,7 +158,6 @@ def test_what_cannot_be_done_is_one_sentence(
         ["report", "x", "--lang", "fr"],
         ["settle", "a", "b", "--taken-at", "soon"],
         ["simulate", "d", "--cause", "x"],
-        [],
     ],
 )
 def test_what_cannot_be_parsed_exits_with_2_too(words: list[str]) -> None:

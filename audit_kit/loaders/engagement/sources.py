@@ -17,7 +17,7 @@ from audit_kit import resources
 from audit_kit.core import files as places
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, RequestError, SourceError
-from audit_kit.core.files import Place, census, is_debris, is_inside, shown, shown_path, walk
+from audit_kit.core.files import TABLE_FILES, Place, census, is_debris, is_inside, shown, shown_path, walk
 from audit_kit.core.hashing import hash_file, hash_once
 from audit_kit.loaders.catalogues.tools import claimed
 from audit_kit.loaders.engagement.settings import FILE
@@ -26,7 +26,6 @@ from audit_kit.loaders.engagement.unused import LEFT_OUT, Sorting, Unused, relat
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-TABLE_FILES = (".xlsx", ".xlsm", ".xlsb", ".xls", ".et", ".ods", ".csv", ".tsv", ".txt", ".parquet", ".json")
 INVOICE_FILES = (".xml", ".ofd", ".pdf", ".xbrl")
 CATALOGUES = claimed()
 # Tables whose sources may be folders that their own reader walks through.
@@ -195,7 +194,7 @@ def recognised(
     sorting.check()
     found = sorting.found
     if "invoice_files" in found:
-        found["invoice_files"] = _as_folders(folder, found["invoice_files"])
+        found["invoice_files"] = as_folders(folder, found["invoice_files"])
     return {table: tuple(files) for table, files in found.items()}, tuple(sorting.unused)
 
 
@@ -217,7 +216,7 @@ def _sort_fault(sorting: Sorting, path: Path, fault: str) -> None:
 def _sort_file(sorting: Sorting, file: Path, headings: Mapping[str, str]) -> None:
     """Sort a file by what its folder, its name or else its headers tell."""
     try:
-        tables = _tables_of(file, sorting.folder, headings)
+        tables = tables_of(file, sorting.folder, headings)
     except SourceError as error:  # nobody said that it is a table, but it looks like one
         sorting.stop(file, "unreadable", reason=_reason(file, error))
         return
@@ -277,7 +276,7 @@ def _reason(file: Path, error: SourceError) -> str:
     return shown(str(error)).removeprefix(f"{shown(file.name)}: ").removesuffix(".")
 
 
-def _as_folders(root: Path, files: list[Path]) -> list[Path]:
+def as_folders(root: Path, files: list[Path]) -> list[Path]:
     """Return a folder named for e-invoices instead of the files in it, which then go by their paths within it."""
     folders: dict[Path, list[Path]] = {}
     for file in files:
@@ -301,7 +300,7 @@ def _told(path: Path) -> str | None:
     return own if named == "backups" and (own := _named(stem)) in BESIDE_BACKUPS else named
 
 
-def _tables_of(file: Path, folder: Path, headings: Mapping[str, str]) -> list[str]:
+def tables_of(file: Path, folder: Path, headings: Mapping[str, str]) -> list[str]:
     """Return the tables in one file: its folder's or own name tells, else its headers.
 
     Raises:

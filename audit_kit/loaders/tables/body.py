@@ -23,6 +23,7 @@ _TOTAL = (
     r"(?i)^[\s(（【\[]*"
     r"(?:[合小总共累]\s*计|总\s*和|本[页月年期季][合累小总]?计|份\s*数|sub\s*total|total)"
 )
+_LABEL = r"^\s*(?:[合小总共累]\s*计|本[页日月年期季](?:合计|累计|小计|计)|本年累计|total)\s*[:：]?\s*$"
 _SHORTEST_DATE = 5  # characters: a serial day
 _FIRST_IDEOGRAPH = "一"  # in the order of code points, all that may begin the label of a total comes behind it
 _SECTION = re.compile(r"小\s*计|本[页月]|sub\s*total", re.IGNORECASE)
@@ -140,14 +141,31 @@ def _odd(cells: pl.DataFrame, header: Header | None, placement: Placement, ancho
 
 
 def _labelled(cells: pl.DataFrame, placement: Placement) -> pl.Series:
-    """Return the rows whose first cell or number may be the label of a total, such as 本月合计 beside a date."""
-    columns = {"0", *(str(placement.ours[name]) for name in NUMBER_COLUMNS if name in placement.ours)}
+    """Return the rows that may be totals: by their first cell, number or date, or, without number, by any cell.
+
+    A general ledger writes 本月合计 as its remark, beside a date.
+    """
+    numbers = {str(placement.ours[name]) for name in NUMBER_COLUMNS if name in placement.ours}
+    columns = {"0", *numbers, *(str(placement.ours[name]) for name in ("issued_at",) if name in placement.ours)}
     texts = [name for name in cells.columns if name in columns and cells.schema[name] == pl.String]
     found = pl.repeat(value=False, n=cells.height, dtype=pl.Boolean, eager=True)
     for name in texts:
         if (cells[name] >= _FIRST_IDEOGRAPH).any():
             found |= cells[name].str.contains(_TOTAL).fill_null(value=False)
-    return found
+    return found | _called_total(cells, numbers)
+
+
+def _called_total(cells: pl.DataFrame, numbers: set[str]) -> pl.Series:
+    """Return the rows without a number of which one cell says nothing but 合计 or the like."""
+    none = pl.repeat(value=False, n=cells.height, dtype=pl.Boolean, eager=True)
+    if not numbers:
+        return none
+    bare = cells.select(pl.all_horizontal(pl.col(name).is_null() for name in numbers)).to_series()
+    texts = [name for name, dtype in cells.schema.items() if dtype == pl.String]
+    if not bare.any() or not texts:
+        return none
+    rows = cells.filter(bare).filter(pl.any_horizontal(pl.col(name).str.contains(_LABEL) for name in texts))
+    return cells[AT].is_in(rows[AT].implode())
 
 
 def _numbered(cells: pl.DataFrame, placement: Placement) -> pl.Series:

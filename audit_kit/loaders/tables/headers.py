@@ -33,6 +33,7 @@ FEWEST = 2  # columns that make a table
 ALIKE = 70.0  # of 100: below this two headers have nothing in common
 SMALL_SHARE = 3  # a sheet with a third of the columns of another is a note beside it
 _UNITS = re.compile(r"[（(\[](?:元|人民币元?|rmb|cny|单位:?元|%|分钟|秒)[）)\]]")
+_FIGURE = re.compile(r"^[\d.,\-/:¥￥\s年月日]+$|[0-9]{5}")
 _NOISE = re.compile(r"[\s*:_\-—()\[\]【】]+")
 
 
@@ -191,15 +192,19 @@ def _roles(file: File, sheets: list[Placed]) -> Sheets:
 
 def _unrecognised(grid: Grid, *, file: str, table: str | None = None) -> SourceError:
     """Return the error for a file whose headers nobody knows."""
-    names: Iterable[str | None] = grid.heads or next(
-        (row for row in grid.cells.head(SEARCHED_ROWS).rows() if sum(cell is not None for cell in row) > 1), ()
-    )
-    seen = [str(name) for name in names if name is not None]
+    seen = [name for name in grid.heads or likely_header(grid.cells).names if name is not None]
     placement = Placement(table=table or "ledger", ours={}, unplaced=dict(enumerate(seen)))
     if table is not None:
         return explain(placement, file=file, sheet=grid.sheet)
+    nearest = max(INVOICE_TABLES[:2], key=lambda table: len(place(seen, table, {}).ours))
+    if len((near := place(seen, nearest, {})).ours) >= FEWEST:
+        return explain(near, file=file, sheet=grid.sheet)
     lines = ", ".join(f'"{shown([theirs])}" = "{ours}"' for theirs, ours in list(offers(placement).items())[:3])
-    tail = f"add to [headers] of audit.toml, if it is meant: {lines}." if lines else "say which table it is."
+    tail = (
+        f"add to [headers] of audit.toml, if it is meant: {lines}."
+        if lines
+        else "say which table it is, as inspect --table ledger does, or name its columns under [headers] of audit.toml."
+    )
     return SourceError(f"{file}: its headers make no table that is known ({shown(seen)}); {tail}")
 
 
@@ -270,6 +275,14 @@ def find_header(cells: pl.DataFrame, known: Mapping[str, object], *, least: int 
         if score > most:
             best, most = header, score
     return best
+
+
+def likely_header(cells: pl.DataFrame) -> Header:
+    """Return the row near the top that looks most like a header: the most different words, none of them a figure."""
+    head = [tuple(_text(cell) for cell in row) for row in cells.head(SEARCHED_ROWS).rows()]
+    words = [len({name for name in row if name is not None and not _FIGURE.search(name)}) for row in head]
+    at = max(range(len(head)), key=lambda at: words[at], default=0)
+    return Header(start=at, height=1, names=head[at] if head else ())
 
 
 def _text(cell: object) -> str | None:
