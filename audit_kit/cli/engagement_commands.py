@@ -51,14 +51,14 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _diagnose(options: argparse.Namespace) -> int:
     from audit_kit.analysis.work import diagnose
-    from audit_kit.report.workbook import write_findings
+    from audit_kit.report.working_papers import write_findings
 
     return counted(write_findings(diagnose, opened(options), options.out, lang=options.lang), "cause", options)
 
 
 def _backups(options: argparse.Namespace) -> int:
     from audit_kit.analysis.work import audit_backups
-    from audit_kit.report.workbook import write_findings
+    from audit_kit.report.working_papers import write_findings
 
     return counted(write_findings(audit_backups, opened(options), options.out, lang=options.lang), "cause", options)
 

@@ -44,9 +44,20 @@ def reconcile_to(ledger: Path, platform: Path, out: Path, *, engine: str = "loca
     if direct:
         return disk.reconcile_files(ledger, platform, out)
     outputs.check(out, inputs=(ledger, platform))
+    from audit_kit.core.words import Words
     from audit_kit.loaders.tables.pipeline import read
-    from audit_kit.report.workbook import write_table
+    from audit_kit.report.workbook import Sheet, write_table, write_workbook
+    from audit_kit.report.working_papers import matched_rows
 
-    found = reconcile(read(ledger, table="ledger").rows, read(platform, table="platform").rows)
-    write_table(found, out, table="matches", lang=lang, inputs=(ledger, platform))
+    ours, theirs = read(ledger, table="ledger").rows, read(platform, table="platform").rows
+    found = reconcile(ours, theirs)
+    if out.suffix.lower() == ".xlsx":
+        words = Words(lang)
+        sheet = Sheet(
+            words("workbook.matches"), matched_rows(found, ours, theirs, words=words), words.section("workbook")
+        )
+        with outputs.writing(out, inputs=(ledger, platform)) as made:
+            write_workbook(made, [sheet], lang=lang)
+    else:
+        write_table(found, out, table="matches", lang=lang, inputs=(ledger, platform))
     return found.group_by("outcome").len()

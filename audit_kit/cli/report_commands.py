@@ -29,6 +29,14 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--out", type=Path, default=Path("reports"), help="where reports are kept (default: reports)")
     sub.add_argument("--pdf", action="store_true", help="also print every page as PDF (needs Chromium, Chrome or Edge)")
     sub.add_argument("--redact", action="store_true", help="mask names and tax ids, to send the report outside")
+    sub.add_argument(
+        "--papers",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="a findings.xlsx that was filled in elsewhere; what stands in the reports' own is kept anyway",
+    )
     sub.add_argument("--fail-on", choices=SEVERITIES, help="exit 1 if a finding is at least this severe")
     sub.add_argument("--jobs", type=int, default=2, help="notebooks run at the same time (default: 2)")
     add_without(sub)
@@ -64,6 +72,7 @@ def _report(options: argparse.Namespace) -> int:
         fail_on=options.fail_on,
         jobs=options.jobs,
         without=options.without,
+        papers=options.papers,
     )
     page = result.folder / "index.html"
     if options.json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.unused import LEFT_OUT
+from audit_kit.report.job import WORKBOOK
 from audit_kit.report.manifest import ACUTE, CHANGES
 from audit_kit.report.pages import render
 from audit_kit.views.show import theme
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 SIDES = ("ledger", "platform")
 MOST_SOURCES = 60
 _FILES = ("workbook", "parquet", "manifest")
-WORKBOOK = "findings.xlsx"
 FILE_NAMES = {"workbook": WORKBOOK, "parquet": "findings.parquet", "manifest": "manifest.json"}
 
 

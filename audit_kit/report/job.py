@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 HISTORY = "history.parquet"
 INDEX = "index.html"
+WORKBOOK = "findings.xlsx"
 FAILED = "failed"
 STEPS = ("reading", "matching", "delays", "backups", "diagnosis")
 
@@ -24,7 +25,8 @@ STEPS = ("reading", "matching", "delays", "backups", "diagnosis")
 class Job:
     """A report that is being made: what was asked for, the folder `stage` in which it is made, and who is told.
 
-    `month` is null for the latest; `place` is the engagement's folder; `notebooks` become the pages.
+    `month` is null for the latest; `place` is the engagement's folder; `notebooks` become the pages; `papers` are
+    working papers that auditors filled in.
     """
 
     engagement: Engagement
@@ -37,6 +39,7 @@ class Job:
     jobs: int
     without: tuple[str, ...]
     notebooks: list[Path]
+    papers: tuple[Path, ...]
     stage: Path
     progress: Progress
     started_at: datetime

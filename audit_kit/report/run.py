@@ -53,6 +53,7 @@ def run_report(
     fail_on: str | None = None,
     jobs: int = 2,
     without: Sequence[str] = (),
+    papers: Sequence[str | Path] = (),
 ) -> ReportResult:
     """Write the report of one month to `out/month`, replacing an earlier one only when the new one is whole.
 
@@ -65,6 +66,7 @@ def run_report(
         redact: mask names and tax ids.
         fail_on: the exit code is 1 if a finding is at least this severe.
         jobs: notebooks run at the same time.
+        papers: working papers (findings.xlsx) that auditors filled in elsewhere.
         without: files of the engagement that are left out on the user's word: paths within it, or globs.
 
     Raises:
@@ -75,9 +77,7 @@ def run_report(
     _check(lang=lang, fail_on=fail_on, jobs=jobs, pdf=pdf)
     started_at, notebooks = now(), [path for path in places.notebooks() if not path.name.startswith(TRAINING)]
     with Progress(steps=len(STEPS) + len(notebooks) + 1) as progress:
-        opened = open_engagement(engagement, without=without)
-        progress.note(*unused_lines(opened.unused, lang=lang))
-        _check_place(opened, Path(out))
+        opened = _opened(engagement, without, Path(out), progress, lang)
         with _staging(Path(out)) as stage, shared_inputs.shared(stage / "truth"):
             job = Job(
                 engagement=opened,
@@ -90,6 +90,7 @@ def run_report(
                 jobs=jobs,
                 without=tuple(without),
                 notebooks=notebooks,
+                papers=tuple(map(Path, papers)),
                 stage=stage,
                 progress=progress,
                 started_at=started_at,
@@ -114,6 +115,14 @@ def _check(*, lang: str, fail_on: str | None, jobs: int, pdf: bool) -> None:
         from audit_kit.report.printing import browser_path  # noqa: PLC0415  an extra, and looked for before the work begins
 
         browser_path()
+
+
+def _opened(engagement: str | Path, without: Sequence[str], out: Path, progress: Progress, lang: str) -> Engagement:
+    """Open an engagement, say which of its files are not used, and refuse what cannot become a report there."""
+    opened = open_engagement(engagement, without=without)
+    progress.note(*unused_lines(opened.unused, lang=lang))
+    _check_place(opened, out)
+    return opened
 
 
 def _check_place(engagement: Engagement, out: Path) -> None:

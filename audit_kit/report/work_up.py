@@ -13,8 +13,9 @@ from audit_kit.analysis import earlier
 from audit_kit.analysis.month import month as one_month
 from audit_kit.analysis.work import analyse
 from audit_kit.core.errors import RequestError
-from audit_kit.report import manifest, workbook
-from audit_kit.report.job import HISTORY, STEPS, Job
+from audit_kit.core.words import Words
+from audit_kit.report import manifest, workbook, working_papers
+from audit_kit.report.job import HISTORY, STEPS, WORKBOOK, Job
 from audit_kit.rules.sync import observations
 from audit_kit.views.show.page import Page, left_out
 
@@ -77,20 +78,48 @@ def work_up(job: Job) -> Material:
         rows=whole.ledger.height + whole.platform.height,
         manifest=manifest.build(page, found, started_at=job.started_at),
         findings=found,
-        sheets=_sheets(page, found),
+        sheets=_sheets(page, found, _concluded(job, month, before)),
         history=history,
         delays=observations.of_delays(of_month.observations, of_month.findings),
         previous=before,
     )
 
 
-def _sheets(page: Page, found: pl.DataFrame) -> list[workbook.Sheet]:
+def _concluded(job: Job, month: str, before: Path | None) -> pl.DataFrame:
+    """Return what was filled in so far: in last month's paper, in this month's as it stands, in those named.
+
+    A redacted report keeps no notes, for they name whom they like.
+
+    Raises:
+        RequestError: it would take the place of a paper with notes.
+    """
+    own = job.out / month / WORKBOOK
+    earlier = [file for file in (before.with_name(WORKBOOK) if before else None, own) if file and file.is_file()]
+    concluded = working_papers.conclusions([*earlier, *job.papers])
+    if not job.redact:
+        return concluded
+    if own.is_file() and working_papers.conclusions([own]).height:
+        raise RequestError(f"{own} holds an auditor's notes, which a redacted report leaves out: choose another --out.")
+    return concluded.with_columns(pl.lit(None, pl.String).alias(name) for name in working_papers.NOTES)
+
+
+def _sheets(page: Page, found: pl.DataFrame, concluded: pl.DataFrame) -> list[workbook.Sheet]:
     """Return the sheets of the workbook, as they may be shown."""
-    whole, engagement = page.whole, page.whole.engagement
+    whole, engagement, month = page.whole, page.whole.engagement, page.analysis
     return workbook.report_sheets(
-        workbook.detailed(found, page.safe(page.analysis.ledger), direction=engagement.direction),
+        found,
+        working_papers.papers(
+            found,
+            page.safe(month.ledger),
+            page.safe(month.platform),
+            month.matches,
+            concluded=concluded,
+            direction=engagement.direction,
+            words=Words(page.lang),
+        ),
         *(page.safe(frame) for frame in (whole.files, whole.control, whole.set_aside)),
         unused=page.unused,
+        settled=working_papers.settled(concluded, found),
         lang=page.lang,
     )
 

@@ -6,7 +6,7 @@ or a link. What does not fit a sheet is left out, and the sheet says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -24,12 +24,30 @@ if TYPE_CHECKING:
     from xlsxwriter.format import Format
     from xlsxwriter.worksheet import Worksheet
 
-    from audit_kit.loaders.engagement.engagement import Engagement
 
 MOST_LINES = 1_048_576
 LONGEST_TEXT = 32_767
 WRAPPED = 40
-_WIDTHS = {"evidence": 60, "next_step": 48, "reason": 60, "value": 30, "sha256": 66, "invoice_key": 23, "file": 40}
+_TIME_WIDTH, _TEXT_WIDTH, _FIGURE_WIDTH = 17, 14, 13
+_A4 = 9  # in the numbers of Excel
+_WIDTHS = {
+    "evidence": 60,
+    "next_step": 48,
+    "reason": 60,
+    "value": 30,
+    "sha256": 66,
+    "invoice_key": 23,
+    "file": 40,
+    "counterparty": 28,
+    "ledger_value": 32,
+    "platform_value": 32,
+    "audit_note": 42,
+    "reference": 9,
+    "severity": 9,
+    "cause": 18,
+    "conclusion": 16,
+    "finding_id": 18,
+}
 _SAFE = {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "constant_memory": True}
 _NOTES = {
     "zh": "本表共 {rows:,} 行，Excel 一页只能放 {most:,} 行，其余见同名 parquet 文件。",
@@ -39,12 +57,13 @@ _NOTES = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """One sheet: its name, its rows, a header for every column, and lines that stand above the table."""
+    """One sheet: its name, its rows, a header for every column, lines above the table, and what may be chosen where."""
 
     name: str
     rows: pl.DataFrame
     headers: Mapping[str, str]
     above: Sequence[str] = ()
+    choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def write_table(frame: pl.DataFrame, path: Path, *, table: str, lang: str = "zh", inputs: Iterable[Path] = ()) -> None:
@@ -62,38 +81,21 @@ def write_table(frame: pl.DataFrame, path: Path, *, table: str, lang: str = "zh"
     outputs.write_as(path, writers, inputs=inputs)
 
 
-def write_findings(
-    rules: Callable[..., pl.DataFrame], engagement: Engagement, out: Path, *, lang: str = "zh"
-) -> pl.DataFrame:
-    """Write what rules such as `analysis.diagnose` find in an engagement, and return it; for errors see `write_table`.
-
-    No file of the engagement is ever the place of the findings.
-    """
-    used = [path for entries in engagement.sources.values() for entry in entries for path in entry.paths]
-    inputs = [engagement.folder / "audit.toml", *used]
-    outputs.check(out, inputs=inputs)
-    found = rules(engagement, lang=lang)
-    write_table(found, out, table="findings", lang=lang, inputs=inputs)
-    return found
-
-
-def detailed(found: pl.DataFrame, ledger: pl.DataFrame, *, direction: str) -> pl.DataFrame:
-    """Return findings with what an auditor looks for first: date, counterparty and voucher of the ledger's row."""
-    party = "buyer_name" if direction == "issued" else "seller_name"
-    rows = ledger.with_row_index("ledger_row").select("ledger_row", "issued_at", "voucher", counterparty=pl.col(party))
-    return found.join(rows, on="ledger_row", how="left", maintain_order="left")
-
-
 def report_sheets(
     found: pl.DataFrame,
+    paper: pl.DataFrame,
     inputs: pl.DataFrame,
     control: pl.DataFrame,
     set_aside: pl.DataFrame,
     *,
     unused: pl.DataFrame,
+    settled: pl.DataFrame,
     lang: str,
 ) -> list[Sheet]:
-    """Return the sheets of findings.xlsx: findings, causes with money, sources, rows set aside and files not used."""
+    """Return the sheets of findings.xlsx: findings, causes with money, sources, rows set aside and files not used.
+
+    `paper`: the findings as `working_papers.papers` gives them; `settled`: what was concluded of earlier ones.
+    """
     words = Words(lang)
     named = {**words.section("front"), **words.section("workbook")}
     causes = found.group_by("cause", maintain_order=True).agg(
@@ -104,30 +106,42 @@ def report_sheets(
         *("encoding", "size", "sha256"),
     )
     totals = control.select("table", "source_file", "sheet", "column", "stated", "computed", "agrees")
+    heads = {name: words(f"workbook.{name}") for name in totals["column"].unique()}
+    totals = totals.with_columns(pl.col("column").replace(heads), _yes_or_no("agrees", words))
     left = unused.select(source_file="file", reason="why")
     rest = set_aside.select("table", "source_file", "source_row", said(set_aside, lang), "value")
     aside = pl.concat([rest.clear(), left, rest], how="diagonal_relaxed")
+    earlier = [Sheet(words("workbook.settled"), settled, named)] if settled.height else []
     return [
-        Sheet(words("workbook.findings"), _named_findings(found, words), named, (words("workbook.sorted"),)),
+        findings_sheet(paper, words),
         Sheet(words("workbook.causes"), _named_causes(causes, words), named, (words("front.causes_note"),)),
-        Sheet(words("workbook.sources"), sources, named, (words("front.sources_note"),)),
-        Sheet(words("workbook.control"), totals, named),
-        Sheet(words("workbook.set_aside"), aside, named),
+        Sheet(words("workbook.sources"), _with_tables(sources, words), named, (words("front.sources_note"),)),
+        Sheet(words("workbook.control"), _with_tables(totals, words), named),
+        Sheet(words("workbook.set_aside"), _with_tables(aside, words), named),
+        *earlier,
     ]
 
 
-def _named_findings(found: pl.DataFrame, words: Words) -> pl.DataFrame:
-    text = pl.String()
-    causes = words.causes(found["cause"].unique())
-    return found.select(
-        pl.col("severity").cast(text).replace(words.terms("severities", schema.SEVERITIES)),
-        pl.col("cause").replace(causes),
-        *("invoice_key", "issued_at", "counterparty", "amount", "probability_late", "evidence", "next_step", "voucher"),
-        pl.col("area").cast(text).replace(words.terms("areas", schema.AREAS)),
-        pl.col("state").cast(text).replace(words.section("state")),
-        *("source_file", "source_row", "finding_id"),
-        cause_code=pl.col("cause"),
+def findings_sheet(paper: pl.DataFrame, words: Words) -> Sheet:
+    """Return the sheet on which an auditor works: `working_papers.papers`, with columns to fill in."""
+    return Sheet(
+        words("workbook.findings"),
+        paper,
+        {**words.section("front"), **words.section("workbook")},
+        (words("workbook.sorted") + words("workbook.to_fill_in"),),
+        {"conclusion": words("workbook.conclusions").split("；")},
     )
+
+
+def _with_tables(rows: pl.DataFrame, words: Words) -> pl.DataFrame:
+    """Return rows with the name of their table in the reader's language."""
+    known = {table: words.term("table", table) for table in schema.INPUTS}
+    return rows.with_columns(pl.col("table").cast(pl.String).replace(known))
+
+
+def _yes_or_no(column: str, words: Words) -> pl.Expr:
+    yes, no = words("workbook.yes"), words("workbook.no")
+    return pl.when(column).then(pl.lit(yes)).when(~pl.col(column)).then(pl.lit(no)).alias(column)
 
 
 def _named_causes(causes: pl.DataFrame, words: Words) -> pl.DataFrame:
@@ -164,7 +178,7 @@ def _formats(book: Workbook) -> dict[str, Format]:
         "money": book.add_format({**font, "num_format": "#,##0.00"}),
         "count": book.add_format({**font, "num_format": "#,##0"}),
         "share": book.add_format({**font, "num_format": "0.0%"}),
-        "time": book.add_format({**font, "num_format": "yyyy-mm-dd hh:mm:ss"}),
+        "time": book.add_format({**font, "num_format": "yyyy-mm-dd hh:mm"}),
         "note": book.add_format({**font, "italic": True, "font_color": "#5B6573"}),
     }
 
@@ -177,13 +191,25 @@ def _write_sheet(page: Worksheet, sheet: Sheet, formats: Mapping[str, Format], *
         above.append(_NOTES[lang].format(rows=rows.height, most=room - 1))
         rows = rows.head(room - 1)
     top = len(above)
-    for place, name in enumerate(rows.columns):
-        page.set_column(place, place, _WIDTHS.get(name, 14 if rows[name].dtype == pl.String else 13))
+    for place, (name, dtype) in enumerate(rows.schema.items()):
+        usual = _TIME_WIDTH if dtype.is_temporal() else _TEXT_WIDTH if dtype == pl.String else _FIGURE_WIDTH
+        page.set_column(place, place, _WIDTHS.get(name, usual))
+        if name in sheet.choices:
+            last = top + max(rows.height, 1)
+            page.data_validation(
+                top + 1, place, last, place,
+                {"validate": "list", "source": list(sheet.choices[name]), "error_type": "information"},
+            )  # fmt: skip
     for place, line in enumerate(above):
         page.write_string(place, 0, line, formats["note"])
     for place, name in enumerate(rows.columns):
         page.write_string(top, place, sheet.headers.get(name, name), formats["head"])
     page.freeze_panes(top + 1, 0)
+    page.set_landscape()
+    page.set_paper(_A4)
+    page.fit_to_pages(1, 0)
+    page.repeat_rows(top)
+    page.set_footer("&L&A&R&P / &N")
     page.autofilter(top, 0, top + max(rows.height, 1), max(rows.width - 1, 0))
     writers = [_writer(page, name, dtype, formats) for name, dtype in rows.schema.items()]
     for number, row in enumerate(rows.iter_rows(), top + 1):

@@ -15,7 +15,7 @@ from audit_kit.core.errors import ReportError
 from audit_kit.core.files import shown, shown_path
 from audit_kit.core.words import Words
 from audit_kit.report import front, manifest, notebooks, pages, workbook
-from audit_kit.report.job import FAILED, INDEX, Job, now
+from audit_kit.report.job import FAILED, INDEX, WORKBOOK, Job, now
 from audit_kit.views.show.page import one_a_line
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def write_pages(material: Material) -> Finished:
     job, folder = material.job, material.job.stage / "report"
     folder.mkdir()
     with ThreadPoolExecutor(1) as beside:
-        written = beside.submit(workbook.write_workbook, folder / front.WORKBOOK, material.sheets, lang=job.lang)
+        written = beside.submit(workbook.write_workbook, folder / WORKBOOK, material.sheets, lang=job.lang)
         executed = _executed(material)
         written.result()
     _write(material, executed, folder)

@@ -192,9 +192,22 @@ def test_the_workbook_has_every_finding_and_every_source(may: Path, tmp_path: Pa
     result = report.run_report(may, out=tmp_path / "reports")
     book = openpyxl.load_workbook(result.folder / "findings.xlsx")
     assert book.sheetnames == ["发现", "原因汇总", "数据来源", "合计核对", "未采用的行"]
-    keys = [cell.value for cell in book["发现"]["C"][2:]]
+    keys = [cell.value for cell in book["发现"]["D"][2:]]
     assert keys == result.findings["invoice_key"].to_list()
     assert [cell.value for cell in book["数据来源"]["B"][2:]] == ["ledger.csv", "platform.csv"]
+
+
+def test_what_an_auditor_filled_in_stays_when_the_month_is_made_again(may: Path, tmp_path: Path) -> None:
+    out = tmp_path / "reports"
+    paper = report.run_report(may, out=out).folder / "findings.xlsx"
+    book = openpyxl.load_workbook(paper)
+    column = next(cell.column for cell in book["发现"][2] if cell.value == "审计说明")
+    book["发现"].cell(3, column).value = "已与客户核实"
+    book.save(paper)
+    report.run_report(may, out=out)
+    assert openpyxl.load_workbook(paper)["发现"].cell(3, column).value == "已与客户核实"
+    with pytest.raises(RequestError, match=r"holds an auditor's notes, which a redacted report leaves out"):
+        report.run_report(may, out=out, redact=True)
 
 
 def test_files_that_are_not_used_are_named_on_the_page_in_the_manifest_and_in_the_workbook(
