@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from audit_kit.loaders.engagement.engagement import Engagement
     from audit_kit.loaders.reading import Reading
 
-EVIDENCE = ("accounts", "notices", "operations", "sync_log", "confirmations", "substitute")
+EVIDENCE = ("accounts", "notices", "operations", "sync_log", "confirmations", "red_confirmations", "substitute")
 BACKUP_TABLES = ("backups", "backup_checks", "restore_tests", "backup_listing", "schedule")
 READ = {"files": FILES, "set_aside": SET_ASIDE, "control": CONTROL}
 

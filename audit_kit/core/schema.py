@@ -38,6 +38,27 @@ NOTICE_KINDS = ("maintenance", "upgrade", "outage", "network")
 ACTIONS = ("edit", "void", "red", "resend", "export", "login")
 CONFIRMATION_SOURCES = ("national", "counterparty", "department", "file")
 CONFIRMATION_RESULTS = ("agree", "differ", "absent", "over_limit")
+RED_FORM_STATES = (
+    "not_needed",
+    "waiting_for_buyer",
+    "waiting_for_seller",
+    "confirmed",
+    "refused_by_buyer",
+    "refused_by_seller",
+    "lapsed",
+    "withdrawn",
+    "withdrawn_after",
+    "abnormal",
+    "taxpayer_state",
+    "refused_by_person",
+    "refund_claimed",
+    "waiting",
+    "refused",
+    "void",
+    "draft",
+    "not_accepted",
+    "unknown",
+)
 TICKET_LEVELS = ("support", "it", "management", "tax_bureau")
 TICKET_STATES = ("open", "waiting", "solved", "closed")
 METRICS = ("cpu", "memory", "disk", "network", "queue")
@@ -200,6 +221,18 @@ class Confirmations(Sourced):
     result = _word("结果", CONFIRMATION_RESULTS, "agree 一致, differ 不一致, absent 不存在, over_limit 超过次数")
     at = _time("时间", "when it was asked")
     evidence = _text("附件", "the proof kept")
+
+
+class RedConfirmations(Sourced):
+    """红字确认单: the forms that a red invoice needs before it can be issued."""
+
+    form = _text("红字确认单编号", "number of the form")
+    invoice_number = _text("蓝字发票号码", "the blue invoice: 20 digits, or code and number of an old one")
+    state = _word("状态", RED_FORM_STATES, "the platform's codes 01 to 13 or its words, 02 销方录入待购方确认; …")
+    applied_at = _time("申请时间", "when it was applied for")
+    confirmed_at = _time("确认时间", "when the other side confirmed it")
+    net = _money("金额", "amount to be reversed, without tax")
+    tax = _money("税额", "tax to be reversed")
 
 
 class InvoiceFiles(Ledger):
@@ -381,6 +414,7 @@ INPUTS: dict[str, type[dy.Schema]] = {
     "notices": Notices,
     "operations": Operations,
     "confirmations": Confirmations,
+    "red_confirmations": RedConfirmations,
     "invoice_files": InvoiceFiles,
     "tickets": Tickets,
     "metrics": Metrics,

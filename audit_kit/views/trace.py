@@ -45,6 +45,7 @@ LOGS = {
     "sync_log": {"at": "sync_log"},
     "operations": {"at": "operations"},
     "confirmations": {"at": "confirmations"},
+    "red_confirmations": {"applied_at": "red_confirmations", "confirmed_at": "red_confirmations_confirmed"},
     "tickets": {"opened_at": "tickets", "updated_at": "tickets_updated", "due_at": "tickets_due"},
 }
 SHORTEST_PREFIX = 8

@@ -13,7 +13,7 @@ from audit_kit.core.words import Words
 from audit_kit.rules.causes import batches, entries, levels, outages, permission, scope, statuses, systems
 from audit_kit.rules.causes.evidence import CLAIMS, ROW, Case, Evidence, moment
 from audit_kit.rules.causes.population import alive, population
-from audit_kit.rules.causes.wording import sentences
+from audit_kit.rules.causes.wording import rendered, sentences
 from audit_kit.rules.sync.lateness import at_age, chance, lateness
 
 if TYPE_CHECKING:
@@ -186,7 +186,13 @@ def _evidence(case: Case, claim: pl.DataFrame, lang: str) -> pl.Series:
         p_file="p_source_file",
         p_row="p_source_row",
     )
-    return rows.select(evidence=sentences(claim["cause"][0], rows, lang)).to_series()
+    said = sentences(claim["cause"][0], rows, lang)
+    if case.asides.is_empty():
+        return rows.select(evidence=said).to_series()
+    rows = rows.join(case.asides, on=ROW, how="left", maintain_order="left")
+    return rows.select(
+        evidence=pl.concat_str(said, rendered("{tried:tried}{form_note:form_note}", rows, lang))
+    ).to_series()
 
 
 def _ids(rows: pl.DataFrame) -> pl.Series:

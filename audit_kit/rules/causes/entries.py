@@ -52,7 +52,8 @@ def ambiguous(case: Case) -> pl.DataFrame:
 
 def number_invalid(case: Case) -> pl.DataFrame:
     """The number breaks a hard rule: length, year of issue, or code; such an invoice cannot exist under it."""
-    judged = judge(case.missing)
+    # A red row whose form is not confirmed has no number yet; what stands there is no number to judge.
+    judged = judge(case.missing.join(case.form_pending, on="row", how="anti", maintain_order="left"))
     unusable = pl.col("invoice_key").is_null() & (pl.col("status").cast(pl.String) != "not_issued").fill_null(
         value=True
     )

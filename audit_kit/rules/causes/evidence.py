@@ -11,6 +11,7 @@ import polars as pl
 
 from audit_kit.core import schema
 from audit_kit.core.identity import with_key
+from audit_kit.rules.proofs import deeds, red_forms
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from audit_kit.core.policy import Export, Policy
 
 ROW = "row"
+REVERSED = ("red_full", "red_part")
 LEDGER_COLUMNS = (
     "serial", "issued_at", "seller_tax_id", "buyer_tax_id", "gross", "net", "kind", "status", "account", "voucher",
-    "invoice_code", "invoice_number", "digital_number", "source_file", "source_row",
+    "invoice_code", "invoice_number", "digital_number", "positive", "red_of", "remark", "source_file", "source_row",
 )  # fmt: skip
 PLATFORM_COLUMNS = (
     "issued_at", "net", "tax", "gross", "kind", "status", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name",
@@ -59,6 +61,7 @@ class Evidence:
     taken_at: datetime
     history: pl.DataFrame | None = None
     archive: pl.DataFrame | None = None
+    red_confirmations: pl.DataFrame = field(default_factory=lambda: schema.empty("red_confirmations"))
 
 
 CLAIMS = {
@@ -140,6 +143,69 @@ class Case:
     def substitute(self) -> pl.DataFrame:
         """The substitute system's rows with their key."""
         return with_key(self.evidence.substitute)
+
+    @cached_property
+    def deeds(self) -> pl.DataFrame:
+        """What was done to invoices, and whether it had an effect: see rules.proofs.deeds."""
+        return deeds.deeds(self.evidence.operations)
+
+    @cached_property
+    def reds_listed(self) -> pl.DataFrame:
+        """What red invoices on the platform reverse: `blue`, `reversed`."""
+        return red_forms.red_sums(self.evidence.platform)
+
+    @cached_property
+    def named_as_blue(self) -> pl.Series:
+        """The keys of the invoices that a row of either side names as the one it reverses."""
+        sides = (self.evidence.platform, self.evidence.ledger)
+        named = [side.select(pl.col("red_of").drop_nulls()) for side in sides if "red_of" in side.columns]
+        nothing = pl.DataFrame(schema={"red_of": pl.String})
+        return pl.concat([nothing, *named]).unique().select(deeds.plain_number("red_of"))["red_of"].unique()
+
+    @cached_property
+    def red_rows(self) -> pl.DataFrame:
+        """The form that counts for each missing red row: see `red_forms.of_red_rows`."""
+        reds = self.rows.filter(outcome("missing") & red_forms.is_red())
+        reds = reds.select(ROW, "gross", "net", "remark", blue=deeds.plain_number("red_of"))
+        return red_forms.of_red_rows(self._forms, reds)
+
+    @cached_property
+    def form_pending(self) -> pl.DataFrame:
+        """The rows that are not reversed, or not reversing, since their form is not confirmed.
+
+        `row`, `what` (red, blue_listed, blue_missing), then `red_forms.FORMS`.
+        """
+        ours, theirs = pl.col("status").cast(pl.String), pl.col("p_status").cast(pl.String)
+        key = pl.col("invoice_key")
+        behind = (theirs == "normal") | ((theirs == "red_part") & (ours == "red_full"))
+        booked = ours.is_in(REVERSED) & (outcome("missing") | (outcome("conflict") & differs("status") & behind))
+        done = key.is_in(deeds.done(self.deeds, "red").implode())
+        named = outcome("missing") & (key.is_in(self.named_as_blue.implode()) | done)
+        marked = self.rows.filter((booked | named).fill_null(value=False) & ~red_forms.is_red())
+        marked = marked.select(ROW, "gross", status=ours, blue=key, listed=outcome("conflict"))
+        blues = red_forms.of_blue_rows(self._forms, marked.drop("listed"), self.reds_listed)
+        listed = marked.filter("listed")[ROW].implode()
+        what = pl.when(pl.col(ROW).is_in(listed)).then(pl.lit("blue_listed")).otherwise(pl.lit("blue_missing"))
+        reds = self.red_rows.filter(~pl.col("means").is_in(red_forms.NOT_SAID))
+        return pl.concat([reds.with_columns(what=pl.lit("red")), blues.with_columns(what=what)])
+
+    @cached_property
+    def asides(self) -> pl.DataFrame:
+        """What is told of some rows beside their cause.
+
+        `row`, `tried` (deeds without effect), `form_note` (a red confirmation form that is confirmed, or not read).
+        """
+        tried = deeds.undone(self.deeds)
+        of_rows = self.rows.select(ROW, "invoice_key").join(tried, on="invoice_key", how="inner")
+        told = pl.struct("action", "meaning", "result", "count", "log_file", "log_row")
+        acts = of_rows.group_by(ROW, maintain_order=True).agg(tried=told)
+        forms = self.red_rows.filter(pl.col("means").is_in(red_forms.NOT_SAID))
+        note = pl.concat_list(pl.struct("means", "form", "moment", "form_file", "form_row"))
+        return acts.join(forms.select(ROW, form_note=note), on=ROW, how="full", coalesce=True)
+
+    @cached_property
+    def _forms(self) -> pl.DataFrame:
+        return red_forms.forms(self.evidence.red_confirmations, self.evidence.taken_at)
 
 
 def _gathered(frame: pl.DataFrame, columns: tuple[str, ...], rows: pl.Series, prefix: str) -> list[pl.Series]:

@@ -82,8 +82,10 @@ def _list(rows: pl.DataFrame, name: str, style: str, lang: str) -> pl.Expr:
 
 
 def _phrase(name: str, lang: str) -> str:
-    """Return a phrase; a field of an invoice is called by its header, in English by its name."""
+    """Return a phrase; a field is called by its header, in English by its name, a state of a form by its vocabulary."""
     if (field := name.removeprefix("field_")) != name:
         return schema.headers("ledger")[field] if lang == "zh" else field
+    if (state := name.removeprefix("form_state_")) != name:
+        return str(resources.load("vocabularies")["red_form_states"][state][lang])
     text: str = resources.load("causes")["phrases"][name][LANGUAGES.index(lang)]
     return text

@@ -1,0 +1,1 @@
+"""What papers and logs about an invoice prove: frames in, frames out, before any cause is named."""
