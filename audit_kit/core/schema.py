@@ -39,26 +39,10 @@ ACTIONS = ("edit", "void", "red", "resend", "export", "login")
 CONFIRMATION_SOURCES = ("national", "counterparty", "department", "file")
 CONFIRMATION_RESULTS = ("agree", "differ", "absent", "over_limit")
 RED_FORM_STATES = (
-    "not_needed",
-    "waiting_for_buyer",
-    "waiting_for_seller",
-    "confirmed",
-    "refused_by_buyer",
-    "refused_by_seller",
-    "lapsed",
-    "withdrawn",
-    "withdrawn_after",
-    "abnormal",
-    "taxpayer_state",
-    "refused_by_person",
-    "refund_claimed",
-    "waiting",
-    "refused",
-    "void",
-    "draft",
-    "not_accepted",
-    "unknown",
-)
+    "not_needed", "waiting_for_buyer", "waiting_for_seller", "confirmed", "refused_by_buyer", "refused_by_seller",
+    "lapsed", "withdrawn", "withdrawn_after", "abnormal", "taxpayer_state", "refused_by_person", "refund_claimed",
+    "waiting", "refused", "void", "draft", "not_accepted", "unknown",
+)  # fmt: skip
 TICKET_LEVELS = ("support", "it", "management", "tax_bureau")
 TICKET_STATES = ("open", "waiting", "solved", "closed")
 METRICS = ("cpu", "memory", "disk", "network", "queue")

@@ -456,3 +456,44 @@ def test_other_binary_values_are_set_aside_and_text_in_bytes_is_text(tmp_path: P
         4: "hash: a binary value that is no hash of 16, 20 or 32 bytes",
     }
     assert found.set_aside["value"].to_list() == ["fffe", "83" * 7]
+
+
+@pytest.mark.parametrize(
+    ("written", "state"),
+    [
+        ("01", "not_needed"),
+        ("2", "waiting_for_buyer"),
+        ("销方录入待购方确认", "waiting_for_buyer"),
+        ("02 销方录入待购方确认", "waiting_for_buyer"),
+        ("03:购方录入待销方确认", "waiting_for_seller"),
+        ("04-购销双方已确认", "confirmed"),
+        ("作废（销方录入购方否认）", "refused_by_buyer"),
+        ("06、作废(购方录入销方否认)", "refused_by_seller"),
+        ("作废（超 72 小时未确认）", "lapsed"),
+        ("超72小时未确认", "lapsed"),
+        ("08", "withdrawn"),
+        ("作废（发起方已撤销）", "withdrawn"),
+        ("作废（确认后撤销）", "withdrawn_after"),
+        ("10", "abnormal"),
+        ("作废（异常凭证）", "abnormal"),
+        ("11", "taxpayer_state"),
+        ("作废（纳税人状态异常阻断）", "taxpayer_state"),
+        ("待确认", "waiting"),
+        ("已作废", "void"),
+        ("05 购销双方已确认", "unknown"),
+        ("火星文", "unknown"),
+    ],
+)
+def test_a_red_confirmation_form_by_code_or_word(tmp_path: Path, written: str, state: str) -> None:
+    path = tmp_path / "红字确认单.csv"
+    path.write_text(
+        "红字发票信息确认单编号,对应蓝字发票号码,红字发票号码,确认单状态,录入日期,确认日期,金额,税额\n"
+        f"11010125050000000001,25112000000000000001,,{written},2025-05-30 10:00:00,,-100.00,***\n",
+        encoding="utf-8",
+    )
+    row = read(path, table="red_confirmations").rows.row(0, named=True)
+    assert row["state"] == state
+    assert (row["form"], row["invoice_number"]) == ("11010125050000000001", "25112000000000000001")
+    assert (row["applied_at"], row["confirmed_at"]) == (datetime(2025, 5, 30, 10), None)
+    assert (row["net"], row["tax"], row["source_row"]) == (Decimal("-100.00"), Decimal("0.00"), 2)
+    assert row.get("确认单状态（原文）") == (written if state == "unknown" else None)

@@ -47,6 +47,7 @@ platform = "platform.csv"
 sync_log = "sync_log.csv"
 operations = "operations.csv"
 confirmations = "confirmations.csv"
+red_confirmations = "red_confirmations.csv"
 tickets = "tickets.csv"
 notices = "notices.csv"
 substitute = "substitute.csv"
@@ -65,6 +66,8 @@ backup_listing = "backup_listing.csv"
     "operations.csv": "时间,账号,操作,发票号码,字段,原值,新值,结果\n2025-05-04 08:00:00,kpy01,修改,"
     f"{NUMBER},备注,a,b,成功\n2025-05-05 08:00:00,kpy01,登录,,,,,成功\n",
     "confirmations.csv": f"发票号码,来源,结果,时间,附件\n{NUMBER},查验平台,一致,2025-05-20 08:00:00,p.png\n",
+    "red_confirmations.csv": "红字确认单编号,蓝字发票号码,状态,申请时间,确认时间,金额,税额\n"
+    f"11010125050000000001,{NUMBER},04,2025-05-21 08:00:00,2025-05-22 08:00:00,-100.00,-6.00\n",
     "tickets.csv": "工单号,发票号码,级别,提交时间,更新时间,期限,状态,处理结果\n"
     f"T1,{NUMBER},税务局,2025-05-06 08:00:00,2025-05-07 08:00:00,2025-05-09 08:00:00,已解决,已补录\n",
     "notices.csv": "开始时间,结束时间,类型,范围,标题,来源\n"
@@ -111,6 +114,7 @@ def test_every_source_has_its_say_in_time_order(analysis):
         "ledger",
         "operations",
         "platform",
+        "red confirmation form",
         "register",
         "stop",
         "substitute system",
@@ -125,6 +129,10 @@ def test_every_source_has_its_say_in_time_order(analysis):
     assert "2 backups of r hold" in said["backup"]
     assert "the earliest is b1" in said["backup"]
     assert story.filter(pl.col("source") == "tickets").height == 3
+    assert story.filter(pl.col("source") == "red confirmation form")["what"].to_list() == [
+        "red confirmation form 11010125050000000001 applied for: confirmed by both, net -100.00, tax -6.00",
+        "red confirmation form 11010125050000000001 confirmed",
+    ]
     assert "login" not in " ".join(story["what"])
 
 

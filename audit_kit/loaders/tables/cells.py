@@ -6,6 +6,7 @@ of typed files (parquet, json, databases) come in with their type and lose nothi
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ _NOISE_DIGITS = 15  # a number with fewer digits shows no binary noise
 _MORE_DECIMALS = r"^-?[0-9]*\.[0-9]{3,}$"
 _HEXADECIMAL = r"^(?:[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})$"
 _NO_TAX = r"^\s*(?:\*+|免税|不征税)\s*$"
+_CODED = re.compile(r"^(\d{1,3})[:.、\-_]*(\D.*)$")
 _SCIENTIFIC = r"(?i)^[+-]?\d(?:\.\d+)?e[+-]?\d+$"
 
 
@@ -375,9 +377,17 @@ def flags(values: pl.Series) -> Cells:
 def _replaced(text: pl.Series, table: Mapping[str, str], dtype: pl.DataType) -> Cells:
     forms = text.drop_nulls().unique()
     folded = pl.DataFrame({"form": forms}).select(half_width(pl.col("form"))).to_series()
-    known = {form: table[fold] for form, fold in zip(forms, folded, strict=True) if fold in table}
+    known = {form: word for form, fold in zip(forms, folded, strict=True) if (word := _word(fold, table)) is not None}
     found = text.replace_strict(known, default=None, return_dtype=dtype)
     return Cells(values=found, unreadable=found.is_null() & text.is_not_null())
+
+
+def _word(fold: str, table: Mapping[str, str]) -> str | None:
+    """Return the canonical word of a folded cell, which may be a word, a code, or a code before its word."""
+    if fold in table or (parts := _CODED.match(fold)) is None:
+        return table.get(fold)
+    code, word = (table.get(part) for part in parts.groups())
+    return word if code in (None, word) else None
 
 
 def kinds(values: pl.Series) -> pl.Series:

@@ -150,6 +150,11 @@ class Case:
         return deeds.deeds(self.evidence.operations)
 
     @cached_property
+    def vain(self) -> pl.DataFrame:
+        """What was tried on invoices without effect: see `rules.proofs.deeds.undone`."""
+        return deeds.undone(self.deeds)
+
+    @cached_property
     def reds_listed(self) -> pl.DataFrame:
         """What red invoices on the platform reverse: `blue`, `reversed`."""
         return red_forms.red_sums(self.evidence.platform)
@@ -195,8 +200,7 @@ class Case:
 
         `row`, `tried` (deeds without effect), `form_note` (a red confirmation form that is confirmed, or not read).
         """
-        tried = deeds.undone(self.deeds)
-        of_rows = self.rows.select(ROW, "invoice_key").join(tried, on="invoice_key", how="inner")
+        of_rows = self.rows.select(ROW, "invoice_key").join(self.vain, on="invoice_key", how="inner")
         told = pl.struct("action", "meaning", "result", "count", "log_file", "log_row")
         acts = of_rows.group_by(ROW, maintain_order=True).agg(tried=told)
         forms = self.red_rows.filter(pl.col("means").is_in(red_forms.NOT_SAID))

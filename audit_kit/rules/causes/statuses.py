@@ -152,7 +152,7 @@ def _logged(case: Case, action: str) -> pl.Expr:
 
 def _in_vain(case: Case, action: str) -> pl.Expr:
     """Return of which rows the operation log says that voiding or reversing them did not succeed."""
-    tried = deeds.undone(case.deeds).filter((pl.col("action") == action) & pl.col("meaning").is_in(deeds.UNDONE))
+    tried = case.vain.filter((pl.col("action") == action) & pl.col("meaning").is_in(deeds.UNDONE))
     return pl.col("invoice_key").is_in(tried["invoice_key"].implode()).fill_null(value=False)
 
 
