@@ -388,6 +388,21 @@ def test_a_blue_row_reversed_in_part_says_what_is_left() -> None:
     assert booked["cause"] == "red_pending"
 
 
+def test_a_red_row_under_the_number_of_its_blue_one_is_not_booked_twice() -> None:
+    rows = [invoice(BLUE), red(BLUE, red_of=None)]
+    assert only(rows, [invoice(BLUE)], red_confirmations=[form("lapsed")])["cause"] == "red_pending"
+    assert only(rows, [invoice(BLUE)], red_confirmations=[form("confirmed")])["cause"] == "booked_twice"
+    alone = only(rows[1:], [invoice(BLUE)], red_confirmations=[form("waiting_for_buyer")])
+    assert alone["cause"] == "red_pending"
+
+
+def test_a_ledger_that_reverses_more_than_the_platform_is_told_what_is_left() -> None:
+    part = red(RED, "-50.00")
+    row = only([invoice(BLUE, status="red_full"), part], [invoice(BLUE, status="red_part"), part])
+    assert row["cause"] == "status_conflict"
+    assert "尚余 56.00 未冲销" in row["evidence"]
+
+
 def test_red_pending_in_english() -> None:
     row = only([invoice(BLUE), red(None)], [invoice(BLUE)], red_confirmations=[form("lapsed")], lang="en")
     assert "will never come" in row["evidence"]

@@ -169,9 +169,14 @@ class Case:
 
     @cached_property
     def red_rows(self) -> pl.DataFrame:
-        """The form that counts for each missing red row: see `red_forms.of_red_rows`."""
-        reds = self.rows.filter(outcome("missing") & red_forms.is_red())
-        reds = reds.select(ROW, "gross", "net", "remark", blue=deeds.plain_number("red_of"))
+        """The form that counts for each red row that is not listed: see `red_forms.of_red_rows`.
+
+        A red invoice that was not issued yet has no number, or stands under that of the blue one.
+        """
+        under_blue = (outcome("duplicate") | outcome("conflict")) & (pl.col("gross") < 0) & (pl.col("p_gross") > 0)
+        reds = self.rows.filter((outcome("missing") | under_blue).fill_null(value=False) & red_forms.is_red())
+        blue = pl.coalesce(deeds.plain_number("red_of"), pl.when(under_blue).then("invoice_key"))
+        reds = reds.select(ROW, "gross", "net", "remark", blue=blue)
         return red_forms.of_red_rows(self._forms, reds)
 
     @cached_property

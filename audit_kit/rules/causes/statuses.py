@@ -84,6 +84,21 @@ def red_reversed(case: Case) -> pl.DataFrame:
     told = (named | booked | _logged(case, "red")).fill_null(value=False)
     told &= ~pl.col(ROW).is_in(case.form_pending[ROW].implode())
     rows = case.open.filter(_stated(REVERSED).fill_null(value=False) | told)
+    return _with_listed(case, rows)
+
+
+def red_pending(case: Case) -> pl.DataFrame:
+    """The red invoice cannot be there, nor the blue one be reversed: the red confirmation form is not confirmed."""
+    rows = case.open.join(case.form_pending, on=ROW, how="inner", maintain_order="left")
+    rows = rows.join(_gross_of(case, rows["blue"]), on="blue", how="left", maintain_order="left")
+    red = pl.col("what") == "red"
+    state = pl.when(pl.col("means") == OVERDUE).then(pl.lit("unknown")).otherwise(pl.lit("fails"))
+    reds = pl.coalesce("form_amount", pl.when(red).then(pl.col("gross").cast(pl.Float64).abs()))
+    return _with_left(rows.with_columns(state=state), pl.lit("form"), pl.col("blue_gross"), reds)
+
+
+def _with_listed(case: Case, rows: pl.DataFrame) -> pl.DataFrame:
+    """Add the statuses, and `left` of a blue invoice by the red invoices that the platform lists."""
     rows = rows.join(case.reds_listed, left_on="invoice_key", right_on="blue", how="left", maintain_order="left")
     theirs = pl.col("p_status").cast(pl.String)
     kind = (
@@ -95,16 +110,6 @@ def red_reversed(case: Case) -> pl.DataFrame:
         .then(pl.lit("unknown"))
     )
     return _with_left(_with_statuses(rows), kind, pl.coalesce("p_gross", "gross"), pl.col("reversed"))
-
-
-def red_pending(case: Case) -> pl.DataFrame:
-    """The red invoice cannot be there, nor the blue one be reversed: the red confirmation form is not confirmed."""
-    rows = case.open.join(case.form_pending, on=ROW, how="inner", maintain_order="left")
-    rows = rows.join(_gross_of(case, rows["blue"]), on="blue", how="left", maintain_order="left")
-    red = pl.col("what") == "red"
-    state = pl.when(pl.col("means") == OVERDUE).then(pl.lit("unknown")).otherwise(pl.lit("fails"))
-    reds = pl.coalesce("form_amount", pl.when(red).then(pl.col("gross").cast(pl.Float64).abs()))
-    return _with_left(rows.with_columns(state=state), pl.lit("form"), pl.col("blue_gross"), reds)
 
 
 def _with_left(rows: pl.DataFrame, kind: pl.Expr, gross: pl.Expr, reds: pl.Expr) -> pl.DataFrame:
@@ -184,7 +189,7 @@ def _digital() -> pl.Expr:
 
 def status_conflict(case: Case) -> pl.DataFrame:
     """Ledger and platform disagree about the invoice's status in another way."""
-    return _with_statuses(case.open.filter(outcome("conflict") & differs("status")))
+    return _with_listed(case, case.open.filter(outcome("conflict") & differs("status")))
 
 
 def _with_statuses(rows: pl.DataFrame) -> pl.DataFrame:

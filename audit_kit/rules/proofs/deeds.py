@@ -26,9 +26,15 @@ def meaning(results: pl.Series) -> pl.Series:
 
     An empty result is succeeded: many logs list only what was done, and have no such column.
     """
-    forms = results.drop_nulls().unique()
-    known = {form: _meaning(form) for form in forms}
-    return results.replace_strict(known, default=SUCCEEDED, return_dtype=pl.String).alias("meaning")
+    forms = pl.DataFrame({"form": results.drop_nulls().unique()})
+    # Whatever numbers a message holds, its words say the same; figures alone are a code.
+    without = pl.when(pl.col("form").str.contains(r"\D")).then(pl.col("form").str.replace_all(r"\d+", "0"))
+    forms = forms.with_columns(shape=without.otherwise("form"))
+    shapes = forms["shape"].unique()
+    said = {shape: _meaning(shape) for shape in shapes}
+    forms = forms.with_columns(meaning=pl.col("shape").replace_strict(said, return_dtype=pl.String))
+    known = results.rename("form").to_frame().join(forms, on="form", how="left", maintain_order="left")
+    return known["meaning"].fill_null(SUCCEEDED)
 
 
 def _meaning(result: str) -> str:
@@ -63,9 +69,13 @@ def deeds(operations: pl.DataFrame) -> pl.DataFrame:
         pl.col("action").cast(pl.String), meaning(rows["result"]), invoice_key=plain_number("invoice_number")
     )
     rows = rows.sort("at", nulls_last=False, maintain_order=True).with_columns(turn=pl.int_range(pl.len()))
-    withdrawn = pl.col("turn").filter(pl.col("meaning") == WITHDRAWN).max().over(OF_ONE)
-    stands = (pl.col("meaning") == SUCCEEDED) & (withdrawn.is_null() | (withdrawn < pl.col("turn")))
-    return rows.with_columns(stands=stands).drop("turn")
+    taken_back = rows.filter(pl.col("meaning") == WITHDRAWN).group_by(OF_ONE).agg(withdrawn=pl.col("turn").max())
+    rows = rows.with_columns(stands=pl.col("meaning") == SUCCEEDED)
+    if taken_back.height:
+        rows = rows.join(taken_back, on=OF_ONE, how="left", maintain_order="left")
+        later = (pl.col("withdrawn") > pl.col("turn")).fill_null(value=False)
+        rows = rows.with_columns(pl.col("stands") & ~later).drop("withdrawn")
+    return rows.drop("turn")
 
 
 def done(known: pl.DataFrame, action: str) -> pl.Series:
@@ -78,8 +88,12 @@ def undone(known: pl.DataFrame) -> pl.DataFrame:
 
     `invoice_key`, `action`, `meaning`, `result`, `count` (rows of the log with the same result), `log_file`, `log_row`.
     """
-    rows = known.with_columns(count=pl.len().over("result"), vain=~pl.col("stands").any().over(OF_ONE))
-    last = rows.filter("vain").unique(OF_ONE, keep="last", maintain_order=True)
+    tried = known.filter(~pl.col("stands"))
+    standing = known.filter(pl.col("stands")).join(tried, on=OF_ONE, how="semi").select(OF_ONE)
+    last = tried.join(standing, on=OF_ONE, how="anti", maintain_order="left")
+    last = last.unique(OF_ONE, keep="last", maintain_order=True)
+    alike = tried.group_by("result").agg(count=pl.len())
+    last = last.join(alike, on="result", how="left", maintain_order="left")
     return last.select(
         *OF_ONE,
         "meaning",
