@@ -10,8 +10,10 @@ import polars as pl
 import pytest
 
 from audit_kit import resources
+from audit_kit.analysis.work import analyse
 from audit_kit.core import schema
 from audit_kit.core.policy import Export, Policy
+from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.rules.causes.diagnosis import Evidence, diagnose
 from audit_kit.rules.matching.reconcile import reconcile
 from audit_kit.rules.proofs import deeds
@@ -19,6 +21,7 @@ from audit_kit.rules.sync import observations as delays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 TAKEN = datetime(2025, 6, 2, 9)
 OURS = "91110108MA01ABCD1X"
@@ -401,6 +404,34 @@ def test_a_ledger_that_reverses_more_than_the_platform_is_told_what_is_left() ->
     row = only([invoice(BLUE, status="red_full"), part], [invoice(BLUE, status="red_part"), part])
     assert row["cause"] == "status_conflict"
     assert "尚余 56.00 未冲销" in row["evidence"]
+
+
+def test_from_files_as_an_auditor_brings_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "cache"))
+    head = "数电发票号码,开票日期,金额,税额,价税合计,发票状态,是否正数发票,备注\n"
+    blues = "".join(
+        f"2511200000000000{serial:04d},2025-05-{serial % 28 + 1:02d} 10:00:00,100.00,6.00,106.00,正常,是,\n"
+        for serial in range(1, 60)
+    )
+    gone = "25112000000000000070,2025-05-06 10:00:00,100.00,6.00,106.00,正常,是,\n"
+    reds = f",2025-05-31 10:00:00,-100.00,-6.00,-106.00,正常,否,被红冲蓝字数电发票号码：{BLUE}\n"
+    forms = "红字发票信息确认单编号,蓝字数电发票号码,确认单状态,录入日期\n"
+    log = "操作时间,操作账号,操作类型,发票号码,操作结果\n2025-05-07 09:00:00,li,作废,25112000000000000070,待对方确认\n"
+    files = {
+        "台账.csv": head + blues + gone + reds,
+        "平台导出.csv": head + blues,
+        "红字确认单.csv": forms + f"11010125050000000001,{BLUE},02:销方录入待购方确认,2025-05-31 11:00:00\n",
+        "操作日志.csv": log,
+        "audit.toml": "[engagement]\ntaken_at = 2025-06-02T09:00:00\n",
+    }
+    folder = tmp_path / "acme"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    void, pending = analyse(open_engagement(folder)).findings.to_dicts()
+    assert (void["cause"], pending["cause"]) == ("lost", "red_pending")
+    assert "作废尚未完成（结果“待对方确认”，操作日志.csv 第 2 行）" in void["evidence"]
+    assert "红字确认单 11010125050000000001（销方录入待购方确认，申请于 2025-05-31 11:00" in pending["evidence"]
 
 
 def test_red_pending_in_english() -> None:
