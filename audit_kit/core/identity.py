@@ -104,8 +104,7 @@ def judge(frame: pl.DataFrame) -> pl.DataFrame:
     is not judged.
     """
     key, year = pl.col("invoice_key"), pl.col("issued_at").dt.year() % 100
-    length = key.str.len_chars()
-    old = (length == min(OLD_LENGTHS)) | ((length == DIGITAL) & key.str.contains("^[01]"))
+    length, old = key.str.len_chars(), is_old(key)
     digital = (length == DIGITAL) & ~old
     faults = {
         "length": ~length.is_in(list(OLD_LENGTHS)),
@@ -120,6 +119,19 @@ def judge(frame: pl.DataFrame) -> pl.DataFrame:
         valid = tax_id_is_valid(frame["seller_tax_id"])
         hints["tax_id"] = ~pl.lit(valid)
     return frame.with_columns(number_faults=_named(faults), number_hints=_named(hints))
+
+
+def is_old(key: pl.Expr) -> pl.Expr:
+    """Return whether a key is code and number of an old invoice, by its length and, of 20 digits, the first."""
+    length = key.str.len_chars()
+    return (length == min(OLD_LENGTHS)) | ((length == DIGITAL) & key.str.contains("^[01]"))
+
+
+def is_digital(key: pl.Expr) -> pl.Expr:
+    """Return whether a key is the 20-digit number of a 数电票: a year from 2020 on, and an area."""
+    areas = load("numbers")["areas"]
+    known = key.str.slice(2, 2).is_in([*areas["codes"], *areas["cities"]])
+    return key.str.contains("^2[0-9]{19}$") & known
 
 
 def fold_tax_id(tax_id: pl.Expr) -> pl.Expr:

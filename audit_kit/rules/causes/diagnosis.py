@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES", "Evidence", "diagnose"]
 
 SHORT_ID = 16
+NOTHING_TOLD = pl.DataFrame(schema={"evidence": pl.String, "look": pl.String})
 MOST_ANSWERS = 20  # confirmations of one invoice that are told one by one; of more, each different one is told once
 
 
@@ -150,14 +151,14 @@ def _late(case: Case) -> pl.DataFrame:
 def _findings(case: Case, lang: str) -> pl.DataFrame:
     """Return the rows with their causes as findings, worded."""
     words, causes = Words(lang), records()
-    told = [_evidence(case, claim, lang) for claim in case.claims]
-    claims = case.claimed().with_columns(evidence=pl.concat([pl.Series(dtype=pl.String), *told]))
+    told = [_told(case, claim, lang) for claim in case.claims]
+    claims = pl.concat([case.claimed(), pl.concat([NOTHING_TOLD, *told])], how="horizontal")
     rows = case.rows.join(claims, on=ROW, how="left", maintain_order="left")
     ours = pl.col("ledger_row").is_not_null()
     rows = rows.with_columns(
         area=pl.col("cause").replace_strict({name: cause.area for name, cause in causes.items()}),
         severity=pl.col("cause").replace_strict({name: cause.severity for name, cause in causes.items()}),
-        next_step=pl.col("cause").replace_strict({name: words.next_step(name) for name in causes}),
+        next_step=pl.coalesce("look", pl.col("cause").replace_strict({name: words.next_step(name) for name in causes})),
         amount=pl.coalesce("gross", "p_gross"),
         source_file=pl.when(ours).then("source_file").otherwise("p_source_file"),
         source_row=pl.when(ours).then("source_row").otherwise("p_source_row"),
@@ -173,8 +174,8 @@ def _findings(case: Case, lang: str) -> pl.DataFrame:
     return rows.select(pl.col(name).cast(dtype) for name, dtype in schema.dtypes("findings").items())
 
 
-def _evidence(case: Case, claim: pl.DataFrame, lang: str) -> pl.Series:
-    """Return the sentences of what one cause took."""
+def _told(case: Case, claim: pl.DataFrame, lang: str) -> pl.DataFrame:
+    """Return the sentences of what one cause took: `evidence`, and `look` where each row has a place of its own."""
     figures = claim.drop(*CLAIMS)
     rows = case.rows[claim[ROW]].hstack(figures)
     rows = rows.with_columns(
@@ -186,13 +187,13 @@ def _evidence(case: Case, claim: pl.DataFrame, lang: str) -> pl.Series:
         p_file="p_source_file",
         p_row="p_source_row",
     )
+    look = rendered("{unlisted:look}", rows, lang) if "unlisted" in figures.columns else pl.lit(None, pl.String)
     said = sentences(claim["cause"][0], rows, lang)
     if case.asides.is_empty():
-        return rows.select(evidence=said).to_series()
+        return rows.select(evidence=said, look=look)
     rows = rows.join(case.asides, on=ROW, how="left", maintain_order="left")
-    return rows.select(
-        evidence=pl.concat_str(said, rendered("{tried:tried}{form_note:form_note}", rows, lang))
-    ).to_series()
+    beside = rendered("{tried:tried}{form_note:form_note}", rows, lang)
+    return rows.select(evidence=pl.concat_str(said, beside), look=look)
 
 
 def _ids(rows: pl.DataFrame) -> pl.Series:

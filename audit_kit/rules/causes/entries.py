@@ -8,6 +8,7 @@ import polars as pl
 
 from audit_kit.core.identity import judge
 from audit_kit.rules.causes.evidence import cleaned, outcome
+from audit_kit.rules.sync.elsewhere import never_listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +51,12 @@ def ambiguous(case: Case) -> pl.DataFrame:
     return several.with_columns(stated=_stated(), more=more, rows=rows)
 
 
+def elsewhere(case: Case) -> pl.DataFrame:
+    """It is of a kind that this platform never lists: it is looked for elsewhere, and nothing is missing here."""
+    rows = case.missing
+    return rows.with_columns(never_listed(rows), stated=_stated()).filter(pl.col("unlisted").is_not_null())
+
+
 def number_invalid(case: Case) -> pl.DataFrame:
     """The number breaks a hard rule: length, year of issue, or code; such an invoice cannot exist under it."""
     # A red row whose form is not confirmed has no number yet; what stands there is no number to judge.
@@ -75,5 +82,6 @@ CAUSES: tuple[Callable[[Case], pl.DataFrame], ...] = (
     number_damaged,
     number_mistyped,
     ambiguous,
+    elsewhere,
     number_invalid,
 )

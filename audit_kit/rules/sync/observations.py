@@ -11,9 +11,10 @@ import polars as pl
 
 from audit_kit import resources
 from audit_kit.core import schema
-from audit_kit.core.identity import DIGITAL
+from audit_kit.core.identity import DIGITAL, is_digital, is_old
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.sync.curves import quantiles, survival, typed
+from audit_kit.rules.sync.elsewhere import TELLING, never_listed
 from audit_kit.rules.sync.lateness import HISTORY, lateness, lost_interval, probability_late, remembered
 from audit_kit.rules.sync.service_level import budget_by_incident, of_delays, service_level
 from audit_kit.rules.sync.settling import Settlement, settle
@@ -74,6 +75,8 @@ def observations(
 ) -> pl.DataFrame:
     """Return one row per ledger row that is visible on the platform or missing from it.
 
+    A missing voucher of a kind that the platform never lists says nothing of it and is left out.
+
     Args:
         ledger: canonical ledger.
         platform: canonical platform export; its `visible_at` is the time of arrival where it has one.
@@ -111,6 +114,10 @@ def _rows(ledger: pl.DataFrame, platform: pl.DataFrame, matches: pl.DataFrame, s
     rows = matches.filter(wanted).select(
         "ledger_row", "platform_row", "invoice_key", visible=pl.col("outcome") != "missing"
     )
+    absent = rows.filter(~pl.col("visible"))["ledger_row"]
+    telling = ledger.select(pl.col(name).gather(absent) for name in TELLING if name in ledger.columns)
+    never = absent.filter(never_listed(telling).is_not_null())
+    rows = rows.filter(~pl.col("ledger_row").is_in(never.implode()))
     place = rows["ledger_row"]
     arrival = platform["visible_at"] if "visible_at" in platform.columns else pl.Series([None] * platform.height)
     rows = rows.with_columns(
@@ -142,12 +149,13 @@ def _channel_of_number() -> pl.Expr:
     digit = key.str.slice(4, 1)
     hint = digit.replace_strict(words["digits"], default=None, return_dtype=pl.String)
     named = pl.coalesce(hint, pl.concat_str(pl.lit(words["digit"]), digit))
+    other = (key.str.len_bytes() == DIGITAL) & ~is_old(key)
     return (
-        pl.when(key.str.len_bytes() == DIGITAL)
+        pl.when(is_digital(key))
         .then(named)
-        .when(key.is_not_null())
-        .then(pl.lit(words["old"]))
-        .otherwise(pl.lit(words["unknown"]))
+        .when(key.is_null() | other)
+        .then(pl.lit(words["unknown"]))
+        .otherwise(pl.lit(words["old"]))
     )
 
 
