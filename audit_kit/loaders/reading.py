@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MONEY_COLUMNS = ("net", "tax", "gross")
 NUMBER_COLUMNS = ("digital_number", "invoice_number", "invoice_code")
+LIST = "list of "  # before a column of money: what a line for the list of an invoice's lines states, if they disagree
 LONGEST_VALUE = 200
 BETWEEN = ";"  # the codes of one row
 SET_ASIDE = {
@@ -129,7 +130,8 @@ def reading(found: Sequence[Checked], *, unread: Sequence[str | None], source: s
     sheets = [Reading(sheet.table, sheet.rows, sheet.set_aside, sheet.control, _file(sheet)) for sheet in main]
     others = [replace(Reading.nothing(main[0].table), files=_files({"sheet": name})) for name in unread]
     whole = joined(main[0].table, [*sheets, *others])
-    against = [_against_lines(whole.rows, sheet) for sheet in found if sheet.check_only]
+    checks = [sheet for sheet in found if sheet.check_only]
+    against = [part for sheet in checks for part in (_against_lines(whole.rows, sheet), _of_lists(sheet))]
     files = whole.files.with_columns(source_file=pl.lit(source))
     return replace(whole, control=pl.concat([whole.control, *against]), files=files.select(*FILES))
 
@@ -170,6 +172,11 @@ def _against_lines(rows: pl.DataFrame, lines: Checked) -> pl.DataFrame:
     pairs += [(name, lines.rows[name].sum(), rows[name].sum()) for name in MONEY_COLUMNS]
     told = [(source, lines.sheet, name, stated, computed, stated == computed) for name, stated, computed in pairs]
     return pl.DataFrame(told, schema=CONTROL, orient="row", strict=False)
+
+
+def _of_lists(lines: Checked) -> pl.DataFrame:
+    """Return what a sheet of line items says of its own lists; a total at its foot is told by the invoices' own."""
+    return lines.control.filter(pl.col("column").str.starts_with(LIST))
 
 
 def joined(table: str, readings: Sequence[Reading]) -> Reading:

@@ -16,6 +16,7 @@ from audit_kit.loaders.tables import invoice_lines, precision
 if TYPE_CHECKING:
     from audit_kit.loaders.tables.body import Body
     from audit_kit.loaders.tables.canonical import Typed
+    from audit_kit.loaders.tables.headers import Placed
 
 MANY = 100  # totals from which agreeing subtotals are told together
 END = 1 << 32  # below the last row of any file
@@ -39,9 +40,10 @@ def checked(typed: Typed) -> Checked:
     masks = [fault.mask.fill_null(value=False) for fault in typed.faults]
     kept = rows.filter(~pl.select(pl.any_horizontal(masks)).to_series()) if masks else rows
     lines = kept.height
+    lists = pl.DataFrame(schema=CONTROL)
     if sheet.listing:
-        kept = invoice_lines.gathered(kept, sheet.placement)
-        lines = invoice_lines.count(kept)
+        kept, apart = invoice_lines.gathered(kept, sheet.placement)
+        lines, lists = invoice_lines.count(kept), _lists(apart, sheet)
     _account(body, lines, aside.height)
     return Checked(
         table=sheet.table,
@@ -50,7 +52,7 @@ def checked(typed: Typed) -> Checked:
         check_only=sheet.check_only,
         rows=kept,
         set_aside=aside,
-        control=_totals(kept, body),
+        control=pl.concat([_totals(kept, body), lists]),
         names={name: sheet.names[at] for name, at in sheet.ours.items()},
         unplaced=tuple(sheet.placement.unplaced.values()),
     )
@@ -94,6 +96,13 @@ def _totals(kept: pl.DataFrame, body: Body) -> pl.DataFrame:
         start = total.row
     found += [(source, name, column, amount, amount, True) for column, amount in agreeing.items()]
     return pl.DataFrame(found, schema=CONTROL, orient="row")
+
+
+def _lists(apart: pl.DataFrame, sheet: Placed) -> pl.DataFrame:
+    """Return the invoices whose lines do not make up their list as control totals, the sheet with its row."""
+    named = pl.concat_str(pl.lit(sheet.grid.sheet or ""), pl.lit("!"), "source_row")
+    told = apart.with_columns(source_file=pl.lit(sheet.file.source), sheet=named, agrees=pl.lit(value=False))
+    return told.select(pl.col(name).cast(dtype) for name, dtype in CONTROL.items())
 
 
 class _Sums:

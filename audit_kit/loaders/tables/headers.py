@@ -164,9 +164,9 @@ def _is_listing(names: Sequence[str | None], sheet: str | None) -> bool:
     """Tell whether a sheet lists the lines of invoices, several of which may belong to one."""
     spec = resources.load("headers")["lines"]
     folded = {fold(name) for name in names if name is not None}
-    items, quantities = ({fold(name) for name in spec[part]} for part in ("items", "quantities"))
+    items, details, quantities = ({fold(name) for name in spec[part]} for part in ("items", "details", "quantities"))
     named = sheet is not None and sheet.startswith(tuple(spec["sheets"]))
-    return bool(folded & items) and (named or bool(folded & quantities))
+    return bool(folded & (items | details)) and (named or bool(folded & quantities))
 
 
 def _without_others(sheets: list[Placed], table: str) -> list[Placed]:

@@ -82,7 +82,7 @@ def _channel_hint(numbers: Sequence[str]) -> pl.Expr:
     digits: Mapping[str, str] = resources.load("vocabularies")["channel_digits"]
     if not numbers:
         return pl.lit(None, pl.String)
-    whole = pl.coalesce(pl.when(pl.col(name).str.len_bytes() == DIGITAL).then(name) for name in numbers)
+    whole = pl.coalesce(pl.when(identity.is_digital(pl.col(name))).then(name) for name in numbers)
     return whole.str.slice(4, 1).replace_strict(digits, default=None, return_dtype=pl.String)
 
 

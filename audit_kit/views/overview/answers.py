@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit.core import schema
+from audit_kit.loaders.reading import LIST
 from audit_kit.rules.sync.lateness import lost_interval
 from audit_kit.views.overview.charts import outcome_totals
 from audit_kit.views.show.sentences import bounds, listed, ratio, unknown_sources
@@ -108,6 +109,13 @@ def _since_last_month(page: Page) -> str:
     )
 
 
+def _stated_column(page: Page, column: str) -> str:
+    """Return a column of a control total as a reader knows it."""
+    name = column.removeprefix(LIST)
+    shown = schema.headers("ledger").get(name, name) if page.lang == "zh" else name
+    return shown if name == column else page.words("answer_overview.list_total", column=shown)
+
+
 def _control(page: Page) -> str:
     words, control = page.words, page.whole.control
     if control.is_empty():
@@ -121,7 +129,7 @@ def _control(page: Page) -> str:
         totals=words.count(control.height),
         apart=words.count(apart.height),
         file=first["source_file"],
-        column=schema.headers("ledger").get(first["column"], first["column"]) if page.lang == "zh" else first["column"],
+        column=_stated_column(page, first["column"]),
         stated=words.yuan(first["stated"]),
         computed=words.yuan(first["computed"]),
     )
