@@ -260,3 +260,30 @@ def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such file"):
         read_database({"uri": f"sqlite://{tmp_path}/none.db", "query": "select 1"}, table="ledger")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bytes_are_hashes_or_text_and_anything_else_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "files.db"
+    raw = [bytes((7 * at + part) % 256 for part in range(32)) for at in range(200, 203)]
+    rows = [
+        ("a", 1, raw[0], None), (b"b", 2, raw[1].hex(), b"\xff\xfe"), (b"\xff\xfe", 3, raw[2], "x"),
+        ("d", 4, b"\x80\x81", 1.5), ("e", 5, None, None),
+    ]  # fmt: skip
+    with sqlite3.connect(path) as made:
+        made.execute("create table files (path, size, sha256, note)")
+        made.executemany("insert into files values (?, ?, ?, ?)", rows)
+    made.close()
+    found = read_database({"uri": f"sqlite:///{path}", "query": "select * from files"}, table="invoice_files")
+    kept = found.rows.select("path", "size", "sha256", "note").rows()
+    assert kept == [("a", 1, raw[0].hex(), None), ("b", 2, raw[1].hex(), "fffe"), ("e", 5, None, None)]
+    assert found.set_aside.select("source_row", "code", "value").rows() == [
+        (3, "reason.binary", "fffe"), (4, "reason.no_hash", "8081"),
+    ]  # fmt: skip
+
+
+def test_bytea_is_a_hash(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIT_KIT_DB_USER", "reader")
+    monkeypatch.setenv("AUDIT_KIT_DB_PASSWORD", READERS_WORD)
+    query = "select 'a' as path, 1 as size, decode(repeat('80', 32), 'hex') as sha256"
+    found = read_database({"uri": server.uri, "query": query}, table="invoice_files")
+    assert found.rows["sha256"].to_list() == ["80" * 32]

@@ -11,6 +11,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 from hypothesis import HealthCheck, given, settings
@@ -441,6 +443,41 @@ def test_a_binary_hash_is_that_hash_in_hexadecimal(tmp_path: Path, size: int) ->
         assert [*reading.rows["sha256"], *reading.set_aside["value"]].count("\ufffd") == 0
     assert binary.rows["sha256"].to_list() == letters.rows["sha256"].to_list()
     assert not any("hash" in reason for reason in binary.set_aside["reason"])
+
+
+KEPT_AS = {
+    "binary": lambda raw: pa.array(raw, pa.binary()),
+    "large": lambda raw: pa.array(raw, pa.large_binary()),
+    "fixed": lambda raw: pa.array(raw, pa.binary(len(raw[0]))),
+    "view": lambda raw: pa.array(raw, pa.binary_view()),
+    "dictionary": lambda raw: pa.array(raw, pa.binary()).dictionary_encode(),
+    "list": lambda raw: pa.array([None if one is None else list(one) for one in raw], pa.list_(pa.uint8())),
+    "array": lambda raw: pa.array(
+        [None if one is None else list(one) for one in raw], pa.list_(pa.uint8(), len(raw[0]))
+    ),
+    "letters": lambda raw: pa.array([None if one is None else one.hex().upper() for one in raw], pa.large_string()),
+}
+
+
+@pytest.mark.parametrize("size", [16, 20, 32, 7, 33])
+@pytest.mark.parametrize("kept_as", KEPT_AS)
+def test_a_hash_is_read_however_parquet_keeps_it(tmp_path: Path, kept_as: str, size: int) -> None:
+    raw = [bytes((11 * at + 5 * part) % 256 for part in range(size)) for at in range(40, 43)] + [None]
+    hashes, names = KEPT_AS[kept_as](raw), list("abcd")
+    tables = {
+        "invoice_files": {"path": names, "size": range(4), "sha256": hashes},
+        "backup_listing": {"repo_id": ["r"] * 4, "path_norm": names, "hash": hashes},
+    }
+    for table, columns in tables.items():
+        pq.write_table(pa.table(columns), tmp_path / f"{table}.parquet")
+        reading = pipeline.read(tmp_path / f"{table}.parquet", table=table)
+        found = reading.rows["sha256" if table == "invoice_files" else "hash"].to_list()
+        if size in (16, 20, 32) or kept_as == "letters":
+            assert [one and one.lower() for one in found] == [one and one.hex() for one in raw]
+        else:
+            assert found == [None]
+            assert set(reading.set_aside["code"]) == {"reason.no_hash"}
+            assert reading.set_aside["source_row"].to_list() == [1, 2, 3]
 
 
 def test_other_binary_values_are_set_aside_and_text_in_bytes_is_text(tmp_path: Path) -> None:

@@ -132,8 +132,8 @@ def _text(cells: pl.Series, dtype: pl.DataType) -> Cells:
     name = cells.name
     if isinstance(dtype, pl.List):
         found = lists(cells)
-    elif cells.dtype == pl.Binary and name in HASHES:
-        return _hashes(cells)
+    elif name in HASHES and (cells.dtype == pl.Binary or cells.dtype.is_nested()):
+        return _hashes(_bytes(cells))
     elif name == "kind":
         found = kinds(cells)
     elif name == "channel":
@@ -145,6 +145,16 @@ def _text(cells: pl.Series, dtype: pl.DataType) -> Cells:
     if cells.dtype == pl.Binary:
         return Cells(values=found, unreadable=_binary(cells), code="reason.binary")
     return Cells(values=found, unreadable=_constant(len(cells)))
+
+
+def _bytes(cells: pl.Series) -> pl.Series:
+    """Return lists of bytes as binary values; any other nested value as its text, which is no hash."""
+    if cells.dtype == pl.Binary:
+        return cells
+    if cells.dtype in (pl.List(pl.UInt8), pl.Array(pl.UInt8, getattr(cells.dtype, "shape", 0))):
+        values = [None if value is None or None in value else bytes(value) for value in cells.to_list()]
+        return pl.Series(cells.name, values, dtype=pl.Binary)
+    return as_text(cells).cast(pl.Binary)
 
 
 def _hashes(cells: pl.Series) -> Cells:

@@ -28,7 +28,7 @@ from audit_kit.loaders.tables.pipeline import read_file
 from audit_kit.loaders.tables.queries import checked
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
@@ -219,8 +219,7 @@ def _sqlite(address: _Address, query: str) -> pl.DataFrame:
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise SourceError(f"{address.name}: the query failed ({error}).") from None
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    texts = {name: [_written(value) for value in column] for name, column in zip(names, columns, strict=True)}
-    return pl.DataFrame(texts, schema=dict.fromkeys(names, pl.String()))
+    return pl.DataFrame({name: _column(name, column) for name, column in zip(names, columns, strict=True)})
 
 
 def _authorised(action: int, _what: str | None, name: str | None, *_: str | None) -> int:
@@ -229,11 +228,17 @@ def _authorised(action: int, _what: str | None, name: str | None, *_: str | None
     return sqlite3.SQLITE_OK if may and name != "load_extension" else sqlite3.SQLITE_DENY
 
 
+def _column(name: str, values: Sequence[object]) -> pl.Series:
+    """Return a column as text; as bytes where it holds any, for whoever reads the column to judge."""
+    if not any(isinstance(value, bytes) for value in values):
+        return pl.Series(name, [_written(value) for value in values], dtype=pl.String)
+    written = [value if isinstance(value, bytes) else _written(value) for value in values]
+    return pl.Series(name, [v.encode() if isinstance(v, str) else v for v in written], dtype=pl.Binary)
+
+
 def _written(value: object) -> str | None:
     if value is None:
         return None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
     return repr(value) if isinstance(value, float) else str(value)
 
 

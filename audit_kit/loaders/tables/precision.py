@@ -91,9 +91,9 @@ def _cleaned(frame: pl.DataFrame, sheet: Placed) -> pl.DataFrame:
     number = frame["digital_number" if "digital_number" in sheet.ours else "invoice_number"]
     tidy = number.str.contains(_TIDY_NUMBER).fill_null(value=False)
     tidy &= (frame["cleaning"].list.len() == 0).fill_null(value=True)
-    if tidy.all():
-        return frame.with_columns(cleaning=NOTHING)
     names = [name for name in NUMBER_COLUMNS if name in sheet.ours]
+    if tidy.all() or not names:
+        return frame.with_columns(cleaning=NOTHING)
     known = [] if frame["cleaning"].null_count() == frame.height else ["cleaning"]
     found = identity.with_key(frame.filter(~tidy).select(*names, *known)).select("cleaning")
     at = pl.int_range(frame.height, eager=True).alias("at")
