@@ -37,7 +37,7 @@ DIFFERING = {
 class Held:
     """What one repository holds of the archive, file by file.
 
-    `level`, `last_ord`, `by_hash`: of every file of the archive, in its order; level 0 = not there.
+    `level`, `first_ord`, `last_ord`, `by_hash`: of every file of the archive, in its order; level 0 = not there.
     `differing`: `file`, `path_norm`, `hash`, `size`, `last_ord`: another content under the same path.
     `spare`: `path_norm`, `level`, `last_ord` of listed files that are none of the archive's.
     `listed`: how many files the listing has in every backup, in their order.
@@ -46,6 +46,7 @@ class Held:
 
     repo_id: str
     level: pl.Series
+    first_ord: pl.Series
     last_ord: pl.Series
     by_hash: pl.Series
     differing: pl.DataFrame
@@ -85,7 +86,10 @@ class Coverage:
         best = _one_each(pairs)
         count = self.files.height
         level = pl.zeros(count, dtype=pl.UInt8, eager=True).scatter(best["file"], best["level"])
-        last = pl.repeat(None, count, dtype=pl.UInt32, eager=True).scatter(best["file"], best["last_ord"])
+        first, last = (
+            pl.repeat(None, count, dtype=pl.UInt32, eager=True).scatter(best["file"], best[name])
+            for name in ("first_ord", "last_ord")
+        )
         hashed = pl.repeat(value=False, n=count, dtype=pl.Boolean, eager=True).scatter(best["file"], best["by_hash"])
         made = self.runs.filter(pl.col("repo_id") == repo).select("whole", last_ord="ord", made="data_time")
         spare = rest if named is None else rest.with_row_index("row").join(named.select("row"), on="row", how="anti")
@@ -93,6 +97,7 @@ class Coverage:
         return Held(
             repo_id=repo,
             level=level,
+            first_ord=first,
             last_ord=last,
             by_hash=hashed,
             differing=differing,
@@ -244,7 +249,14 @@ def levels(runs: pl.DataFrame, listing: pl.DataFrame, repo: str) -> pl.DataFrame
         totals = pl.concat([pl.Series([0], dtype=pl.UInt32), holds.cast(pl.UInt32).cum_sum()])
         level += (totals.gather(end) > totals.gather(first)).cast(pl.UInt8)
     rows = listing.select(
-        "path_norm", "size", "mtime", "hash", pl.col("hash_kind").cast(pl.String), "last_ord", level.alias("level")
+        "path_norm",
+        "size",
+        "mtime",
+        "hash",
+        pl.col("hash_kind").cast(pl.String),
+        "first_ord",
+        "last_ord",
+        level.alias("level"),
     )
     return rows if (level > NOWHERE).all() else rows.filter(pl.col("level") > NOWHERE)
 
@@ -285,18 +297,18 @@ def _by_hash(files: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.
     matched = matched.scatter(pairs["row"], pl.repeat(value=True, n=pairs.height, dtype=pl.Boolean, eager=True))
     found = pairs.select(
         "file",
-        rows["level"].gather(pairs["row"]).alias("level"),
-        rows["last_ord"].gather(pairs["row"]).alias("last_ord"),
+        *(rows[name].gather(pairs["row"]).alias(name) for name in ("level", "first_ord", "last_ord")),
         pl.lit(value=True).alias("by_hash"),
     )
     return found, matched
 
 
 def _one_each(pairs: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a file: its best level and last backup."""
+    """Return one row a file: its best level, first and last backup."""
     if pairs["file"].n_unique() == pairs.height:
         return pairs
-    return pairs.group_by("file").agg(pl.col("level").max(), pl.col("last_ord").max(), pl.col("by_hash").max())
+    best = (pl.col(name).max() for name in ("last_ord", "by_hash"))
+    return pairs.group_by("file").agg(pl.col("level").max(), pl.col("first_ord").min(), *best)
 
 
 def _by_path(named: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
@@ -314,7 +326,7 @@ def _by_path(named: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, boo
     timeless = known >= LOST_TIMES_LEAST and lost >= LOST_TIMES_SHARE * known
     if not timeless:
         pairs = pairs.filter(~apart.fill_null(value=False))
-    return pairs.select("file", "level", "last_ord", pl.lit(value=False).alias("by_hash"), "row"), timeless
+    return pairs.select("file", "level", "first_ord", "last_ord", by_hash=pl.lit(value=False), row="row"), timeless
 
 
 def _same_path(rows: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit.rules.backups import due
 from audit_kit.rules.backups.backup_findings import facts, together
 from audit_kit.rules.backups.coverage import LISTED, NOWHERE, RESTORABLE, VERIFIED
 
@@ -97,7 +98,10 @@ def differing(state: State) -> pl.DataFrame:
 
 
 def few_copies(state: State) -> pl.DataFrame:
-    """BK04: invoices that some repository holds whole, but fewer than policy asks; all, where too few are listed."""
+    """BK04: invoices that some repository holds whole, but fewer than policy asks, though a further copy was due.
+
+    All of them, where too few repositories are listed.
+    """
     coverage, wanted = state.coverage, state.policy.copies
     there = len(coverage.repositories)
     if state.runs.is_empty() or not coverage.is_comparable:
@@ -122,8 +126,25 @@ def few_copies(state: State) -> pl.DataFrame:
         .sort("invoice_key")
     )
     has = [pl.when(~pl.col("repo").list.contains(repo)).then(pl.lit(repo)) for repo in coverage.repositories]
-    held = pl.concat_list(has).list.drop_nulls().list.join("、")
-    return few.select("invoice_key", "copies", wanted=pl.lit(wanted), repos=held)
+    few = few.with_columns(repos=pl.concat_list(has).list.drop_nulls().list.join("、"), wanted=pl.lit(wanted))
+    return _by_standing(state, few) if few.height else facts()
+
+
+def _by_standing(state: State, few: pl.DataFrame) -> pl.DataFrame:
+    """Leave out the invoices of which no further copy is due yet; where nothing tells, they are one unknown."""
+    standings = due.standings(state, few.select("invoice_key", "repo").explode("repo"))
+    standings = standings.group_by("invoice_key").agg(
+        due=(pl.col("standing") == due.DUE).any(), where=pl.col("repo").filter(pl.col("standing") == due.UNKNOWN)
+    )
+    few = few.join(standings, on="invoice_key", how="left", maintain_order="left")
+    fails = few.filter(pl.col("due").fill_null(value=True)).select("invoice_key", "copies", "wanted", "repos")
+    unknown = few.filter(~pl.col("due") & (pl.col("where").list.len() > 0))
+    if unknown.is_empty():
+        return fails
+    known = {"count": unknown.height, "keys": unknown["invoice_key"].head(MOST_EXAMPLES).to_list()}
+    where = "、".join(unknown["where"].explode().drop_nulls().unique().sort())
+    about = {"about": ["not due"], "variant": "unknown", "state": "unknown", "repos": where}
+    return together(fails, facts([{**about, **known}]))
 
 
 def _by_number(state: State, wanted: pl.Expr) -> pl.DataFrame:
