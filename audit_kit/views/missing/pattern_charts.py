@@ -13,6 +13,7 @@ import polars as pl
 from audit_kit.core.words import Words
 from audit_kit.rules.causes import patterns
 from audit_kit.rules.causes.leads import digit_profile
+from audit_kit.views.missing.tables import is_missing
 from audit_kit.views.show import theme
 from audit_kit.views.show.parts import Chart, bounded, heat_colour, labelled, nothing, title, tooltips
 
@@ -37,7 +38,7 @@ def issue_axis(analysis: Analysis) -> pl.DataFrame:
     rows = (
         analysis.ledger.select(columns)
         .with_row_index("ledger_row")
-        .join(_is_missing(analysis), on="ledger_row")
+        .join(is_missing(analysis), on="ledger_row")
         .join(batch.unique("ledger_row"), on="ledger_row", how="left")
         .filter(pl.col("channel").is_not_null())
     )
@@ -59,11 +60,6 @@ def issue_axis(analysis: Analysis) -> pl.DataFrame:
         .rename({"place": "start"})
         .sort("channel", "start")
     )
-
-
-def _is_missing(analysis: Analysis) -> pl.DataFrame:
-    missing = pl.col("outcome").cast(pl.String) == "missing"
-    return analysis.matches.select("ledger_row", missing=missing).drop_nulls("ledger_row").unique("ledger_row")
 
 
 def run_strips(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
@@ -113,7 +109,7 @@ def levels(analysis: Analysis) -> pl.DataFrame:
         analysis.ledger.select("issued_at", *names)
         .with_row_index("ledger_row")
         .filter(pl.col("issued_at") <= pl.lit(taken_at) - target, ~pl.col("ledger_row").is_in(explained.implode()))
-        .join(_is_missing(analysis), on="ledger_row")
+        .join(is_missing(analysis), on="ledger_row")
     )
     found = patterns.levels(rows, tuple(names))
     return found.filter(pl.col("missing") > 0).sort("q", "odds_ratio", descending=[False, True]).head(MOST_LEVELS)

@@ -34,12 +34,17 @@ def gaps(analysis: Analysis, *, lang: str = "zh") -> gt.GT | HTML:
     )
 
 
+def is_missing(analysis: Analysis) -> pl.DataFrame:
+    """Return `ledger_row`, `missing` of every ledger row that the platform could list."""
+    never = analysis.findings.filter(pl.col("cause") == "elsewhere")["ledger_row"].drop_nulls()
+    rows = analysis.matches.select("ledger_row", missing=pl.col("outcome").cast(pl.String) == "missing")
+    rows = rows.drop_nulls("ledger_row").unique("ledger_row", maintain_order=True)
+    return rows.filter(~pl.col("ledger_row").is_in(never.implode()))
+
+
 def counterparties(analysis: Analysis) -> pl.DataFrame:
     """Return the counterparties of missing invoices, most yuan first: see leads.counterparties."""
-    missing = analysis.matches.select("ledger_row", missing=pl.col("outcome").cast(pl.String) == "missing").drop_nulls(
-        "ledger_row"
-    )
-    rows = analysis.ledger.with_row_index("ledger_row").join(missing.unique("ledger_row"), on="ledger_row")
+    rows = analysis.ledger.with_row_index("ledger_row").join(is_missing(analysis), on="ledger_row")
     found = leads.counterparties(rows, direction=analysis.engagement.direction)
     return found.rename({"level": "counterparty"}).head(MOST)
 
