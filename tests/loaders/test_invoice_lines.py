@@ -167,3 +167,12 @@ def test_an_ordinary_line_is_added(tmp_path: Path) -> None:
     read = reading_of(book(tmp_path / "信息汇总表.xlsx", 信息汇总表=rows), table="platform")
     assert list(amounts(read).values()) == [[200, 26, 226]] * len(items)
     assert read.control.is_empty()
+
+
+def test_many_lists_that_disagree_are_told_together(tmp_path: Path) -> None:
+    rows = [row for n in range(150) for row in with_list(f"{10000000 + n}", WORDS[0], DETAILS["two"], off="1")]
+    read = reading_of(book(tmp_path / "信息汇总表.xlsx", 信息汇总表=[LINES, *rows]), table="platform")
+    assert read.control.height == 102
+    assert read.control["sheet"][-2:].to_list() == ["信息汇总表"] * 2
+    assert read.control.filter(column="list of net")["stated"].sum() == 150 * 101
+    assert read.control.filter(column="list of net")["computed"].sum() == 150 * 100

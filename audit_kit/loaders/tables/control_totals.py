@@ -99,10 +99,20 @@ def _totals(kept: pl.DataFrame, body: Body) -> pl.DataFrame:
 
 
 def _lists(apart: pl.DataFrame, sheet: Placed) -> pl.DataFrame:
-    """Return the invoices whose lines do not make up their list as control totals, the sheet with its row."""
-    named = pl.concat_str(pl.lit(sheet.grid.sheet or ""), pl.lit("!"), "source_row")
-    told = apart.with_columns(source_file=pl.lit(sheet.file.source), sheet=named, agrees=pl.lit(value=False))
-    return told.select(pl.col(name).cast(dtype) for name, dtype in CONTROL.items())
+    """Return the invoices whose lines do not make up their list as control totals, the sheet with its row.
+
+    Beyond the first of many they are one row a column, their sum.
+    """
+    name = pl.lit(sheet.grid.sheet or "")
+    first, rest = apart.head(MANY), apart.slice(MANY).group_by("column", maintain_order=True)
+    told = [
+        first.with_columns(sheet=pl.concat_str(name, pl.lit("!"), "source_row")),
+        rest.agg(pl.col("stated", "computed").sum()).with_columns(sheet=name),
+    ]
+    known = {"source_file": pl.lit(sheet.file.source), "agrees": pl.lit(value=False)}
+    return pl.concat(
+        part.with_columns(**known).select(pl.col(name).cast(dtype) for name, dtype in CONTROL.items()) for part in told
+    )
 
 
 class _Sums:
