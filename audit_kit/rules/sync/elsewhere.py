@@ -24,24 +24,59 @@ def never_listed(rows: pl.DataFrame) -> pl.Series:
     Args:
         rows: of a ledger, whichever of the columns `TELLING` it has.
     """
-    known = [(name, kind) for name, kind in _table()["kinds"].items()]
-    parts = rows.select(
-        kind=_kind(rows) if "kind" in rows.columns else pl.lit(None, pl.String),
-        number=_number(rows.columns),
-        year=pl.col("issued_at").dt.year() % 100 if "issued_at" in rows.columns else pl.lit(None, pl.Int32),
+    kind = (
+        rows["kind"].cast(pl.String)
+        if "kind" in rows.columns
+        else pl.repeat(None, rows.height, dtype=pl.String, eager=True)
     )
-    said = [
-        _any(pl.col("kind"), kind["words"])
-        | (_any(pl.col("kind"), kind.get("shaped", ())) & _shaped(kind.get("shapes", ())))
-        for _, kind in known
+    year = pl.col("issued_at").dt.year() % 100 if "issued_at" in rows.columns else pl.lit(None, pl.Int32)
+    told = _told(kind).rename({"kind": "form"})
+    joined = (
+        kind.to_frame("form")
+        .with_row_index("at")
+        .join(told, on="form", how="left", nulls_equal=True, maintain_order="left")
+    )
+    likely = joined.filter("possible")
+    numbers = rows[likely["at"]].select(number=_number(rows.columns), year=year)
+    found = likely.hstack(numbers).select(
+        "at", unlisted=pl.when(~_shaped(_table()["listed"]["shapes"])).then(_kind_of())
+    )
+    nothing = pl.repeat(None, rows.height, dtype=pl.String, eager=True).alias("unlisted")
+    return nothing.scatter(found["at"], found["unlisted"])
+
+
+def _told(kinds: pl.Series) -> pl.DataFrame:
+    """Return what each distinct kind tells: `kind`, `silent`, `words` and `shaped` (what it may be), `possible`."""
+    table = _table()
+    forms = kinds.unique().alias("kind").to_frame()
+    folded = pl.col("kind").str.normalize("NFKC").str.to_lowercase().str.replace_all(NOT_LETTERS, "")
+    forms = forms.with_columns(text=folded)
+    first = {
+        part: pl.coalesce(
+            pl.lit(None, pl.String),
+            *(pl.when(_any(kind[part])).then(pl.lit(name)) for name, kind in table["kinds"].items() if part in kind),
+        )
+        for part in ("words", "shaped")
+    }
+    forms = forms.with_columns(silent=pl.col("text").str.contains(table["silent"]).fill_null(value=True), **first)
+    says = pl.col("silent") | pl.col("words").is_not_null() | pl.col("shaped").is_not_null()
+    return forms.with_columns(possible=says & ~_any(table["listed"]["words"])).drop("text")
+
+
+def _kind_of() -> pl.Expr:
+    """Return what a voucher is: by its kind, by its kind and number, or by its number alone."""
+    kinds = _table()["kinds"]
+    shaped = [
+        pl.when((pl.col("shaped") == name) & _shaped(kind["shapes"])).then(pl.lit(name))
+        for name, kind in kinds.items()
+        if "shapes" in kind
     ]
-    silent = pl.col("kind").is_null() | pl.col("kind").str.contains(_table()["silent"])
-    alone = [silent & _shaped(kind.get("alone", ()), dated=True) for _, kind in known]
-    listed = _table()["listed"]
-    possible = _any(pl.col("kind"), listed["words"]) | _shaped(listed["shapes"])
-    names = [name for name, _ in known]
-    found = [pl.when(test).then(pl.lit(name)) for test, name in zip([*said, *alone], [*names, *names], strict=True)]
-    return parts.select(pl.when(~possible).then(pl.coalesce(found)).alias("unlisted")).to_series()
+    alone = [
+        pl.when(pl.col("silent") & _shaped(kind["alone"], dated=True)).then(pl.lit(name))
+        for name, kind in kinds.items()
+        if "alone" in kind
+    ]
+    return pl.coalesce("words", *shaped, *alone)
 
 
 @cache
@@ -61,13 +96,6 @@ def _filled(patterns: Mapping[str, Sequence[str]], area: str) -> dict[str, list[
     return {part: [pattern.replace("{area}", area) for pattern in some] for part, some in patterns.items()}
 
 
-def _kind(rows: pl.DataFrame) -> pl.Expr:
-    """Return kinds as they are compared; each distinct one is folded once."""
-    forms = rows["kind"].cast(pl.String).unique().drop_nulls()
-    folded = forms.str.normalize("NFKC").str.to_lowercase().str.replace_all(NOT_LETTERS, "")
-    return pl.col("kind").cast(pl.String).replace_strict(forms, folded, return_dtype=pl.String)
-
-
 def _number(columns: Sequence[str]) -> pl.Expr:
     """Return code, space and number as they are compared; of one with 20 digits the number alone, empty without any."""
     digital, number, code = (
@@ -83,10 +111,8 @@ def _number(columns: Sequence[str]) -> pl.Expr:
     return pl.when(own.str.len_chars() == DIGITAL).then(own).otherwise(whole)
 
 
-def _any(text: pl.Expr, patterns: Sequence[str]) -> pl.Expr:
-    if not patterns:
-        return pl.lit(value=False)
-    return text.str.contains("|".join(patterns)).fill_null(value=False)
+def _any(patterns: Sequence[str]) -> pl.Expr:
+    return pl.col("text").str.contains("|".join(patterns)).fill_null(value=False)
 
 
 def _shaped(patterns: Sequence[str], *, dated: bool = False) -> pl.Expr:
