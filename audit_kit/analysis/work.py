@@ -14,6 +14,7 @@ from audit_kit.core.identity import with_key
 from audit_kit.core.words import LANGUAGES
 from audit_kit.loaders.catalogues.reader import every_file
 from audit_kit.loaders.engagement import shared_inputs
+from audit_kit.loaders.engagement.settings import SISTERS
 from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE
 from audit_kit.rules.backups import audit as backup_rules
 from audit_kit.rules.causes import diagnosis
@@ -95,7 +96,7 @@ def audit_backups(engagement: Engagement, *, lang: str = "zh") -> pl.DataFrame:
 def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, step: Callable[[str], None]) -> Analysis:
     """Work the engagement up, from the sources to the findings."""
     step("reading")
-    readings = {table: engagement.reading(table) for table in schema.INPUTS if engagement.has(table)}
+    readings = {table: engagement.reading(table) for table in (*schema.INPUTS, SISTERS) if engagement.has(table)}
     ledger, platform, taken_at = engagement.table("ledger"), engagement.table("platform"), engagement.taken_at
     step("matching")
     matches = reconcile(ledger, platform, policy=engagement.policy.matching)
@@ -129,7 +130,9 @@ def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, st
         direction=engagement.direction,
         taken_at=taken_at,
         history=history,
-        archive=with_key(engagement.table("invoice_files")) if engagement.has("invoice_files") else None,
+        archive=_keyed(engagement, "invoice_files"),
+        sisters=_keyed(engagement, SISTERS),
+        taxpayer_name=engagement.settings.taxpayer_name,
     )
     findings = diagnosis.diagnose(evidence, lang=lang)
     curves = delays.survival(delays.of_delays(observations, findings))
@@ -161,6 +164,11 @@ def _world(engagement: Engagement, ledger: pl.DataFrame, taken_at: datetime) -> 
         policy=engagement.policy.backup,
         taken_at=taken_at,
     )
+
+
+def _keyed(engagement: Engagement, table: str) -> pl.DataFrame | None:
+    """Return a table of invoices by `invoice_key`; null where there is none."""
+    return with_key(engagement.table(table)) if engagement.has(table) else None
 
 
 def _earlier_exports(exports: pl.DataFrame, taken_at: datetime) -> dict[datetime, pl.DataFrame] | None:

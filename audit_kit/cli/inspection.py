@@ -43,7 +43,8 @@ def _table(table: Mapping[str, Any], words: Words) -> list[str]:
     aside = [f"    {line['file']}:{line['row']}  {line['reason']}" for line in table["set_aside"]]
     lines += _some(aside, words("console.aside"))
     cleaned = [f"    {line['row']}  {', '.join(line['cleaning'])}" for line in table["cleaning"]]
-    return lines + _some(cleaned, words("console.cleaning"))
+    unread = [f"    {line['column']}  {line['word']}  × {line['rows']:,}" for line in table.get("unread", ())]
+    return lines + _some(cleaned, words("console.cleaning")) + _some(unread, words("console.unread"))
 
 
 def _some(lines: list[str], title: str) -> list[str]:

@@ -41,8 +41,9 @@ class DrillGroup:
 class Cause:
     """A cause: what is said of it (each text Chinese, then English), what explains it, and how it is trained.
 
-    `stage`: entry, known, asked, logs, event, level, age or unbooked. `delays`: whether an invoice missing for this
-    reason says something of delays. `signal`: what would have given it away in a drill.
+    `stage`: entry, known, asked, logs, event, level, age, unbooked or beside. `delays`: whether an invoice missing for
+    this reason says something of delays. `comes`: it may well come by waiting, whatever its stage. `signal`: what would
+    have given it away in a drill.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Cause:
     next_step: tuple[str, str]
     confused_with: tuple[str, ...]
     delays: bool = True
+    comes: bool = False
     simulate: Simulation | None = None
     drill: DrillGroup | None = None
     signal: tuple[str, str] | None = None
@@ -62,7 +64,7 @@ class Cause:
     @property
     def lasting(self) -> bool:
         """Whether an invoice missing for this reason will not appear by waiting."""
-        return self.stage in LASTING
+        return self.stage in LASTING and not self.comes
 
 
 @cache

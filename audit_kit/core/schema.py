@@ -33,11 +33,20 @@ AREAS = ("sync", "missing", "backup", "response")
 SEVERITIES = words.SEVERITIES
 STATES = ("fails", "unknown")
 EVENTS = ("issued", "uploaded", "received", "visible", "failed")
-ACCOUNT_STATUSES = ("active", "locked", "frozen")
+ACCOUNT_STATUSES = ("active", "locked", "frozen", "pending", "ended")
 NOTICE_KINDS = ("maintenance", "upgrade", "outage", "network")
 ACTIONS = ("edit", "void", "red", "resend", "export", "login")
 CONFIRMATION_SOURCES = ("national", "counterparty", "department", "file")
-CONFIRMATION_RESULTS = ("agree", "differ", "absent", "over_limit")
+CONFIRMATION_RESULTS = (
+    "agree",
+    "differ",
+    "absent",
+    "over_limit",
+    "too_soon",
+    "too_old",
+    "unsupported",
+    "no_answer",
+)
 RED_FORM_STATES = (
     "not_needed", "waiting_for_buyer", "waiting_for_seller", "confirmed", "refused_by_buyer", "refused_by_seller",
     "lapsed", "withdrawn", "withdrawn_after", "abnormal", "taxpayer_state", "refused_by_person", "refund_claimed",
@@ -130,6 +139,9 @@ class Ledger(Sourced):
 class Platform(Ledger):
     """平台导出: what the tax platform lists."""
 
+    risk = _text("发票风险等级", "正常, or why the platform doubts it, in its own words")
+    risk_state = _text("风险状态", "无风险, or otherwise, as the list for deduction says it")
+
 
 class Substitute(Ledger):
     """替代系统台账: invoices kept in a substitute system during an emergency."""
@@ -166,7 +178,7 @@ class Accounts(Sourced):
     tax_id = _text("纳税人识别号", "the taxpayer the account belongs to")
     role = _text("角色", "法定代表人, 财务负责人, 办税员, 开票员, …")
     grants = _text("权限", "separated by ；")
-    status = _word("状态", ACCOUNT_STATUSES, "active 正常, locked 锁定, frozen 冻结")
+    status = _word("状态", ACCOUNT_STATUSES, "active 正常, locked 锁定, frozen 冻结, pending 待确认, ended 已失效")
     valid_from = _time("有效期起", "first moment of validity")
     valid_to = _time("有效期止", "end of validity; null = no end")
 
@@ -202,7 +214,12 @@ class Confirmations(Sourced):
     source = _word(
         "来源", CONFIRMATION_SOURCES, "national 查验平台, counterparty 对方, department 内部部门, file 电子原件"
     )
-    result = _word("结果", CONFIRMATION_RESULTS, "agree 一致, differ 不一致, absent 不存在, over_limit 超过次数")
+    result = _word(
+        "结果",
+        CONFIRMATION_RESULTS,
+        "agree 一致, differ 不一致, absent 不存在; no answer: over_limit 超过次数, too_soon 当日开具, "
+        "too_old 超过五年, unsupported 不支持, no_answer 未得到答复",
+    )
     at = _time("时间", "when it was asked")
     evidence = _text("附件", "the proof kept")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 
@@ -18,6 +19,8 @@ MONEY_COLUMNS = ("net", "tax", "gross")
 NUMBER_COLUMNS = ("digital_number", "invoice_number", "invoice_code")
 LIST = "list of "  # before a column of money: what a line for the list of an invoice's lines states, if they disagree
 LONGEST_VALUE = 200
+ORIGINAL = "（原文）"  # behind the header of a column: its words that no vocabulary knows
+MOST_UNREAD = 20  # words of a file that are named, those of most rows
 BETWEEN = ";"  # the codes of one row
 SET_ASIDE = {
     "source_file": pl.String(),
@@ -50,6 +53,7 @@ FILES = {
     "gross": pl.Decimal(18, 2),
     "columns": pl.List(pl.Struct({"theirs": pl.String(), "ours": pl.String()})),
     "unplaced": pl.List(pl.String()),
+    "unread": pl.List(pl.Struct({"column": pl.String(), "word": pl.String(), "rows": pl.UInt32()})),
 }
 
 
@@ -149,8 +153,27 @@ def _file(sheet: Checked) -> pl.DataFrame:
             **sums(sheet.rows),
             "columns": [{"theirs": theirs, "ours": ours} for ours, theirs in sheet.names.items()],
             "unplaced": list(sheet.unplaced),
+            "unread": _unread(sheet.rows, sheet.names),
         }
     )
+
+
+def _unread(rows: pl.DataFrame, names: Mapping[str, str | None]) -> list[dict[str, object]]:
+    """Return the words that no vocabulary knows, each with its column and its rows, those of most rows first."""
+    nothing = resources.load("vocabularies")["nothing"]["words"]
+    found = [
+        rows[theirs + ORIGINAL]
+        .drop_nulls()
+        .value_counts(name="rows")
+        .select(pl.lit(theirs).alias("column"), word, "rows")
+        for theirs in names.values()
+        if theirs is not None and theirs + ORIGINAL in rows.columns
+        for word in [pl.col(theirs + ORIGINAL).str.slice(0, LONGEST_VALUE).alias("word")]
+    ]
+    if not found:
+        return []
+    told = pl.concat(found).filter(~pl.col("word").str.strip_chars().str.to_lowercase().is_in(nothing))
+    return told.sort("rows", "column", "word", descending=[True, False, False]).head(MOST_UNREAD).to_dicts()
 
 
 def _files(told: Mapping[str, Any]) -> pl.DataFrame:

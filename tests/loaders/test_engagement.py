@@ -547,6 +547,22 @@ def test_successive_exports_give_the_newest_and_their_history(tmp_path):
     assert engagement.reading("platform").files["rows_in"].sum() == 4
 
 
+@pytest.mark.parametrize("stated", [True, False])
+def test_what_sister_companies_list_is_a_table_of_its_own(tmp_path, stated):
+    toml = "[engagement]\ntaken_at = 2025-05-10T08:00:00\n"
+    toml += "[sources]\nplatform = 'p.csv'\nsister_exports = ['sister_exports/*.csv']\n" if stated else ""
+    files = {
+        "audit.toml": toml,
+        "p.csv" if stated else "platform.csv": HEAD + line(1, day=1),
+        "sister_exports/platform.csv": HEAD + line(2, day=3),
+    }
+    engagement = open_engagement(write(tmp_path, files))
+    assert engagement.table("platform")["digital_number"].to_list() == ["25112000000000000001"]
+    assert engagement.table("sister_exports")["digital_number"].to_list() == ["25112000000000000002"]
+    assert engagement.table("sister_exports")["source_file"].to_list() == ["sister_exports/platform.csv"]
+    assert engagement.unused == ()
+
+
 def test_an_undated_export_is_the_newest(tmp_path):
     toml = (
         "[engagement]\ntaken_at = 2025-05-10T08:00:00\n[sources]\nplatform = 'now.csv'\n"

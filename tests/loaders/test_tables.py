@@ -341,6 +341,56 @@ def test_a_column_that_cannot_be_placed_is_kept_as_text_and_named(tmp_path: Path
     assert inspect([path])[0]["columns"]["风险分"] is None
 
 
+ANSWERS = {
+    "001": "agree", "查验成功": "agree", "查验成功，发票一致！": "agree", "001:查验成功": "agree", "一致": "agree",
+    "002": "over_limit", "超过该张发票当日查验次数(请于次日再次查验)!": "over_limit",
+    "当日查验次数已超限": "over_limit",
+    "003": "no_answer", "010": "no_answer", "020": "no_answer", "20": "no_answer", "205": "no_answer",
+    "由于查验行为异常，涉嫌违规，当前无法使用查验服务！": "no_answer", "网络超时，请重试！": "no_answer",
+    "006": "differ", "6": "differ", "不一致": "differ", "发票信息不一致": "differ", "006 不一致": "differ",
+    "009": "absent", "9": "absent", "查无此票": "absent", "所查发票不存在！": "absent",
+    "009：查无此票": "absent",
+    "当日开具发票可于次日进行查验！": "too_soon", "rqerr": "too_soon", "当天开具的发票请次日再查": "too_soon",
+    "超过五年的发票不能查验": "too_old", "仅可查验5年内开具的发票": "too_old",
+    "暂不支持该票种查验": "unsupported", "该省尚未开通发票查验功能": "unsupported",
+    "1": None, "203": None, "存疑": None, "不存在异常": None, "未查验，不确定是否一致": None, "无": None, "作废": None,
+    "查无此票，或当日开具发票可于次日进行查验": None,
+}  # fmt: skip
+
+
+def test_what_the_verification_page_answers_is_read_by_its_words(tmp_path: Path) -> None:
+    path = tmp_path / "查验.csv"
+    lines = [f'{25112000000000000000 + place},"{text}",2025-05-08' for place, text in enumerate(ANSWERS)]
+    path.write_text("\n".join(["发票号码,查验结果,查验时间", *lines]), encoding="utf-8")
+    reading = read(path)
+    assert reading.table == "confirmations"
+    assert dict(zip(ANSWERS, reading.rows["result"], strict=True)) == ANSWERS
+    assert set(reading.rows["source"]) == {"national"}
+    named = {word["word"]: word["rows"] for word in inspect([path])[0]["unread"]}
+    assert named == {text: 1 for text, word in ANSWERS.items() if word is None and text != "无"}
+
+
+def test_whose_answer_it_is_is_not_guessed(tmp_path: Path) -> None:
+    path = tmp_path / "confirmations.csv"
+    path.write_text("发票号码,结果,时间\n25112000000000000001,一致,2025-05-08\n", encoding="utf-8")
+    assert read(path, table="confirmations").rows["source"].to_list() == [None]
+    path.write_text("发票号码,来源,查验结果\n25112000000000000001,对方,一致\n", encoding="utf-8")
+    assert read(path, table="confirmations").rows["source"].to_list() == ["counterparty"]
+    assert "unread" not in inspect([path])[0]
+
+
+def test_risk_and_state_of_accounts_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "平台.csv"
+    head = "数电发票号码,开票日期,价税合计,发票风险等级,风险状态"
+    path.write_text(f"{head}\n25112000000123456789,2025-05-03,1,异常凭证,无风险\n", encoding="utf-8")
+    assert read(path, table="platform").rows.select("risk", "risk_state").rows() == [("异常凭证", "无风险")]
+    states = ["正常", "待确认", "停用", "已失效", "锁定", "待审核", "已过期", "已注销", "?"]
+    path = tmp_path / "账号.csv"
+    path.write_text("账号,状态\n" + "".join(f"a{at},{state}\n" for at, state in enumerate(states)), encoding="utf-8")
+    read_as = read(path, table="accounts").rows["status"].to_list()
+    assert read_as == ["active", "pending", "frozen", "ended", "locked", "pending", "ended", "frozen", None]
+
+
 def test_a_heading_of_the_user_that_names_no_column_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.csv"
     path.write_text("票号,开票日期,价税合计\n1,2025-05-03,1\n")

@@ -442,6 +442,11 @@ def test_the_service_level_counts_the_waiting_and_names_the_incident() -> None:
     )
     assert used["incident"].to_list()[:2] == ["slow", "停机公告"] or used["incident"][0] == "停机公告"
     assert used["share"].sum() == pytest.approx(1)
+    rows = observations.select("ledger_row", cause=pl.lit("risk_flagged"))
+    doubted = pl.concat([schema.empty("findings"), rows], how="diagonal_relaxed")
+    assert used.equals(
+        budget_by_incident(observations, doubted, stops, policy=SyncPolicy(), taken_at=month.taken_at)
+    )  # a doubt of the platform explains no delay
 
 
 # --- very many channels ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
+from audit_kit.views.missing import answers as missing_answers
 from audit_kit.views.missing import charts as missing_charts
 from audit_kit.views.missing import pattern_charts
 from audit_kit.views.overview import charts
@@ -188,6 +190,18 @@ def test_levels_that_stand_out_are_drawn_first(page):
     assert frame["q"].is_sorted()
     spec = pattern_charts.level_odds(frame).to_dict()
     assert len(spec["hconcat"]) == 2
+
+
+def test_a_doubt_of_the_platform_counts_nothing_among_the_missing(page):
+    work = page.analysis
+    listed = work.matches.filter(pl.col("outcome") == "matched").select("ledger_row")
+    doubts = listed.with_columns(cause=pl.lit("risk_flagged"), severity=pl.lit("high"), amount=pl.lit(1))
+    doubted = replace(work, findings=pl.concat([work.findings, doubts], how="diagonal_relaxed"))
+    days = missing_charts.cause_days(work)
+    assert missing_charts.cause_days(doubted).equals(days)
+    assert "risk_flagged" not in days["cause"]
+    assert pattern_charts.levels(doubted).equals(pattern_charts.levels(work))
+    assert missing_answers.missing(replace(page, analysis=doubted)) == missing_answers.missing(page)
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])

@@ -93,3 +93,31 @@ def test_a_redacted_page_hides_names_inside_evidence_too(english):
 def test_an_open_page_shows_names_as_they_are(page):
     shown = page.safe(page.analysis.ledger.with_row_index("ledger_row"))
     assert shown["buyer_name"].to_list() == page.analysis.ledger["buyer_name"].to_list()
+
+
+def test_a_party_that_only_a_paper_names_is_hidden(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "cache"))
+    head = "数电发票号码,开票日期,价税合计,购方识别号,购买方名称"
+    rows = [f"25112{n:015d},2025-05-0{1 + n % 9} 10:00:00,{n}.00,91110108MA01ABCD1X,本公司" for n in range(1, 41)]
+    files = {
+        "platform.csv": [head, *rows[1:]],
+        "ledger.csv": [head, *rows],
+        "sister_exports/乙.csv": [
+            head,
+            rows[0].replace("91110108MA01ABCD1X,本公司", "91110105MA02WXYR3K,某某姐妹公司"),
+        ],
+    }
+    for name, lines in files.items():
+        (tmp_path / "e" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "e" / name).write_text("\n".join(lines), encoding="utf-8")
+    settings = (
+        '[engagement]\ntaxpayer_id = "91110108MA01ABCD1X"\ndirection = "received"\ntaken_at = 2025-06-01T09:00:00\n'
+    )
+    (tmp_path / "e" / "audit.toml").write_text(settings, encoding="utf-8")
+    told = {}
+    for redact in (True, False):
+        page = pages.open_page(str(tmp_path / "e"), redact=redact)
+        one = page.findings.filter(pl.col("cause") == "issued_to_other")
+        told[redact] = page.safe(one)["evidence"].item()
+    assert "某某姐妹公司 91110105MA02WXYR3K" in told[False]
+    assert not [word for word in ("姐妹", "91110105MA02WXYR3K", "乙.csv") if word in told[True]]

@@ -125,8 +125,9 @@ class Engagement:
             return self._read_backups()
         if table in ("platform", "exports"):
             return self._read_exports()
-        readings = [self._read_input(table, entry) for entry in self.sources.get(table, ())]
-        return {table: _evaluated(joined(table, readings), self.folder)}
+        shape = "platform" if table == settings_.SISTERS else table
+        readings = [self._read_input(shape, entry) for entry in self.sources.get(table, ())]
+        return {table: _evaluated(joined(shape, readings), self.folder)}
 
     def _read_input(self, table: str, entry: Input) -> Reading:
         """Read one input by the reader of its kind."""

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "audit.toml"
-SOURCES = (*schema.INPUTS, "exports")
+SISTERS = "sister_exports"  # what the platform lists of other companies of the group
+SOURCES = (*schema.INPUTS, "exports", SISTERS)
 LONGEST_SHOWN = 80
 HIDDEN = "…"
 # An address, or something so like it that a password may stand in it.

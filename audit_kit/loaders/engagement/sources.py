@@ -20,7 +20,7 @@ from audit_kit.core.errors import EngagementError, RequestError, SourceError
 from audit_kit.core.files import TABLE_FILES, Place, census, is_debris, is_inside, shown, shown_path, walk
 from audit_kit.core.hashing import hash_file, hash_once
 from audit_kit.loaders.catalogues.tools import claimed
-from audit_kit.loaders.engagement.settings import FILE
+from audit_kit.loaders.engagement.settings import FILE, SISTERS
 from audit_kit.loaders.engagement.unused import LEFT_OUT, Sorting, Unused, relative
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def _named(part: str) -> str | None:
     """Return the table that the name of a folder or file gives away, or null."""
     names = resources.load("engagement")["names"]
     word = part.lower()
-    for table in (*schema.INPUTS, "exports"):
+    for table in (SISTERS, *schema.INPUTS, "exports"):  # a sister's export is called an export too
         if any(word.startswith(name) or (not name.isascii() and name in word) for name in names.get(table, ())):
             return table
     return None

@@ -12,7 +12,7 @@ from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.loaders import red_links
 from audit_kit.loaders.formats.grid import AT, ROW
-from audit_kit.loaders.reading import Fault, Reason
+from audit_kit.loaders.reading import ORIGINAL, Fault, Reason
 from audit_kit.loaders.tables.cells import MONEY, Column, Raw, as_text, column
 from audit_kit.loaders.tables.headers import fold
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from audit_kit.loaders.tables.body import Body
     from audit_kit.loaders.tables.headers import Placed
 
-ORIGINAL = "（原文）"
+VERIFIED = "查验"
 MANY_ROWS = 50_000  # from here on the columns are read side by side
 
 
@@ -95,7 +95,13 @@ def _canonical(columns: Sequence[Column], body: Body) -> pl.DataFrame:
 
 
 def _derived(frame: pl.DataFrame, sheet: Placed) -> pl.DataFrame:
-    """Add what follows from other cells of an invoice: sums, sign, the blue invoice that a red one reverses."""
+    """Add what follows from other cells: of an invoice sums, sign, the blue one that a red one reverses.
+
+    Answers under a header such as 查验结果, without a column that says who gave them, are the verification page's.
+    """
+    if sheet.table == "confirmations" and "source" not in sheet.ours:
+        asked = str(sheet.names[sheet.ours["result"]] or "").strip().startswith(VERIFIED)
+        return frame.with_columns(source=pl.lit("national", frame.schema["source"])) if asked else frame
     if not sheet.is_invoices:
         return frame
     frame = frame.with_columns(

@@ -16,7 +16,7 @@ import polars as pl
 from audit_kit import resources
 from audit_kit.core.spreadsheet_csv import undone
 from audit_kit.loaders.reading import NUMBER_COLUMNS, Fault, Reason
-from audit_kit.loaders.tables import times
+from audit_kit.loaders.tables import phrases, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -372,7 +372,15 @@ def _vocabulary(categories: tuple[str, ...]) -> str:
 
 def enumerated(values: pl.Series, dtype: pl.Enum) -> Cells:
     """Return the canonical words of a column; `unreadable` marks words that its vocabulary does not know."""
-    return _replaced(as_text(values).str.strip_chars(), words(vocabulary_of(dtype)), dtype)
+    text, vocabulary = as_text(values).str.strip_chars(), vocabulary_of(dtype)
+    read = _replaced(text, words(vocabulary), dtype)
+    if not read.unreadable.any():
+        return read
+    longer = phrases.understood(text.filter(read.unreadable).unique(), vocabulary, words(vocabulary))
+    found = (
+        read.values.fill_null(text.replace_strict(longer, default=None, return_dtype=dtype)) if longer else read.values
+    )
+    return Cells(values=found, unreadable=read.unreadable & found.is_null())
 
 
 def flags(values: pl.Series) -> Cells:

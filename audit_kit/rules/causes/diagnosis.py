@@ -11,7 +11,7 @@ from audit_kit.core import schema
 from audit_kit.core.cause_records import records
 from audit_kit.core.words import Words
 from audit_kit.rules.causes import batches, entries, levels, outages, permission, scope, statuses, systems
-from audit_kit.rules.causes.evidence import CLAIMS, ROW, Case, Evidence, moment
+from audit_kit.rules.causes.evidence import CLAIMS, ROW, Case, Evidence, flag, moment
 from audit_kit.rules.causes.population import alive, population
 from audit_kit.rules.causes.wording import rendered, sentences
 from audit_kit.rules.sync.lateness import at_age, chance, lateness
@@ -23,7 +23,6 @@ __all__ = ["CAUSES", "Evidence", "diagnose"]
 
 SHORT_ID = 16
 NOTHING_TOLD = pl.DataFrame(schema={"evidence": pl.String, "look": pl.String})
-MOST_ANSWERS = 20  # confirmations of one invoice that are told one by one; of more, each different one is told once
 
 
 def late(case: Case) -> pl.DataFrame:
@@ -40,21 +39,12 @@ def lost(case: Case) -> pl.DataFrame:
 def _by_age(case: Case) -> pl.DataFrame:
     """Return what is still missing with its chance to be late and what that rests on."""
     rows = case.missing.join(case.late, on="ledger_row", how="inner", maintain_order="left")
-    rows = rows.join(_answers(case), on="invoice_key", how="left", maintain_order="left")
+    answers = systems.told(case, systems.answered(case, rows))
+    rows = rows.join(answers, on=ROW, how="left", maintain_order="left")
     return rows.with_columns(
         hours=pl.col("age") / 60,
         arrived=1 - pl.col("survival"),
         state=pl.when("certain").then(pl.lit("fails")).otherwise(pl.lit("unknown")),
-    )
-
-
-def _answers(case: Case) -> pl.DataFrame:
-    """Return what other sources answered about an invoice: `invoice_key`, `answers` (`source`, `result` of each)."""
-    asked = case.evidence.confirmations.filter(pl.col("invoice_number").is_not_null() & pl.col("result").is_not_null())
-    answer = pl.struct(pl.col("source", "result").cast(pl.String))
-    several = answer.unique(maintain_order=True)
-    return asked.group_by(invoice_key=pl.col("invoice_number").str.strip_chars(), maintain_order=True).agg(
-        answers=pl.when(pl.len() > MOST_ANSWERS).then(several.implode()).otherwise(answer.implode())
     )
 
 
@@ -65,7 +55,14 @@ def unexplained(case: Case) -> pl.DataFrame:
 
 def unbooked(case: Case) -> pl.DataFrame:
     """The platform lists an invoice that no ledger row claims."""
-    return case.open
+    meant = case.renumbered.select("right_at", meant_row=ROW)
+    booked = case.rows.select(
+        meant_row=ROW, booked_file="source_file", booked_row="source_row", booked_number="invoice_key"
+    )
+    rows = case.open.join(meant, left_on=ROW, right_on="right_at", how="left", maintain_order="left")
+    rows = rows.join(booked, on="meant_row", how="left", maintain_order="left")
+    unknown = pl.col("meant_row").is_null()
+    return rows.with_columns(booked=pl.when(unknown).then(pl.lit("nowhere")).otherwise(pl.lit("otherwise")))
 
 
 # The order is the design: what the entry itself, its status, the way of asking and the logs explain must not be
@@ -79,12 +76,21 @@ KNOWN: tuple[Callable[[Case], pl.DataFrame], ...] = (
     *systems.CAUSES,
 )
 EVENTS: tuple[Callable[[Case], pl.DataFrame], ...] = (batches.batch_lost, outages.outage)
-THE_REST: tuple[Callable[[Case], pl.DataFrame], ...] = (*levels.CAUSES, late, lost, unexplained, unbooked)
+THE_REST: tuple[Callable[[Case], pl.DataFrame], ...] = (
+    *levels.CAUSES,
+    late,
+    lost,
+    unexplained,
+    unbooked,
+    systems.risk_flagged,
+)
 CAUSES = (*KNOWN, *EVENTS, *THE_REST)
 
 
 def diagnose(evidence: Evidence, *, lang: str = "zh") -> pl.DataFrame:
     """Return the findings of area missing and sync: one for every row that is not simply matched.
+
+    A matched row has one where the platform calls the invoice doubtful.
 
     Args:
         evidence: see `Evidence`.
@@ -157,7 +163,9 @@ def _findings(case: Case, lang: str) -> pl.DataFrame:
     ours = pl.col("ledger_row").is_not_null()
     rows = rows.with_columns(
         area=pl.col("cause").replace_strict({name: cause.area for name, cause in causes.items()}),
-        severity=pl.col("cause").replace_strict({name: cause.severity for name, cause in causes.items()}),
+        severity=pl.coalesce(
+            "severity", pl.col("cause").replace_strict({name: cause.severity for name, cause in causes.items()})
+        ),
         next_step=pl.coalesce("look", pl.col("cause").replace_strict({name: words.next_step(name) for name in causes})),
         amount=pl.coalesce("gross", "p_gross"),
         source_file=pl.when(ours).then("source_file").otherwise("p_source_file"),
@@ -189,11 +197,13 @@ def _told(case: Case, claim: pl.DataFrame, lang: str) -> pl.DataFrame:
     )
     look = rendered("{unlisted:look}", rows, lang) if "unlisted" in figures.columns else pl.lit(None, pl.String)
     said = sentences(claim["cause"][0], rows, lang)
-    if case.asides.is_empty():
-        return rows.select(evidence=said, look=look)
-    rows = rows.join(case.asides, on=ROW, how="left", maintain_order="left")
-    beside = rendered("{tried:tried}{form_note:form_note}", rows, lang)
-    return rows.select(evidence=pl.concat_str(said, beside), look=look)
+    more = [] if case.asides.is_empty() else ["{tried:tried}{form_note:form_note}"]
+    rows = rows.join(case.asides, on=ROW, how="left", maintain_order="left") if more else rows
+    if "flag" not in claim.columns:
+        rows = rows.with_columns(flag())
+        doubted = pl.when(pl.col("flag").is_null()).then(pl.lit("none")).otherwise(pl.lit("flagged"))
+        rows, more = rows.with_columns(doubt=doubted), [*more, "{doubt:doubt}"]
+    return rows.select(evidence=pl.concat_str(said, *(rendered(part, rows, lang) for part in more)), look=look)
 
 
 def _ids(rows: pl.DataFrame) -> pl.Series:

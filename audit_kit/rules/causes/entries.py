@@ -30,9 +30,14 @@ def number_damaged(case: Case) -> pl.DataFrame:
 
 
 def number_mistyped(case: Case) -> pl.DataFrame:
-    """One digit differs, or two neighbours are swapped; amount and date agree, and no other invoice fits."""
+    """Another number was meant: one edit away with the same amount and date, or as its e-invoice says; it is listed."""
     right = pl.coalesce("p_digital_number", "p_invoice_number")
-    return case.open.filter(outcome("mistyped")).with_columns(stated=_stated(), right=right)
+    typed = case.open.filter(outcome("mistyped")).with_columns(
+        right=right, right_row="p_source_row", typo=pl.lit("edit")
+    )
+    filed = case.missing.join(case.renumbered, on="row", how="inner", maintain_order="left")
+    filed = filed.with_columns(typo=pl.lit("file")).drop("proof_row")
+    return pl.concat([typed, filed], how="diagonal").sort("row").with_columns(stated=_stated())
 
 
 def ambiguous(case: Case) -> pl.DataFrame:

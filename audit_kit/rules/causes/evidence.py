@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.identity import with_key
-from audit_kit.rules.proofs import deeds, red_forms
+from audit_kit.rules.proofs import deeds, papers, red_forms
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 ROW = "row"
 REVERSED = ("red_full", "red_part")
 LEDGER_COLUMNS = (
-    "serial", "issued_at", "seller_tax_id", "buyer_tax_id", "gross", "net", "kind", "status", "account", "voucher",
-    "invoice_code", "invoice_number", "digital_number", "positive", "red_of", "remark", "source_file", "source_row",
+    "serial", "issued_at", "date_only", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name", "gross", "net",
+    "kind", "status", "account", "voucher", "invoice_code", "invoice_number", "digital_number", "positive", "red_of",
+    "remark", "source_file", "source_row",
 )  # fmt: skip
 PLATFORM_COLUMNS = (
     "issued_at", "net", "tax", "gross", "kind", "status", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name",
-    "visible_at", "invoice_code", "invoice_number", "digital_number", "source_file", "source_row",
+    "visible_at", "risk", "risk_state", "invoice_code", "invoice_number", "digital_number", "source_file", "source_row",
 )  # fmt: skip
 
 
@@ -38,7 +40,8 @@ class Evidence:
 
     `observations`, `stops`: see rules.sync. `control`: the platform export's own totals against ours.
     `backup_keys`: `invoice_key`, `repo_id`, `backup_id`. `history`: earlier months' curves, or null.
-    `archive`: `invoice_key` of the e-invoices that the live archive holds, or null where none is known.
+    `archive`: the e-invoices that the live archive holds, by `invoice_key` with what each says, or null where none is
+    known. `sisters`: what exports of other companies of the group list, with `invoice_key`.
     """
 
     ledger: pl.DataFrame
@@ -62,12 +65,15 @@ class Evidence:
     history: pl.DataFrame | None = None
     archive: pl.DataFrame | None = None
     red_confirmations: pl.DataFrame = field(default_factory=lambda: schema.empty("red_confirmations"))
+    sisters: pl.DataFrame | None = None
+    taxpayer_name: str | None = None
 
 
 CLAIMS = {
     ROW: pl.UInt32(),
     "cause": pl.String(),
     "state": pl.String(),
+    "severity": pl.String(),
     "subject": pl.String(),
     "lost_share": pl.Float64(),
     "group": pl.Float64(),
@@ -77,6 +83,9 @@ CLAIMS = {
 @dataclass
 class Case:
     """The working sheet: every match row that needs a cause, and which cause took it.
+
+    A row that is matched stands here too where the platform says of it what must be told (`flagged`); causes find it
+    neither open nor missing.
 
     `rows`: `row` (its place here), the match, the ledger row's columns, the platform row's columns as `p_…`.
     `claims`: what each cause took, with `CLAIMS` first: `subject` (the batch, stop or level that several rows share),
@@ -98,13 +107,15 @@ class Case:
     def __post_init__(self) -> None:
         """Nothing is taken yet."""
         self.taken = np.zeros(self.rows.height, dtype=bool)
-        self.unclaimed = self.rows
+        self.unclaimed = self.rows.filter(pl.col("outcome") != "matched")
         self.unclaimed_missing = self.rows.filter(pl.col("outcome") == "missing")
 
     @classmethod
     def of(cls, evidence: Evidence) -> Case:
         """Lay out the rows that need a cause."""
-        open_rows = evidence.matches.filter(pl.col("outcome").cast(pl.String) != "matched").with_row_index(ROW)
+        flagged = pl.col("platform_row").is_in(flagged_rows(evidence.platform).implode()).fill_null(value=False)
+        told = (pl.col("outcome").cast(pl.String) != "matched") | flagged
+        open_rows = evidence.matches.filter(told).with_row_index(ROW)
         ledger = _gathered(evidence.ledger, LEDGER_COLUMNS, open_rows["ledger_row"], "")
         platform = _gathered(evidence.platform, PLATFORM_COLUMNS, open_rows["platform_row"], "p_")
         return cls(evidence, open_rows.with_columns(*ledger, *platform))
@@ -138,6 +149,26 @@ class Case:
     def _left(self, rows: pl.DataFrame) -> pl.DataFrame:
         gone = self.taken[rows[ROW].to_numpy()]
         return rows.filter(pl.Series(~gone)) if gone.any() else rows
+
+    @cached_property
+    def files(self) -> pl.DataFrame:
+        """What the e-invoices that are kept say: see `papers.papers`."""
+        archive = self.evidence.archive
+        return papers.papers(pl.DataFrame(schema={"invoice_key": pl.String}) if archive is None else archive)
+
+    @cached_property
+    def renumbered(self) -> pl.DataFrame:
+        """The rows whose e-invoice bears another number, under which the platform lists it: see `papers.renumbered`."""
+        listed = self.rows.filter(outcome("unbooked") & pl.col("ledger_row").is_null())
+        listed = listed.select(
+            ROW,
+            "invoice_key",
+            *(pl.col(f"p_{name}").alias(name) for name in ("issued_at", "gross", *papers.PARTIES)),
+            listed_row="p_source_row",
+        )
+        missing = self.rows.filter(outcome("missing")).select(ROW, "invoice_key", "issued_at", "gross", *papers.PARTIES)
+        kept = self.files.join(listed.select("invoice_key"), on="invoice_key", how="semi")
+        return papers.renumbered(missing, listed, kept if kept.is_empty() else self.files)
 
     @cached_property
     def substitute(self) -> pl.DataFrame:
@@ -219,13 +250,39 @@ class Case:
 
 def _gathered(frame: pl.DataFrame, columns: tuple[str, ...], rows: pl.Series, prefix: str) -> list[pl.Series]:
     """Return the columns at these positions; null where there is no position, or the frame lacks the column."""
-    types = schema.dtypes("ledger")
+    types = schema.dtypes("platform")
     known = set(frame.columns) if frame.height else set()
     nothing = [None] * len(rows)
     return [
         (frame[name].gather(rows) if name in known else pl.Series(nothing, dtype=types[name])).alias(prefix + name)
         for name in columns
     ]
+
+
+def flagged_rows(platform: pl.DataFrame) -> pl.Series:
+    """Return the rows of the platform of which it says another risk than none, by their positions."""
+    flagged = pl.Series([False], dtype=pl.Boolean).new_from_index(0, platform.height)
+    for name in ("risk", "risk_state"):
+        if name in platform.columns and platform[name].null_count() < platform.height:
+            words = platform.select(pl.col(name).unique()).filter(doubted(name))[name]  # there are few words
+            flagged |= platform[name].is_in(words.implode()).fill_null(value=False)
+    return flagged.arg_true()
+
+
+def doubted(column: str) -> pl.Expr:
+    """Return whether the platform's word on a risk says that an invoice is not normal; a bare code says nothing."""
+    words = resources.load("vocabularies")["risks"]
+    word = pl.col(column).str.normalize("NFKC").str.strip_chars().str.to_lowercase()
+    speaks = word.str.contains(r"\p{L}")
+    settled = word.str.contains_any(words["settled"])
+    return (speaks & ~word.is_in(words["normal"]) & ~settled).fill_null(value=False)
+
+
+def flag() -> pl.Expr:
+    """Return what the platform says of a row's risk where it is not normal, else null: `flag`."""
+    said = [pl.when(doubted(f"p_{name}")).then(f"p_{name}") for name in ("risk", "risk_state")]
+    words = pl.concat_list(said).list.drop_nulls().list.unique(maintain_order=True)
+    return pl.when(words.list.len() > 0).then(words.list.join("、")).alias("flag")
 
 
 def moment(column: str) -> pl.Expr:

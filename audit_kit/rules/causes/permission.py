@@ -61,7 +61,7 @@ def _exporter_faults(case: Case) -> Iterator[_Fault]:
         same = parties.to_frame("id").filter(fold_tax_id(pl.col("id")) == folded((str(account["tax_id"]),))[0])["id"]
         tests["tax_id"] = pl.col(side).is_not_null() & ~pl.col(side).is_in(same.implode())
     everything = pl.lit(value=True)
-    if account["status"] in ("locked", "frozen"):
+    if account["status"] not in (None, "active"):
         tests[str(account["status"])] = everything
     if not _may_query(account):
         tests["grant"] = everything
@@ -119,7 +119,7 @@ def _issuer_fault(case: Case, account: dict[str, Any] | None) -> tuple[str, pl.E
     everything = pl.lit(value=True)
     if account is None:
         return "unlisted", everything
-    if account["status"] in ("locked", "frozen"):
+    if account["status"] not in (None, "active"):
         return str(account["status"]), everything
     own = case.evidence.taxpayer_ids
     if account["tax_id"] and own and account["tax_id"] not in own:

@@ -9,7 +9,8 @@ import polars as pl
 from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.rules.causes.evidence import REVERSED, ROW, differs, outcome
-from audit_kit.rules.proofs import deeds
+from audit_kit.rules.causes.systems import issued_to_other
+from audit_kit.rules.proofs import deeds, failures
 from audit_kit.rules.proofs.red_forms import OVERDUE
 
 if TYPE_CHECKING:
@@ -141,7 +142,28 @@ def not_issued(case: Case) -> pl.DataFrame:
     """The invoice was never issued: a draft or a failed request stands in the ledger."""
     draft = pl.col("status").cast(pl.String) == "not_issued"
     conflict = outcome("conflict") & differs("status") & (draft | (pl.col("p_status").cast(pl.String) == "not_issued"))
-    return _with_statuses(case.open.filter(((outcome("missing") & draft) | conflict).fill_null(value=False)))
+    rows = case.open.filter(((outcome("missing") & draft) | conflict).fill_null(value=False))
+    return _with_failure(case, _with_statuses(rows))
+
+
+def _with_failure(case: Case, rows: pl.DataFrame) -> pl.DataFrame:
+    """Add why the issue failed: the last failure in the log, else a remark in the ledger that tells a known reason.
+
+    `failure` (log, remark, none), `reason`, `failed_at`, `error`, `message`, `log_file`, `log_row`.
+    """
+    last = failures.last_failures(case.evidence.sync_log, rows["invoice_key"])
+    remarked = rows.select("row", remarked=failures.reason(rows["remark"]))
+    rows = rows.join(last, on="invoice_key", how="left", maintain_order="left", nulls_equal=False)
+    rows = rows.with_columns(remarked["remarked"])
+    from_remark = pl.col("remarked") != failures.NO_REASON
+    return rows.with_columns(
+        failure=pl.when(pl.col("failed_at").is_not_null())
+        .then(pl.lit("log"))
+        .when(from_remark)
+        .then(pl.lit("remark"))
+        .otherwise(pl.lit("none")),
+        reason=pl.coalesce("reason", "remarked"),
+    ).drop("remarked")
 
 
 def _stated(words: tuple[str, ...]) -> pl.Expr:
@@ -267,5 +289,6 @@ CAUSES: tuple[Callable[[Case], pl.DataFrame], ...] = (
     amount_conflict,
     date_conflict,
     party_conflict,
+    issued_to_other,
     booked_twice,
 )

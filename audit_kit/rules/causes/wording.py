@@ -41,7 +41,7 @@ def rendered(template: str, rows: pl.DataFrame, lang: str) -> pl.Expr:
             if name not in rows.columns:
                 raise KeyError(name)
             parts.append(_part(rows, name, style or "", lang).fill_null(OPEN if style == OPEN else NOTHING))
-    return pl.concat_str(parts)
+    return pl.concat_str(parts) if parts else pl.lit("")
 
 
 def _part(rows: pl.DataFrame, name: str, style: str, lang: str) -> pl.Expr:

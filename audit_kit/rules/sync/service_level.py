@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.core.cause_records import records
+from audit_kit.core.cause_records import of_stage, records
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.sync.curves import survival
 
@@ -90,9 +90,10 @@ def budget_by_incident(
     """
     target = policy.target_hours * 60
     misses = wall_clock(observations, taken_at=taken_at).filter(pl.col("minutes") > target)
-    misses = misses.join(
-        findings.filter(pl.col("ledger_row").is_not_null()).select("ledger_row", "cause"), on="ledger_row", how="left"
-    ).with_columns(incident=pl.lit(None, pl.String), kind=pl.lit(None, pl.String))
+    explained = findings.filter(pl.col("ledger_row").is_not_null() & ~pl.col("cause").is_in(of_stage("beside")))
+    misses = misses.join(explained.select("ledger_row", "cause"), on="ledger_row", how="left").with_columns(
+        incident=pl.lit(None, pl.String), kind=pl.lit(None, pl.String)
+    )
     until = pl.min_horizontal(pl.col("issued_at").dt.offset_by(f"{int(target)}m"), pl.lit(taken_at))
     for stop in stops.sort("starts_at").iter_rows(named=True):
         end = stop["ends_at"] or taken_at

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from audit_kit.training.world.fates import Draft
 
 ASKED = {"lost": "agree", "late": "agree", "not_issued": "absent", "number_invalid": "absent", "": "agree"}
+NOT_THERE = ("lost", "late")  # the verification page would not have them either
 EACH = 6  # questions asked about each of them
 TICKETS = 12
 REGISTERED = 10
@@ -94,7 +95,7 @@ def confirmations(draft: Draft) -> pl.DataFrame:
         some = np.flatnonzero(late if cause == "late" else draft.fate == cause)
         for place, i in enumerate(dice.sample(some, EACH)):
             source = schema.CONFIRMATION_SOURCES[place % 4]
-            word = "over_limit" if source == "national" and place else result
+            word = "over_limit" if source == "national" and (place or cause in NOT_THERE) else result
             rows.append((draft.base["key"][int(i)], source, word, f"QR-{len(rows) + 1:04d}.pdf"))
             at.append(draft.taken - 6 * HOUR + dice.one(5 * HOUR))
     columns = shaping.transposed(rows, ("invoice_number", "source", "result", "evidence"))

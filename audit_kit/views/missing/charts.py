@@ -14,6 +14,7 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
+from audit_kit.views.show.finding_rows import not_listed
 from audit_kit.views.show.parts import (
     OTHER,
     Chart,
@@ -187,9 +188,9 @@ def _bands(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, wor
 def cause_days(analysis: Analysis, findings: pl.DataFrame | None = None) -> pl.DataFrame:
     """Return `cause`, `severity`, `day` (null = not within the last 35 days, or no row), `rows`, `yuan`.
 
-    `findings`: some of the analysis' own; null = all of them.
+    `findings`: some of the analysis' own; null = all but those of invoices that are listed and agree.
     """
-    findings = analysis.findings if findings is None else findings
+    findings = not_listed(analysis.findings) if findings is None else findings
     issued = analysis.ledger.select(day=pl.col("issued_at").dt.date()).with_row_index("ledger_row")
     joined = findings.select("cause", "severity", "ledger_row", "amount").join(issued, on="ledger_row", how="left")
     last = joined["day"].max()

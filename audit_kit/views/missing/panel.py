@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from audit_kit.views.missing import charts
-from audit_kit.views.show.finding_rows import finding_columns, finding_rows
+from audit_kit.views.show.finding_rows import finding_columns, finding_rows, not_listed
 from audit_kit.views.show.panel import Panel
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def missing_panel(page: Page) -> Panel:
     """Return notebook 02's panel: findings by channel, cause and outcome; the chart is causes and their days."""
-    rows = finding_rows(page, page.analysis.findings)
+    rows = finding_rows(page, not_listed(page.analysis.findings))
     columns = finding_columns(page, {"channel": "channel", "cause": "cause", "outcome": "outcome"})
 
     def draw(selected: pl.DataFrame) -> Chart:

@@ -15,6 +15,7 @@ from audit_kit.rules.causes import patterns
 from audit_kit.rules.causes.leads import digit_profile
 from audit_kit.views.missing.tables import is_missing
 from audit_kit.views.show import theme
+from audit_kit.views.show.finding_rows import not_listed
 from audit_kit.views.show.parts import Chart, bounded, heat_colour, labelled, nothing, title, tooltips
 
 if TYPE_CHECKING:
@@ -103,12 +104,13 @@ def levels(analysis: Analysis) -> pl.DataFrame:
     """
     taken_at = analysis.engagement.taken_at
     target = pl.duration(minutes=int(analysis.engagement.policy.sync.target_hours * 60))
-    explained = analysis.findings.filter(~pl.col("cause").is_in(_LEFT_TO_CHANCE))["ledger_row"].drop_nulls().unique()
+    explained = not_listed(analysis.findings).filter(~pl.col("cause").is_in(_LEFT_TO_CHANCE))
+    explained_rows = explained["ledger_row"].drop_nulls().unique()
     names = [name for name in ("account", "channel", "kind") if name in analysis.ledger.columns]
     rows = (
         analysis.ledger.select("issued_at", *names)
         .with_row_index("ledger_row")
-        .filter(pl.col("issued_at") <= pl.lit(taken_at) - target, ~pl.col("ledger_row").is_in(explained.implode()))
+        .filter(pl.col("issued_at") <= pl.lit(taken_at) - target, ~pl.col("ledger_row").is_in(explained_rows.implode()))
         .join(is_missing(analysis), on="ledger_row")
     )
     found = patterns.levels(rows, tuple(names))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit.core import schema
+from audit_kit.core.cause_records import of_stage
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
 from audit_kit.views.show.panel import Columns
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
     from audit_kit.analysis.analysis import Analysis
     from audit_kit.views.show.page import Page
+
+
+def not_listed(findings: pl.DataFrame) -> pl.DataFrame:
+    """Return findings without those of invoices that the platform lists and that agree, such as a risk it sees."""
+    return findings.filter(~pl.col("cause").is_in(of_stage("beside")))
 
 
 def findings_list(analysis: Analysis, findings: pl.DataFrame) -> pl.DataFrame:

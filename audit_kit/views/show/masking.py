@@ -23,6 +23,7 @@ _ID_CARD = r"(?-u:\b)([1-9]\d{5})(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12
 _TAX_ID = r"(?-u:\b)([0-9A-HJ-NPQRTUWXY]{2})\d{6}[0-9A-HJ-NPQRTUWXY]{6}([0-9A-HJ-NPQRTUWXY]{4})(?-u:\b)"
 _PLAIN_TAX_ID = r"(^|[^0-9A-Za-z.])(\d{2})\d{4}[0-9A-Z]{5}([0-9A-Z]{4})(?-u:\b)"
 _LETTERS = r"\p{L}{2}"
+_EINVOICE = r"(?i)\.(?:xml|ofd|pdf|xbrl)\b"
 _SHORT_NAME = 4
 _STARS = "****"
 
@@ -159,6 +160,23 @@ def known_of(analysis: Analysis) -> dict[str, str]:
     for file, table, place in files.select("source_file", "table", number=number).drop_nulls().iter_rows():
         path = PurePosixPath(file)
         known |= dict.fromkeys((path.name, file), f"{table}-{place}{path.suffix}")
+    return known | _cited(analysis)
+
+
+def _cited(analysis: Analysis) -> dict[str, str]:
+    """Return what findings cite of papers: the parties that they name, and the files of single e-invoices."""
+    cited = (pl.col("cause") == "issued_to_other") | pl.col("evidence").str.contains(_EINVOICE)
+    text = "\n".join(analysis.findings.filter(cited)["evidence"])
+    known: dict[str, str] = {}
+    for table in ("invoice_files", "sister_exports") if text else ():
+        papers = analysis.engagement.table(table)
+        for name in (name for name in PARTIES if name in papers.columns):
+            words = [word for word in papers[name].drop_nulls().unique() if word in text]
+            known |= instead(pl.Series(words, dtype=pl.String), ROLES[name])
+        files = [
+            file for file in papers["source_file"].drop_nulls().unique() if table == "invoice_files" and file in text
+        ]
+        known |= {file: f"{_STARS}{PurePosixPath(file).suffix}" for file in files}
     return known
 
 

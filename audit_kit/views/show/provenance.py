@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.core import schema
 from audit_kit.views.show import theme
+from audit_kit.views.show.sentences import unread_words
 from audit_kit.views.show.tables import first_of, markup, said, table
 
 if TYPE_CHECKING:
@@ -38,17 +38,21 @@ def sources(page: Page) -> gt.GT | HTML:
     frame = page.safe(files.head(MOST_SOURCES).join(stated, on=["table", "source_file"], how="left"))
     marks = {True: words("tables.agrees"), False: words("tables.disagrees"), None: words("tables.not_stated")}
     frame = frame.with_columns(
-        table=pl.col("table").replace(words.terms("table", schema.INPUTS)),
+        table=pl.col("table").replace(words.terms("table", frame["table"].unique())),
         stated=pl.Series([marks[value] for value in frame["agrees"]], dtype=pl.String),
         sha256=pl.col("sha256").str.slice(0, 12),
     )
     counts = ("rows_in", "rows_kept", "rows_set_aside")
+    notes = [
+        first_of(words, MOST_SOURCES, files.height) or words("tables.sources_note"),
+        *page.say([unread_words(page)]),
+    ]
     return table(
         frame,
         labels=words.heads("table", "source_file", *counts, "gross", "stated", "sha256"),
         numbers=counts,
         money=["gross"],
-        note=first_of(words, MOST_SOURCES, files.height) or words("tables.sources_note"),
+        note=" ".join(notes),
     )
 
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from audit_kit.core.words import Words
     from audit_kit.views.show.page import Page
 
+MOST_UNREAD = 5  # words that a sentence names
+LONGEST_WORD = 30
+
 
 def ratio(part: Decimal | float | None, whole: Decimal | float | None) -> float | None:
     """Return a share 0-1, null where there is no whole."""
@@ -32,6 +35,22 @@ def bounds(words: Words, lost: Mapping[str, float]) -> dict[str, str]:
     return {
         name: words.count(lost[key]) for name, key in (("lost", "expected"), ("lower", "lower"), ("upper", "upper"))
     }
+
+
+def unread_words(page: Page) -> str:
+    """Return a sentence that names the words in the sources that no vocabulary knows, by file and rows; else none."""
+    words, read = page.words, page.whole.files.select("source_file", "unread").explode("unread")
+    rows = read.drop_nulls("unread").unnest("unread").sort("rows", descending=True, maintain_order=True)
+    if rows.is_empty():
+        return ""
+    count = words.count(rows["rows"].sum())
+    if page.redact:  # a word that nobody knows may be a name
+        return words("answer.unread_count", rows=count)
+    named = [
+        words("answer.unread_word", file=file, column=column, word=word[:LONGEST_WORD], rows=words.count(number))
+        for file, column, word, number in rows.head(MOST_UNREAD).iter_rows()
+    ]
+    return words("answer.unread", rows=count, list=listed(words, named))
 
 
 def unknown_sources(page: Page, wanted: tuple[str, ...]) -> str:
