@@ -265,6 +265,76 @@ def test_positions_hold_in_every_month(whole):
         assert set(found["finding_id"]) <= set(whole.findings["finding_id"])
 
 
+UNDATED = ["", " ", "--", "无", "/"]
+
+
+def undated_rows(count: int, *, date: str) -> str:
+    """Ledger rows, five of each kind: two kinds missing under a number, one listed, a draft, a bare sum."""
+    lines = []
+    for i in range(count):
+        day = date or UNDATED[i % len(UNDATED)]
+        lines += [
+            f"2511200000010000{2 * i + 1:04d},,,{day},1,0,{i + 1}.00,正常",
+            f",011002500111,2000{i:04d},{day},1,0,{i + 1}.50,正常",
+            f"2511200000030000{2 * i + 1:04d},,,{day},1,0,{i + 1}.25,正常",
+            f",,,{day},1,0,{i + 1}.75,未开具",
+            f"期初余额,,,,1,0,{i + 1}.00,",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def undated_engagement(folder: Path, date: str, *, count: int = 7) -> Path:
+    """An engagement of two ordinary months beside rows whose date is not stated, or `date`."""
+    head = "数电发票号码,发票代码,发票号码,开票日期,金额,税额,价税合计,发票状态\n"
+    ordinary = "".join(
+        f"2511200000090{month}{2 * i + 1:05d},,,2025-{month}-{i % 28 + 1:02d} 10:00:00,1,0,1.00,正常\n"
+        for month in ("04", "05")
+        for i in range(60)
+    )
+    listed = "".join(
+        f"2511200000030000{2 * i + 1:04d},,,2025-05-0{i + 1} 10:00:00,1,0,{i + 1}.25,正常\n" for i in range(count)
+    )
+    folder.mkdir()
+    (folder / "ledger.csv").write_text(head + ordinary + undated_rows(count, date=date), encoding="utf-8")
+    (folder / "platform.csv").write_text(head + ordinary + listed, encoding="utf-8")
+    return folder
+
+
+def test_ledger_rows_without_a_date_are_found_or_missing_in_every_month(tmp_path):
+    whole = analysis.analyse(open_engagement(undated_engagement(tmp_path / "甲", "")))
+    aside = whole.set_aside.filter(pl.col("table") == "ledger")
+    assert aside["reason"].unique().to_list() == ["without 开票日期"]
+    assert aside.height == 7
+    assert aside["value"].str.contains("期初余额").all()
+    assert whole.ledger["issued_at"].null_count() == 28
+    for one in (whole, months.month(whole, "2025-04"), months.month(whole, "2025-05")):
+        gone = one.findings.filter(pl.col("ledger_row").is_not_null())
+        counts = dict(gone.group_by("cause").len().iter_rows())
+        assert counts == {"unexplained": 14, "not_issued": 7}
+        assert gone.filter(pl.col("cause") == "unexplained")["state"].unique().to_list() == ["unknown"]
+        assert gone["probability_late"].null_count() == gone.height
+        missing = one.matches.filter(pl.col("outcome") == "missing")["ledger_row"]
+        listed = one.matches.filter(pl.col("platform_row").is_not_null() & pl.col("ledger_row").is_not_null())
+        yuan = one.ledger["gross"]
+        assert len(missing) == one.ledger.height - listed.height == 21
+        assert yuan.gather(missing).sum() == yuan.sum() - yuan.gather(listed["ledger_row"]).sum()
+        assert yuan.gather(missing).sum() == 3 * 28 + 7 * (0.5 + 0.75)
+
+
+def test_the_same_rows_with_a_date_are_of_its_month_alone(tmp_path):
+    whole = analysis.analyse(open_engagement(undated_engagement(tmp_path / "乙", "2025-05-20 10:00:00")))
+    assert not whole.ledger["issued_at"].null_count()
+    assert "unexplained" not in whole.findings["cause"].to_list()
+    assert not months.month(whole, "2025-04").matches.filter(pl.col("outcome") == "missing").height
+
+
+def test_a_date_that_cannot_be_read_is_set_aside_with_what_stood_there(tmp_path):
+    whole = analysis.analyse(open_engagement(undated_engagement(tmp_path / "丙", "32/13/2025")))
+    aside = whole.set_aside.filter(pl.col("code") == "reason.no_date")
+    assert aside.height == 28
+    assert aside["value"].unique().to_list() == ["32/13/2025"]
+
+
 @pytest.mark.parametrize("wanted", ["2025-13", "May", "2025", ""])
 def test_what_is_no_month_is_said(whole, wanted):
     with pytest.raises(RequestError, match="no month"):

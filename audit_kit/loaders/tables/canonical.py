@@ -12,7 +12,7 @@ from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.loaders import red_links
 from audit_kit.loaders.formats.grid import AT, ROW
-from audit_kit.loaders.reading import ORIGINAL, Fault, Reason
+from audit_kit.loaders.reading import NUMBER_COLUMNS, ORIGINAL, Fault, Reason
 from audit_kit.loaders.tables.cells import MONEY, Column, Raw, as_text, column
 from audit_kit.loaders.tables.headers import fold
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from audit_kit.loaders.tables.headers import Placed
 
 VERIFIED = "查验"
+_A_NUMBER = r"(?:\d[\s.\-]*){6}|[0-9][eE]\+?[0-9]"  # six digits in any width, or a figure that lost its last ones
 MANY_ROWS = 50_000  # from here on the columns are read side by side
 
 
@@ -123,11 +124,18 @@ def _lacking(frame: pl.DataFrame, table: str, known: Iterable[Fault]) -> list[Fa
     groups: list[list[str]] = resources.load("headers")["row"].get(table, [])
     return [
         Fault(
-            mask=frame.select(pl.all_horizontal(pl.col(name).is_null() for name in group)).to_series() & sound,
-            reason=Reason(code="reason.without", fields={"columns": " or ".join(headers[name] for name in group)}),
+            mask=~frame.select(pl.any_horizontal(_stated(name) for name in group)).to_series() & sound,
+            reason=Reason(code="reason.without", fields={"columns": headers[group[0]]}),
         )
         for group in groups
     ]
+
+
+def _stated(name: str) -> pl.Expr:
+    """Say where a column states something; words in a number column, as beside a sum, are no number."""
+    if name in NUMBER_COLUMNS:
+        return pl.col(name).str.contains(_A_NUMBER).fill_null(value=False)
+    return pl.col(name).is_not_null()
 
 
 def _with_values(faults: Iterable[Fault], data: pl.DataFrame) -> list[Fault]:

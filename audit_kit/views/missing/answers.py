@@ -8,7 +8,7 @@ import polars as pl
 
 from audit_kit.rules.causes.leads import digit_profile, gaps
 from audit_kit.rules.sync.lateness import lost_interval
-from audit_kit.views.show.sentences import bounds, listed, percent, unknown_sources
+from audit_kit.views.show.sentences import bounds, listed, percent, undated, unknown_sources
 
 if TYPE_CHECKING:
     from audit_kit.analysis.analysis import Analysis
@@ -33,7 +33,7 @@ def missing(page: Page) -> list[str]:
     unbooked = work.findings.filter(pl.col("cause") == "unbooked")
     if unbooked.height:
         lines.append(words("answer_missing.unbooked", rows=words.count(unbooked.height), yuan=_yuan(unbooked)))
-    lines += _numbers(words, work)
+    lines += [undated(page), *_numbers(words, work)]
     unknown = work.findings.filter(pl.col("state") == "unknown").height
     lines += [words("answer_missing.unknown", rows=words.count(unknown))] if unknown else []
     return page.say([*lines, unknown_sources(page, ASKED)])

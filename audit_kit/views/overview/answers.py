@@ -10,7 +10,7 @@ from audit_kit.core import schema
 from audit_kit.loaders.reading import LIST
 from audit_kit.rules.sync.lateness import lost_interval
 from audit_kit.views.overview.charts import outcome_totals
-from audit_kit.views.show.sentences import bounds, listed, ratio, unknown_sources
+from audit_kit.views.show.sentences import bounds, listed, ratio, undated, unknown_sources
 
 if TYPE_CHECKING:
     from audit_kit.views.show.page import Page
@@ -40,6 +40,7 @@ def overview(page: Page) -> list[str]:
     ]
     lines.append(_others(totals, page))
     lines.append(_missing(page, ledger))
+    lines.append(undated(page))
     lines.append(_dearest(page))
     lines.append(_since_last_month(page))
     lines.append(_control(page))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from decimal import Decimal
@@ -57,3 +59,19 @@ def unknown_sources(page: Page, wanted: tuple[str, ...]) -> str:
     """Return a sentence that names the sources that are not there, and that their questions stay unknown."""
     absent = [page.words.term("table", table) for table in wanted if not page.whole.engagement.has(table)]
     return page.words("answer.absent", list=listed(page.words, absent)) if absent else ""
+
+
+def undated(page: Page) -> str:
+    """Return a sentence on the ledger rows without a date of issue: they are of no month, so each month counts them."""
+    work = page.analysis
+    if "issued_at" not in work.ledger.columns or not work.ledger["issued_at"].null_count():
+        return ""
+    gone = work.matches.filter(pl.col("outcome").cast(pl.String) == "missing")["ledger_row"].drop_nulls()
+    rows = work.ledger.with_row_index("ledger_row").filter(pl.col("issued_at").is_null())
+    missing = rows.filter(pl.col("ledger_row").is_in(gone.implode()))
+    return page.words(
+        "answer.undated",
+        rows=page.words.count(rows.height),
+        missing=page.words.count(missing.height),
+        yuan=page.words.yuan(missing["gross"].sum()),
+    )
