@@ -538,11 +538,30 @@ TRAPS = [
             ROW1,
             [N2, "2025-02-30", "1", "0", "1"],
             [N3, "03/05/2025", "1", "0", "1"],
-            [N3, "", "1", "0", "1"],
+            ["", "", "1", "0", "1"],
             [N3, "0205-05-03", "1", "0", "1"],
         ),
         rows=ONE,
         aside=[(3, "开票日期"), (4, "开票日期"), (5, "开票日期"), (6, "开票日期")],
+    ),
+    Trap(
+        name="a number without a day.csv",
+        make=text(
+            HEAD,
+            ROW1,
+            [N2, "", "1", "0", "1"],
+            ["２５１１ ２０００", "--", "1", "0", "1"],
+            ["见附件", "", "1", "0", "1"],
+        ),
+        rows=[{}, {"digital_number": N2, "issued_at": None}, {"issued_at": None}],
+        aside=[(5, "开票日期")],
+    ),
+    Trap(
+        name="a platform row without a day.csv",
+        make=text(HEAD, ROW1, [N2, "", "1", "0", "1"]),
+        table="platform",
+        rows=ONE,
+        aside=[(3, "开票日期")],
     ),
     Trap(
         name="time in a column of its own.csv",
@@ -600,7 +619,10 @@ TRAPS = [
         name="scientific amount.csv", make=text(HEAD, ROW1, [*ROW2[:4], "1.23E+5"]), rows=ONE, aside=[(3, "scientific")]
     ),
     Trap(name="no gross.csv", make=text(HEAD[:4], ROW1[:4], ROW2[:4]), rows=BOTH),
-    Trap(name="error cell.xlsx", make=_formula_error, rows=ONE, aside=[(3, "开票日期")]),
+    Trap(name="error cell.xlsx", make=_formula_error, rows=[*ONE, {"issued_at": None}]),
+    Trap(
+        name="error cell of a platform.xlsx", make=_formula_error, table="platform", rows=ONE, aside=[(3, "开票日期")]
+    ),
     # Totals
     Trap(
         name="totals at the end.csv",
