@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+from open_folders import open_folder
 
 from audit_kit import resources
 from audit_kit.cli.main import main
@@ -266,11 +267,8 @@ def test_a_real_pgbackrest_repository(tmp_path_factory: pytest.TempPathFactory) 
     binaries = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"))), None)
     assert binaries, "PostgreSQL is not installed; on Debian: apt-get install postgresql pgbackrest"
     assert shutil.which("pgbackrest"), "pgbackrest is not installed; on Debian: apt-get install pgbackrest"
-    home = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
-    try:
+    with open_folder("postgres") as home:
         info, segments = run_pgbackrest(home, binaries)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
     out = tmp_path_factory.mktemp("pg")
     put(out, "pg.json", info)
     put(out, "pg.wal.txt", "\n".join(segments))
@@ -313,10 +311,7 @@ pgb --type=diff backup
 pgb info --output=json > info.json
 """
     put(home, "run.sh", script)
-    as_user = []
-    if os.geteuid() == 0:
-        shutil.chown(home, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     done = subprocess.run([*as_user, "bash", str(home / "run.sh")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     segments = sorted(file.name for file in (home / "repo" / "archive").rglob("0000*") if file.is_file())

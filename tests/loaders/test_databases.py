@@ -7,7 +7,6 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import tempfile
 import traceback
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from open_folders import open_folder
 
 from audit_kit.core.errors import SourceError
 from audit_kit.loaders.tables import databases
@@ -71,9 +71,11 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    home = Path(tempfile.mkdtemp(prefix="audit-pg-"))
-    if os.geteuid() == 0:
-        shutil.chown(home, "postgres", "postgres")
+    with open_folder("postgres") as home:
+        yield from _running(home)
+
+
+def _running(home: Path) -> Iterator[Server]:
     data = home / "data"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -101,7 +103,6 @@ def server() -> Iterator[Server]:
         yield running
     finally:
         run(_tool("pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop")
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 import xlsxwriter
+from open_folders import open_folder, passable
 
 from audit_kit.cli import main as cli
 from audit_kit.core import files as places
@@ -133,9 +134,8 @@ MAKERS: dict[str, tuple[str, Callable[[Path], object]]] = {
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that another user may walk through, which those of tmp_path are not."""
-    with tempfile.TemporaryDirectory(prefix="gongcheng-") as place:
-        Path(place).chmod(0o755)
-        yield write(Path(place).resolve() / "甲")
+    with open_folder() as place:
+        yield write(place / "甲")
 
 
 def write(folder: Path, toml: str = "") -> Path:
@@ -423,3 +423,14 @@ def test_names_are_shown_part_by_part() -> None:
     assert places.shown(f"资料/{odd}.csv: is empty") == "资料/台账.csv: is empty"
     assert places.shown("台账.csv") == "台账.csv"
     assert places.shown(os.fsdecode(b"\xff\xff.csv")) == "\\xff\\xff.csv"
+
+
+def test_a_folder_for_other_users_is_made_beside_a_private_one(tmp_path, monkeypatch):
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert not passable(tmp_path)
+    with open_folder() as place:
+        assert passable(place) or os.geteuid()
+        with as_nobody():
+            assert list(place.iterdir()) == []
+    assert not place.exists()
