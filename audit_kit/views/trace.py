@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -11,14 +9,20 @@ import polars as pl
 from audit_kit import resources
 from audit_kit.analysis.analysis import Analysis
 from audit_kit.analysis.work import analyse
+from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
-from audit_kit.core.identity import with_key
 from audit_kit.core.schema import ALL_CHANNELS
-from audit_kit.core.words import Words
+from audit_kit.core.words import Words, texts
+from audit_kit.loaders.reading import said
+from audit_kit.rules.causes.permission import viewers
+from audit_kit.rules.sync.observations import chance_of
+from audit_kit.views import held_numbers
+from audit_kit.views.held_numbers import MENTIONED, SET_ASIDE
 from audit_kit.views.show import masking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from audit_kit.loaders.engagement.engagement import Engagement
 
@@ -29,10 +33,12 @@ STORY = {
     "source_file": pl.String(),
     "source_row": pl.UInt32(),
 }
-# Each table's moments: the column of the time, and the words for it in resources/words/trace.toml.
-BOOKS = {
+# Each table's moments: the column of the time, and the words for it in resources/words/trace.toml. Of any other table
+# the first time is told.
+MOMENTS = {
     "ledger": {"issued_at": "ledger"},
     "platform": {"issued_at": "platform", "visible_at": "platform_visible"},
+    "exports": {"taken_at": "exports"},
     "substitute": {"issued_at": "substitute", "migrated_at": "substitute_migrated"},
     "register": {"issued_at": "register"},
     "invoice_files": {
@@ -40,8 +46,6 @@ BOOKS = {
         "requested_at": "invoice_files_requested",
         "signed_at": "invoice_files_signed",
     },
-}
-LOGS = {
     "sync_log": {"at": "sync_log"},
     "operations": {"at": "operations"},
     "confirmations": {"at": "confirmations"},
@@ -51,11 +55,15 @@ LOGS = {
 SHORTEST_PREFIX = 8
 MOST_CANDIDATES = 20
 PERSONAL_NAME = 4
-ENDS = (18, 20)
+MOST_VIEWERS = 20
 
 
 def trace(known: Engagement | Analysis, number: str, *, lang: str = "zh", reveal: bool = False) -> pl.DataFrame:
     """Return everything known of one invoice, in time order: `at`, `source`, `what`, `source_file`, `source_row`.
+
+    Any table that holds the number will do: a ticket, a log, a confirmation, a file's name, a row set aside. The story
+    ends with the chance that the invoice is merely late, where it is not listed, and with the accounts that could see
+    it when the export was taken.
 
     Args:
         known: an engagement, or its analysis.
@@ -69,16 +77,16 @@ def trace(known: Engagement | Analysis, number: str, *, lang: str = "zh", reveal
         RequestError: too few digits, or no source knows such a number.
     """
     analysis = known if isinstance(known, Analysis) else analyse(known, lang=lang)
-    digits = re.sub(r"[^0-9A-Z]", "", unicodedata.normalize("NFKC", number).upper())
-    if len(digits) < SHORTEST_PREFIX:
+    if len(held_numbers.digits_of(number)) < SHORTEST_PREFIX:
         raise RequestError(f"{number!r} is too short to find an invoice by; give at least {SHORTEST_PREFIX} digits.")
-    books = {table: _keyed(analysis, table) for table in BOOKS if table in _frames(analysis)}
-    keys = _fitting(books, digits)
+    tables = held_numbers.frames(analysis)
+    numbers = held_numbers.held(tables)
+    keys = held_numbers.fitting(numbers, number, MOST_CANDIDATES)
     if not keys:
         raise RequestError(f"No source knows an invoice {number}; look at its first {SHORTEST_PREFIX} digits alone.")
     if len(keys) > 1:
-        return _listed(books, keys, Words(lang))
-    parts = list(_told(analysis, books, keys[0], Words(lang), reveal=reveal))
+        return _listed(tables, numbers, keys, Words(lang))
+    parts = list(_Story(analysis, tables, numbers, keys[0], Words(lang), reveal=reveal).told())
     return pl.concat([pl.DataFrame(schema=STORY), *parts]).sort("at", nulls_last=True, maintain_order=True)
 
 
@@ -94,98 +102,220 @@ def tell(story: pl.DataFrame, *, lang: str = "zh") -> str:
     return "\n".join(lines)
 
 
-def _frames(analysis: Analysis) -> list[str]:
-    return [table for table in BOOKS if table in ("ledger", "platform") or analysis.engagement.has(table)]
-
-
-def _keyed(analysis: Analysis, table: str) -> pl.DataFrame:
-    """Return a table's rows with their keys and places."""
-    frame = getattr(analysis, table) if table in ("ledger", "platform") else analysis.engagement.table(table)
-    return with_key(frame).with_row_index("place")
-
-
-def _fitting(books: dict[str, pl.DataFrame], digits: str) -> list[str]:
-    """Return the keys that a typed number can mean: it whole, else those it begins, else old ones it ends."""
-    keys = pl.concat([frame.select("invoice_key", _stated()) for frame in books.values()]).unique()
-    key = pl.col("invoice_key")
-    old_end = key.str.len_chars().is_in(list(ENDS)) & key.str.ends_with(digits)
-    for fits in ((key == digits) | (pl.col("stated") == digits), key.str.starts_with(digits), old_end):
-        found = keys.filter(fits)["invoice_key"].drop_nulls().unique().sort()
-        if len(found):
-            return found.head(MOST_CANDIDATES).to_list()
-    return []
-
-
-def _stated() -> pl.Expr:
-    """Return the number as it stands in the source, signs left out."""
-    text = pl.coalesce("digital_number", pl.concat_str("invoice_code", "invoice_number", ignore_nulls=True))
-    return text.str.replace_all(r"[^0-9A-Za-z]", "").alias("stated")
-
-
-def _listed(books: dict[str, pl.DataFrame], keys: list[str], words: Words) -> pl.DataFrame:
+def _listed(tables: dict[str, pl.DataFrame], numbers: pl.DataFrame, keys: list[str], words: Words) -> pl.DataFrame:
     """Return the invoices that a number may mean, with where each was found."""
     rows = []
     for key in keys:
-        hits = {table: frame.filter(pl.col("invoice_key") == key) for table, frame in books.items()}
-        hits = {table: frame for table, frame in hits.items() if frame.height}
-        first = next(iter(hits.values())).row(0, named=True)
-        found = words("answer.comma").join(words(f"story_source.{table}") for table in hits)
+        hits = numbers.filter(pl.col("key") == key)
+        found = words("answer.comma").join(_source(table, words) for table in hits["table"].unique(maintain_order=True))
         what = words("story_what.candidates", invoice_key=key, found_in=found)
+        table, place = hits.select("table", "place").row(0)
+        first = tables[table].row(place, named=True)
         rows.append(
-            (first["issued_at"], words("story_source.candidates"), what, first["source_file"], first["source_row"])
+            (first.get("issued_at"), words("story_source.candidates"), what, first["source_file"], first["source_row"])
         )
     return pl.DataFrame(rows, schema=STORY, orient="row")
 
 
-def _told(
-    analysis: Analysis, books: dict[str, pl.DataFrame], key: str, words: Words, *, reveal: bool
-) -> Iterator[pl.DataFrame]:
-    """Yield what each source tells."""
-    mine = {table: frame.filter(pl.col("invoice_key") == key) for table, frame in books.items()}
-    pairs = analysis.matches.filter(
-        pl.col("ledger_row").is_in(mine["ledger"]["place"].implode())
-        | pl.col("platform_row").is_in(mine["platform"]["place"].implode())
-    )
-    for table, column in (("ledger", "ledger_row"), ("platform", "platform_row")):
-        places = pl.concat([mine[table]["place"], pairs[column].drop_nulls()]).unique()
-        mine[table] = books[table].filter(pl.col("place").is_in(places.implode()))
-    keys = pl.concat([frame["invoice_key"] for frame in mine.values()]).drop_nulls().unique()
-    for table, frame in mine.items():
-        yield from _moments(frame, table, BOOKS[table], words, reveal=reveal)
-    number = pl.col("invoice_number").str.replace_all(r"[^0-9A-Za-z]", "")
-    for table, moments in LOGS.items():
-        if analysis.engagement.has(table):
-            frame = analysis.engagement.table(table).filter(number.is_in(keys.implode()))
-            yield from _moments(frame, table, moments, words, reveal=reveal)
-    yield from _moments(_in_backups(analysis, mine, keys), "backups", {"data_time": "backups"}, words, reveal=reveal)
-    yield from _moments(_stops(analysis, mine), "stops", {"starts_at": "stops"}, words, reveal=reveal)
-    found = analysis.findings.filter(
-        pl.col("invoice_key").is_in(keys.implode()) | pl.col("ledger_row").is_in(mine["ledger"]["place"].implode())
-    )
-    judged = pl.concat(
-        [found, analysis.backup_findings.filter(pl.col("invoice_key").is_in(keys.implode()))], how="diagonal_relaxed"
-    ).with_columns(at=pl.lit(analysis.taken_at, pl.Datetime("us")))
-    yield from _moments(judged, "findings", {"at": "findings"}, words, reveal=reveal)
+def _source(table: str, words: Words) -> str:
+    """Return a source's name in the story, of a table without one there that of the table."""
+    return words(f"story_source.{table}") if table in texts()["story_source"] else words.term("table", table)
 
 
-def _moments(
-    frame: pl.DataFrame, table: str, moments: dict[str, str], words: Words, *, reveal: bool
-) -> Iterator[pl.DataFrame]:
-    """Yield a table's rows in words, once a moment; a row without its first moment is told without a time."""
-    shown = _worded(frame if reveal else _masked(frame), words)
-    for number, (column, name) in enumerate(moments.items()):
-        rows = [
-            (
-                row[column],
-                words(f"story_source.{table}"),
-                words(f"story_what.{name}", **{field: _shown(field, value, words) for field, value in row.items()}),
-                row.get("source_file"),
-                row.get("source_row"),
-            )
-            for row in shown.iter_rows(named=True)
-            if number == 0 or row[column] is not None
-        ]
-        yield pl.DataFrame(rows, schema=STORY, orient="row")
+class _Story:
+    """What each source tells of one invoice, and what the rules say of it."""
+
+    def __init__(
+        self,
+        analysis: Analysis,
+        tables: dict[str, pl.DataFrame],
+        numbers: pl.DataFrame,
+        key: str,
+        words: Words,
+        *,
+        reveal: bool,
+    ) -> None:
+        """Take the rows of every table that hold the number, and those that matching paired with them."""
+        self.analysis, self.tables, self.words, self.reveal = analysis, tables, words, reveal
+        self.numbers = numbers
+        mine = {table: self._places(table, pl.Series([key])) for table in tables}
+        pairs = analysis.matches.filter(
+            pl.col("ledger_row").is_in(mine["ledger"].implode())
+            | pl.col("platform_row").is_in(mine["platform"].implode())
+        )
+        for table in ("ledger", "platform"):
+            mine[table] = pl.concat([mine[table], pairs[f"{table}_row"].drop_nulls()]).unique()
+        paired = (
+            numbers.filter(
+                pl.col("table") == table,
+                pl.col("role") == held_numbers.OWN,
+                pl.col("place").is_in(mine[table].implode()),
+            )["key"]
+            for table in ("ledger", "platform")
+        )
+        self.keys = pl.concat([pl.Series([key]), *paired]).unique(maintain_order=True)
+        for table in tables:
+            mine[table] = pl.concat([mine[table], self._places(table, self.keys)]).unique()
+        self.mine = {
+            table: frame.filter(pl.col("place").is_in(mine[table].implode())) for table, frame in tables.items()
+        }
+        self.outcomes = set(pairs["outcome"].cast(pl.String))
+
+    def _places(self, table: str, keys: pl.Series) -> pl.Series:
+        """Return the rows of a table that are of this invoice, those that only mention it left out."""
+        own = (pl.col("table") == table) & ~pl.col("role").is_in(list(MENTIONED)) & pl.col("key").is_in(keys.implode())
+        return self.numbers.filter(own)["place"].unique()
+
+    def told(self) -> Iterator[pl.DataFrame]:
+        """Yield what each source tells, then what the rules say."""
+        for table, frame in self.mine.items():
+            if table not in (SET_ASIDE, "backup_listing"):
+                yield from self._moments(_keyed(frame, self.numbers, table), table)
+        for column in MENTIONED:
+            yield from self._mentions(column)
+        yield from self._aside()
+        held = _in_backups(self.analysis, self.mine, self.keys)
+        yield from self._moments(held, "backups", {"data_time": "backups"})
+        yield from self._moments(_stops(self.analysis, self.mine["ledger"]), "stops", {"starts_at": "stops"})
+        yield from self._moments(self._findings(), "findings", {"at": "findings"})
+        yield from self._judged("lateness", self._lateness())
+        yield from self._judged("viewers", self._viewers())
+
+    def _moments(
+        self, frame: pl.DataFrame, table: str, moments: dict[str, str] | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """Yield a table's rows in words, once a moment; a row without its first moment is told without a time."""
+        if frame.is_empty():
+            return
+        shown = _worded(frame if self.reveal else _masked(frame), self.words)
+        moments = moments or MOMENTS.get(table) or _first_time(frame)
+        for number, (column, name) in enumerate(moments.items()):
+            rows = [
+                (
+                    row.get(column),
+                    _source(table, self.words),
+                    self._what(name, row),
+                    row.get("source_file"),
+                    row.get("source_row"),
+                )
+                for row in shown.iter_rows(named=True)
+                if number == 0 or row.get(column) is not None
+            ]
+            yield pl.DataFrame(rows, schema=STORY, orient="row")
+
+    def _what(self, name: str, row: dict[str, Any]) -> str:
+        """Return a row in the words for it; where there are none, every filled column."""
+        if name in texts()["story_what"]:
+            fields = {field: _shown(field, value, self.words) for field, value in row.items()}
+            return self.words(f"story_what.{name}", **fields)
+        filled = {field: value for field, value in row.items() if field in schema.headers(name) and value is not None}
+        return self.words("answer.semicolon").join(
+            f"{field} {_shown(field, value, self.words)}" for field, value in filled.items() if field not in _PLACE
+        )
+
+    def _mentions(self, column: str) -> Iterator[pl.DataFrame]:
+        """Yield the rows that name this invoice beside their own number."""
+        hits = self.numbers.filter(pl.col("role") == column, pl.col("key").is_in(self.keys.implode()))
+        for table in hits["table"].unique(maintain_order=True):
+            places = hits.filter(pl.col("table") == table)["place"]
+            rows = self.tables[table].filter(pl.col("place").is_in(places.implode()))
+            if column == "checked_number":
+                rows = rows.filter(~pl.col("place").is_in(self.mine[table]["place"].implode()))
+            yield from self._moments(_keyed(rows, self.numbers, table), table, {"issued_at": column})
+
+    def _aside(self) -> Iterator[pl.DataFrame]:
+        """Yield the rows that could not be read and hold the number."""
+        rows = self.mine[SET_ASIDE].with_columns(
+            at=pl.lit(None, pl.Datetime("us")), reason=said(self.mine[SET_ASIDE], self.words.lang)
+        )
+        yield from self._moments(rows, SET_ASIDE, {"at": SET_ASIDE})
+
+    def _findings(self) -> pl.DataFrame:
+        """Return what was found of it, at the time of the export."""
+        mine = pl.col("invoice_key").is_in(self.keys.implode())
+        found = self.analysis.findings.filter(mine | pl.col("ledger_row").is_in(self.mine["ledger"]["place"].implode()))
+        judged = pl.concat([found, self.analysis.backup_findings.filter(mine)], how="diagonal_relaxed")
+        return judged.with_columns(at=pl.lit(self.analysis.taken_at, pl.Datetime("us")))
+
+    def _judged(self, source: str, what: str) -> Iterator[pl.DataFrame]:
+        """Yield a sentence of ours, said of the time of the export."""
+        if what:
+            line = (self.analysis.taken_at, _source(source, self.words), what, None, None)
+            yield pl.DataFrame([line], schema=STORY, orient="row")
+
+    def _lateness(self) -> str:
+        """Return the chance that it is merely late; nothing where the platform lists it."""
+        if self.mine["platform"].height:
+            return ""
+        mine = pl.col("ledger_row").is_in(self.mine["ledger"]["place"].implode())
+        chances = self.analysis.findings.filter(mine)["probability_late"].drop_nulls()
+        if len(chances):
+            return self.words("story_what.lateness", share=self.words.share(chances[0]))
+        if self.mine["ledger"].height and self.outcomes != {"missing"}:
+            return ""
+        issued_at, channel = self._issued()
+        if issued_at is None:
+            return self.words("story_what.lateness_unknown")
+        late = chance_of(
+            self.keys[0],
+            self.analysis.observations,
+            self.analysis.findings,
+            self.analysis.stops,
+            channel=channel,
+            issued_at=issued_at,
+            taken_at=self.analysis.taken_at,
+            history=self.analysis.history,
+        )
+        if late is None:
+            return self.words("story_what.lateness_unknown")
+        at = f"{issued_at:%Y-%m-%d %H:%M}"
+        return self.words("story_what.lateness_if", share=self.words.share(late), at=at)
+
+    def _issued(self) -> tuple[datetime | None, str | None]:
+        """Return when it was issued and by which channel, by the first of the other sources that says so."""
+        for table in ("substitute", "register", "invoice_files"):
+            rows = self.mine.get(table, pl.DataFrame(schema={"issued_at": pl.Datetime("us")})).drop_nulls("issued_at")
+            if rows.height:
+                return rows["issued_at"][0], rows["channel"][0]
+        log = self.mine.get("sync_log")
+        if log is not None:
+            log = log.filter(pl.col("event").cast(pl.String) == "issued", pl.col("at").is_not_null()).sort("at")
+            if log.height:
+                return log["at"][0], log["channel"][0]
+        return None, None
+
+    def _viewers(self) -> str:
+        """Return which accounts could see it when the export was taken."""
+        engagement = self.analysis.engagement
+        if not engagement.has("accounts"):
+            return self.words("story_what.viewers_unknown")
+        side = "seller_tax_id" if engagement.direction == "issued" else "buyer_tax_id"
+        books = [self.mine[table] for table in held_numbers.BOOKS if table in self.mine]
+        parties = pl.concat([rows[side] for rows in books]).drop_nulls().unique(maintain_order=True).to_list()
+        may = viewers(engagement.table("accounts"), parties or list(engagement.taxpayer_ids), at=self.analysis.taken_at)
+        if may.is_empty():
+            return self.words("story_what.viewers_none")
+        shown = (may if self.reveal else _masked(may)).head(MOST_VIEWERS)
+        named = [f"{account} ({holder})" if holder else account for account, holder in shown.iter_rows()]
+        return self.words(
+            "story_what.viewers", list=self.words("answer.comma").join(named), count=self.words.count(may.height)
+        )
+
+
+_PLACE = ("source_file", "source_row")
+
+
+def _keyed(frame: pl.DataFrame, numbers: pl.DataFrame, table: str) -> pl.DataFrame:
+    """Return a table's rows with the key of each."""
+    own = numbers.filter(pl.col("table") == table, pl.col("role") == held_numbers.OWN)
+    keys = own.select("place", invoice_key="key").unique("place", keep="first")
+    return frame.join(keys, on="place", how="left", maintain_order="left")
+
+
+def _first_time(frame: pl.DataFrame) -> dict[str, str]:
+    """Return the first column of a time, for a table that has no words of its own."""
+    times = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)]
+    return {(times or ["at"])[0]: ""}
 
 
 def _masked(frame: pl.DataFrame) -> pl.DataFrame:
@@ -230,6 +360,9 @@ def _in_backups(analysis: Analysis, mine: dict[str, pl.DataFrame], keys: pl.Seri
     named = pl.any_horizontal(
         pl.lit(value=False), *(pl.col("path_norm").str.contains(key, literal=True) for key in keys)
     )
+    if "backup_listing" in mine:  # where the file's name is code and number with a sign between
+        at = pl.int_range(pl.len(), dtype=pl.UInt32)
+        named |= at.is_in(mine["backup_listing"]["place"].implode())
     held = listing.filter(pl.col("hash").is_in(hashes.implode()) | named)
     order = (
         backups.sort("data_time", "backup_id", nulls_last=True)
@@ -241,9 +374,9 @@ def _in_backups(analysis: Analysis, mine: dict[str, pl.DataFrame], keys: pl.Seri
     )
 
 
-def _stops(analysis: Analysis, mine: dict[str, pl.DataFrame]) -> pl.DataFrame:
+def _stops(analysis: Analysis, mine: pl.DataFrame) -> pl.DataFrame:
     """Return the stops of the platform during which the invoice was issued, on its channel."""
-    rows = analysis.observations.filter(pl.col("ledger_row").is_in(mine["ledger"]["place"].implode()))
+    rows = analysis.observations.filter(pl.col("ledger_row").is_in(mine["place"].implode()))
     during = [
         analysis.stops.filter(
             (pl.col("starts_at") <= issued_at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from itertools import product
 
 import polars as pl
 import pytest
@@ -120,6 +121,7 @@ def test_every_source_has_its_say_in_time_order(analysis):
         "substitute system",
         "sync log",
         "tickets",
+        "who could see it",
     ]
     said = dict(zip(story["source"], story["what"], strict=True))
     assert story.filter(pl.col("source") == "sync log")["what"].to_list() == [
@@ -210,3 +212,92 @@ def test_the_story_as_text(analysis):
 
 def test_an_engagement_will_do(analysis):
     assert trace(analysis.engagement, NUMBER).equals(trace(analysis, NUMBER))
+
+
+OTHER_CODE, OTHER_NUMBER = "011002000211", "31010039"
+ACCOUNTS = (
+    "账号,使用人,纳税人识别号,角色,权限,状态,有效期起,有效期止\n"
+    "kpy01,王小明,91110108MA01ABCD2X,开票员,发票业务,正常,2025-01-01,\n"
+    "kpy02,李四,91110108MA01ABCD2X,开票员,发票业务,锁定,2025-01-01,\n"
+    "kpy03,赵六,91110108MA01ABCD2X,开票员,发票业务,正常,2025-01-01,2025-05-31\n"
+    "kpy04,钱七,91110108MA01ABCD2X,开票员,,正常,2025-01-01,\n"
+    "cw01,孙八,,财务负责人,,正常,,\n"
+)
+ONLY_IN = {  # file, the row that holds the number, what the story's source is called
+    "sync log": ("sync_log.csv", "{number},开具,2025-05-31 09:00:00,网页,B9,,"),
+    "operations": ("operations.csv", "2025-05-04 08:00:00,kpy01,重传,{number},,,,成功"),
+    "confirmations": ("confirmations.csv", "{number},查验平台,不存在,2025-05-20 08:00:00,q.png"),
+    "tickets": ("tickets.csv", "T9,{number},客服,2025-05-06 08:00:00,,,处理中,"),
+    "substitute system": ("substitute.csv", "{number},,,2025-05-03 10:05:00," + PARTIES + ",1,0,1,正常,,"),
+    "register": ("register.csv", "{number},,,2025-05-03 10:05:00," + PARTIES + ",1,0,1,正常,,王小明,李四"),
+    "ledger": ("ledger.csv", "25112000000044444445,,,2025-05-09 10:05:00," + PARTIES + ",-1,0,-1,正常,"
+               "被红冲蓝字数电票号码：{number}"),
+    "row set aside": ("ledger.csv", "{number},,,2025-05-09 10:05:00"),
+    "backup": ("backup_listing.csv", "r,/srv/2025/{number}.xml,1000,,none,0,1"),
+}  # fmt: skip
+
+
+FORMS = {
+    "plain": str,
+    "full width": lambda number: number.translate(str.maketrans("0123456789", "０１２３４５６７８９")),
+    "signs": lambda number: f" {number[:4]} {number[4:8]}-{number[8:]}",
+}
+PAIRS = [*product(ONLY_IN, ["plain"]), *product(["tickets", "register"], ["full width", "signs"])]
+CASES = {pair: f"2511200000055{at:05d}77" for at, pair in enumerate(PAIRS)}
+OLD_TICKET = f"T10,{OTHER_CODE} {OTHER_NUMBER},客服,2025-05-06 08:00:00,,,处理中,"
+CHECKED = "25112000000033333337"
+
+
+@pytest.fixture(scope="module")
+def scattered(tmp_path_factory):
+    """The engagement above without its e-invoice, with permissions, and numbers that one table alone holds."""
+    files = FILES | {"accounts.csv": ACCOUNTS}
+    files["audit.toml"] = files["audit.toml"].replace('invoice_files = "原件"', 'accounts = "accounts.csv"')
+    files["register.csv"] = files["register.csv"].replace("复核人\n", "复核人,复核号码\n")
+    for (source, form), number in CASES.items():
+        file, row = ONLY_IN[source]
+        files[file] += row.format(number=FORMS[form](number)) + (",\n" if source == "register" else "\n")
+    files["tickets.csv"] += OLD_TICKET + "\n"
+    files["register.csv"] += ONLY_IN["register"][1].format(number="25112000000044444447") + f",{CHECKED}\n"
+    folder = tmp_path_factory.mktemp("scattered")
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIT_KIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield analyse(open_engagement(folder))
+
+
+@pytest.mark.parametrize(("source", "form"), CASES)
+def test_a_number_that_one_table_alone_holds_has_its_story(scattered, source, form):
+    number, file = CASES[source, form], ONLY_IN[source][0]
+    story = trace(scattered, number, lang="en")
+    told = story.filter(pl.col("source") == source)
+    assert told["source_file"].to_list() == [file]
+    assert told["source_row"].min() > 1
+    late = story.filter(pl.col("source") == "chance to be late")["what"].item()
+    assert ("if it was issued at 2025-05-" in late) == (source in {"sync log", "substitute system", "register"})
+    seen = story.filter(pl.col("source") == "who could see it")["what"].item()
+    assert seen == "2 accounts could query it when the export was taken: kpy01 (王**), cw01 (孙**)"
+    assert trace(scattered, FORMS[form](number), lang="en").equals(story)
+    with pytest.raises(RequestError, match="No source knows"):
+        trace(scattered, number[:-1] + "8")
+
+
+@pytest.mark.parametrize("typed", [f"{OTHER_CODE}{OTHER_NUMBER}", f"{OTHER_CODE[1:]} {OTHER_NUMBER}", OTHER_NUMBER])
+def test_an_old_invoice_that_only_a_ticket_knows(scattered, typed):
+    story = trace(scattered, typed, lang="en")
+    assert story["source"].to_list() == ["tickets", "chance to be late", "who could see it"]
+
+
+def test_what_the_checker_of_a_register_read_leads_to_its_row(scattered):
+    told = trace(scattered, CHECKED, lang="en").filter(pl.col("source") == "register")["what"].item()
+    assert told.startswith("the checker of the register read this number; written down as 25112000000044444447")
+
+
+def test_a_missing_invoice_has_the_chance_of_its_finding_and_a_listed_one_none(analysis):
+    number = "25112000000099999999"
+    chance = analysis.findings.filter(pl.col("invoice_key") == number)["probability_late"].item()
+    story = trace(analysis, number, lang="en")
+    assert f"{100 * chance:.1f} %" in story.filter(pl.col("source") == "chance to be late")["what"].item()
+    assert "unknown" in story.filter(pl.col("source") == "who could see it")["what"].item()
+    assert "chance to be late" not in trace(analysis, NUMBER, lang="en")["source"].to_list()

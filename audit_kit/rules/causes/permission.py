@@ -12,6 +12,7 @@ from audit_kit.rules.causes.patterns import fisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from audit_kit.rules.causes.evidence import Case
 
@@ -129,6 +130,27 @@ def _issuer_fault(case: Case, account: dict[str, Any] | None) -> tuple[str, pl.E
     if account["valid_from"] is not None:
         return "not_yet", pl.col("issued_at") < account["valid_from"]
     return None if _may_query(account) else ("grant", everything)
+
+
+def viewers(accounts: pl.DataFrame, tax_ids: list[str], *, at: datetime) -> pl.DataFrame:
+    """Return `account`, `holder` of those that could query invoices of a taxpayer at a moment.
+
+    Args:
+        accounts: canonical; an account may have a row per taxpayer.
+        tax_ids: the taxpayers the invoice may belong to; where none is known, any will do.
+        at: Beijing time.
+    """
+    mine = pl.col("tax_id").is_null() | fold_tax_id(pl.col("tax_id")).is_in(folded(tuple(tax_ids)))
+    status = pl.col("status").cast(pl.String)
+    may = accounts.filter(
+        pl.col("account").is_not_null(),
+        (status == "active") | status.is_null(),
+        pl.col("valid_from").is_null() | (pl.col("valid_from") <= at),
+        pl.col("valid_to").is_null() | (pl.col("valid_to") > at),
+        mine if tax_ids else pl.lit(value=True),
+    )
+    allowed = pl.Series([_may_query(row) for row in may.iter_rows(named=True)], dtype=pl.Boolean)
+    return may.filter(allowed).select("account", "holder").unique(maintain_order=True)
 
 
 CAUSES: tuple[Callable[[Case], pl.DataFrame], ...] = (no_permission,)

@@ -15,7 +15,7 @@ from audit_kit.core.identity import DIGITAL, is_digital, is_old
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.sync.curves import quantiles, survival, typed
 from audit_kit.rules.sync.elsewhere import TELLING, never_listed
-from audit_kit.rules.sync.lateness import HISTORY, lateness, lost_interval, probability_late, remembered
+from audit_kit.rules.sync.lateness import HISTORY, at_age, chance, lateness, lost_interval, probability_late, remembered
 from audit_kit.rules.sync.service_level import budget_by_incident, of_delays, service_level
 from audit_kit.rules.sync.settling import Settlement, settle
 from audit_kit.rules.sync.stops import STOPS, StoodStill, stops
@@ -30,6 +30,7 @@ __all__ = [
     "STOPS",
     "Settlement",
     "budget_by_incident",
+    "chance_of",
     "lateness",
     "lost_interval",
     "observations",
@@ -231,3 +232,49 @@ def _less_stops(part: pl.DataFrame, channel: str, stops: pl.DataFrame, taken_at:
         loose=pl.col("age") - (stood.total - issued) + stood.loose(part["issued_at"]),
         held=pl.lit(stood.held),
     )
+
+
+def chance_of(
+    number: str,
+    observations: pl.DataFrame,
+    findings: pl.DataFrame,
+    stops: pl.DataFrame,
+    *,
+    channel: str | None,
+    issued_at: datetime,
+    taken_at: datetime,
+    history: pl.DataFrame | None = None,
+) -> float | None:
+    """Return how likely an invoice that is in no ledger is merely late; null where no delay is known.
+
+    Args:
+        number: its key, which hints at the channel where that is not known.
+        observations: see `observations`.
+        findings: of the same engagement: what is missing for a reason of its own says nothing of delays.
+        stops: see `stops`.
+        channel: by which it was issued, or null.
+        issued_at: when.
+        taken_at: when the export was taken.
+        history: earlier months' curves to borrow from.
+    """
+    telling = of_delays(observations, findings)
+    table = lateness(telling, history=history)
+    if table.is_empty() or issued_at > taken_at:
+        return None
+    row = pl.DataFrame(
+        {"invoice_key": [number], "issued_at": [issued_at]}, schema_overrides={"issued_at": pl.Datetime("us")}
+    )
+    row = row.with_columns(
+        ledger_row=pl.lit(0, pl.UInt32),
+        channel=pl.lit(channel) if channel else _channel_of_number(),
+        visible=pl.lit(value=False),
+        visible_at=pl.lit(None, pl.Datetime("us")),
+        previous=pl.lit(None, pl.Datetime("us")),
+        seen=pl.lit(1.0),
+        known=pl.lit(1.0),
+    )
+    same = telling.filter("visible", pl.col("channel") == row["channel"][0])
+    row = row.with_columns(exact=pl.lit(not (same["since"] == 0).any()))
+    known = at_age(operational(row, stops, taken_at=taken_at), table)
+    late: float | None = known.select(chance(pl.col("survival"), pl.col("plateau"), pl.col("invoices"))).item()
+    return late
