@@ -44,6 +44,8 @@ benchmark: .venv/ready-dev ## the figures of the README
 
 docs: .venv/ready ## the pages that are made from the code
 	@$(BIN)/audit-kit dictionary --out docs/data-dictionary.md
+	@$(BIN)/audit-kit causes --lang en --out docs/causes.md
+	@$(BIN)/audit-kit causes --lang zh --out docs/causes.zh-CN.md
 
 constraints: ## try the newest versions and write them down
 	@rm -rf build/constraints && $(call python) -m venv build/constraints

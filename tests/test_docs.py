@@ -30,7 +30,8 @@ def shape(page: str) -> list[str]:
     found = re.findall(
         r"^(#+) |^```\n(.*?)^```$|`(audit-kit [^`]+)`|\]\(([^)]+)\)", text(page), re.MULTILINE | re.DOTALL
     )
-    return ["".join(parts) for parts in found if not "".join(parts).startswith(("README", "CONTRIBUTING"))]
+    parts = ["".join(parts).replace(".zh-CN", "") for parts in found]
+    return [part for part in parts if not part.startswith(("README", "CONTRIBUTING"))]
 
 
 @pytest.mark.parametrize("pages", [READMES, CONTRIBUTING], ids=["readme", "contributing"])

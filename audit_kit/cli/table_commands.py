@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add `inspect`, `dictionary`, `templates` and `reconcile` to the command line."""
+    """Add `inspect`, `dictionary`, `causes`, `templates` and `reconcile` to the command line."""
     sub = command("inspect", _inspect, "Show how files are read, before anything is judged.", "inspect 平台导出.xlsx")
     sub.add_argument("files", nargs="+", metavar="FILE", help="files, folders, or globs")
     sub.add_argument("--table", metavar="NAME", help="which table they are, such as ledger or 企业台账")
@@ -34,6 +34,15 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
         _dictionary,
         "Write the data dictionary: every table and column there is.",
         "dictionary --out docs/data-dictionary.md",
+        json_too=False,
+    )
+    sub.add_argument("--out", type=Path, help="default: print it")
+
+    sub = command(
+        "causes",
+        _causes,
+        "Write the page of all causes: evidence, example, next step.",
+        "causes --lang en --out docs/causes.md",
         json_too=False,
     )
     sub.add_argument("--out", type=Path, help="default: print it")
@@ -81,13 +90,25 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _dictionary(options: argparse.Namespace) -> int:
     from audit_kit.cli.dictionary import data_dictionary
+
+    return _page(data_dictionary(), options.out)
+
+
+def _causes(options: argparse.Namespace) -> int:
+    from audit_kit.cli.cause_page import cause_page
+
+    return _page(cause_page(options.lang), options.out)
+
+
+def _page(text: str, out: Path | None) -> int:
+    """Print a page, or write it."""
     from audit_kit.core import outputs
 
-    if options.out is None:
-        print(data_dictionary(), end="")
+    if out is None:
+        print(text, end="")
     else:
-        with outputs.writing(options.out) as made:
-            made.write_text(data_dictionary(), encoding="utf-8")
+        with outputs.writing(out) as made:
+            made.write_text(text, encoding="utf-8")
     return EXIT_DONE
 
 

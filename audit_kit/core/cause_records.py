@@ -11,6 +11,7 @@ from typing import Any
 
 from audit_kit import resources
 
+TEXTS = ("title", "sentence", "evidence", "next_step", "needs", "example")  # each in two languages
 LASTING = ("entry", "known", "asked", "logs")  # what such a cause explains does not come by waiting
 
 
@@ -42,8 +43,8 @@ class Cause:
     """A cause: what is said of it (each text Chinese, then English), what explains it, and how it is trained.
 
     `stage`: entry, known, asked, logs, event, level, age, unbooked or beside. `delays`: whether an invoice missing for
-    this reason says something of delays. `comes`: it may well come by waiting, whatever its stage. `signal`: what would
-    have given it away in a drill.
+    this reason says something of delays. `comes`: it may well come by waiting, whatever its stage. `needs`: the
+    evidence it is told from. `signal`: what would have given it away in a drill.
     """
 
     name: str
@@ -55,6 +56,8 @@ class Cause:
     evidence: tuple[str, str]
     next_step: tuple[str, str]
     confused_with: tuple[str, ...]
+    needs: tuple[str, str]
+    example: tuple[str, str]
     delays: bool = True
     comes: bool = False
     simulate: Simulation | None = None
@@ -69,8 +72,31 @@ class Cause:
 
 @cache
 def records() -> dict[str, Cause]:
-    """Return the record of every cause, in running order; callers must not change it."""
-    return {name: _record(name, dict(entry)) for name, entry in resources.load("causes")["causes"].items()}
+    """Return the record of every cause, in running order; callers must not change it.
+
+    Raises:
+        LookupError: a record lacks a text, or names a cause that there is not.
+    """
+    entries = resources.load("causes")["causes"]
+    require_texts("causes", entries)
+    return {name: _record(name, dict(entry)) for name, entry in entries.items()}
+
+
+def require_texts(table: str, entries: dict[str, dict[str, Any]]) -> None:
+    """Refuse records that do not say what each must: TEXTS as Chinese and English, and what they are confused with.
+
+    Raises:
+        LookupError: with every cause and what it lacks.
+    """
+    faults = []
+    for name, entry in entries.items():
+        lacks = [text for text in TEXTS if [bool(part) for part in entry.get(text, ())] != [True, True]]
+        lacks += [] if "confused_with" in entry else ["confused_with"]
+        faults += [f"{name} lacks {', '.join(lacks)}"] if lacks else []
+        strange = [other for other in entry.get("confused_with", ()) if other == name or other not in entries]
+        faults += [f"{name} is confused with {', '.join(strange)}, which is no other cause"] if strange else []
+    if faults:
+        raise LookupError(f"resources/{table}.toml: {'; '.join(faults)}.")
 
 
 def of_stage(*stages: str) -> tuple[str, ...]:

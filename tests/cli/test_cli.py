@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from filelock import FileLock
 
+from audit_kit import resources
 from audit_kit.cli import main as cli
 from audit_kit.core.errors import EXIT_DEFECT, EXIT_UNUSABLE
 
@@ -286,6 +287,18 @@ def test_simulate_puts_the_truth_beside_the_engagement(tmp_path: Path, capsys: p
     assert said["cause"]["lost"] == 10
     assert (folder / "audit.toml").is_file()
     assert (tmp_path / "made.truth.parquet").is_file()
+
+
+@pytest.mark.parametrize(("lang", "page"), [("en", "causes.md"), ("zh", "causes.zh-CN.md")])
+def test_the_page_of_causes_in_the_docs_is_current(lang: str, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["causes", "--lang", lang]) == 0
+    current = capsys.readouterr().out
+    assert current == (HOUSE / "docs" / page).read_text(encoding="utf-8"), "run: make docs"
+    names = [name for table in ("causes", "backup_causes") for name in resources.load(table)["causes"]]
+    assert re.findall(r"^### (.+)$", current, re.MULTILINE) == names
+    anchors = set(re.findall(r"\]\(#([^)]+)\)", current))
+    assert anchors <= {name.lower() for name in names}
+    assert not {"{", "}"} & set(current)
 
 
 def test_the_data_dictionary_in_the_docs_is_current(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 import audit_kit
 from audit_kit import resources
 from audit_kit.core import places, schema
-from audit_kit.core.cause_records import records
+from audit_kit.core.cause_records import records, require_texts
 from audit_kit.core.errors import RequestError
 from audit_kit.core.words import Words, texts
 
@@ -135,6 +135,22 @@ def test_a_cause_has_a_title_a_rule_and_a_next_step_in_both_languages(cause):
         assert words.rule(cause)
         assert words.next_step(cause)
     assert Words("zh").cause("of an older report") == "of an older report"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"needs": None}, "late lacks needs"),
+        ({"example": ["例", ""], "confused_with": None}, "late lacks example, confused_with"),
+        ({"confused_with": ["late", "gone"]}, "late is confused with late, gone, which is no other cause"),
+    ],
+)
+def test_a_cause_that_does_not_say_what_it_must_is_an_error(change, said):
+    table = resources.load("causes")["causes"]
+    require_texts("causes", table)
+    record = {key: value for key, value in (table["late"] | change).items() if value is not None}
+    with pytest.raises(LookupError, match=rf"^resources/causes\.toml: {said}\.$"):
+        require_texts("causes", table | {"late": record})
 
 
 def test_numbers_amounts_shares_and_spans_are_written_as_people_write_them():
