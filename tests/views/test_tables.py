@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit_kit.analysis import earlier
-from audit_kit.core import spreadsheet_csv
+from audit_kit.core import schema, spreadsheet_csv
 from audit_kit.core.errors import RequestError
 from audit_kit.views.missing import pattern_charts
 from audit_kit.views.missing import tables as missing_tables
@@ -211,6 +211,29 @@ def test_without_a_previous_report_nothing_is_compared(page):
 def test_a_previous_report_without_findings_is_a_mistake_to_mend(page, tmp_path):
     with pytest.raises(RequestError, match="manifest"):
         earlier.changes(page.findings, str(tmp_path / "manifest.json"))
+
+
+def test_each_absent_table_says_what_stays_unknown(page, bare):
+    told = {
+        name: bare.words(f"unknown_without.{name}")
+        for name in (*schema.INPUTS, "exports")
+        if name not in overview_tables.NEEDED
+    }
+    absent = overview_tables.unknown(bare).as_raw_html()
+    assert [name for name, text in told.items() if text not in absent] == []
+    assert "同步日志" in absent
+    here = overview_tables.unknown(page).as_raw_html()
+    given = [name for name in told if page.whole.engagement.has(name)]
+    assert len(given) > 5
+    assert [name for name in given if told[name] in here] == []
+    assert told["exports"] in here
+
+
+def test_nothing_stays_unknown_where_all_is_there(page):
+    everything = SimpleNamespace(
+        words=page.words, whole=SimpleNamespace(engagement=SimpleNamespace(has=lambda _: True))
+    )
+    assert "各类资料都已提供" in overview_tables.unknown(everything).data
 
 
 def test_sources_and_foot_say_what_was_read_and_how_to_make_it_again(page):

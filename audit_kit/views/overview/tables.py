@@ -1,4 +1,4 @@
-"""Tables of the overview: both sides' totals that tie, and what changed since last month."""
+"""Tables of the overview: totals that tie, what changed since last month, what stays unknown for want of a table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import polars as pl
 from audit_kit.analysis.earlier import CHANGES
 from audit_kit.core import schema
 from audit_kit.core.words import Words
-from audit_kit.views.show.tables import badge, markup, table
+from audit_kit.views.show.tables import badge, markup, said, table
 
 if TYPE_CHECKING:
     from IPython.display import HTML
+
+    from audit_kit.views.show.page import Page
+
+NEEDED = ("ledger", "platform")
 
 
 def tie(totals: pl.DataFrame, *, lang: str = "zh") -> gt.GT:
@@ -85,3 +89,17 @@ def change_table(compared: pl.DataFrame, *, lang: str = "zh", most: int = 6) -> 
     labels = words.heads("change", "severity", "cause", "findings", "yuan")
     frame = pl.DataFrame(lines, schema_overrides={"yuan": pl.Decimal(18, 2)})
     return table(frame, labels=labels, html=["change", "severity"], numbers=["findings"], money=["yuan"])
+
+
+def unknown(page: Page) -> gt.GT | HTML:
+    """Return the tables that were not supplied, each with what therefore stays unknown."""
+    words, engagement = page.words, page.whole.engagement
+    optional = [table for table in (*schema.INPUTS, "exports") if table not in NEEDED]
+    lines = [
+        {"table": words.term("table", name), "unknown": words(f"unknown_without.{name}")}
+        for name in optional
+        if not engagement.has(name)
+    ]
+    if not lines:
+        return said(words("unknown_without.none"))
+    return table(pl.DataFrame(lines), labels=words.heads(table="not_supplied", unknown="stays_unknown"))
