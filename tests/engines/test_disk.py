@@ -38,6 +38,7 @@ def books() -> tuple[pl.DataFrame, pl.DataFrame]:
         pl.Series("digital_number", list(typed.values())),
         pl.col("buyer_name").str.replace("（北京）", "(北京) "),
         gross=pl.when(pl.int_range(60) == 20).then(pl.col("gross") + 5).otherwise("gross").cast(pl.Decimal(18, 2)),
+        issued_at=pl.when(~pl.int_range(60).is_in([2, 15, 31])).then("issued_at"),
     )
     return pl.concat([ledger[:40], ledger[5:6], ledger[41:]]), pl.concat([platform[:30], platform[32:]])
 
@@ -60,6 +61,7 @@ def test_stretches_and_partitions_do_not_change_the_answer(
     assert pl.read_parquet(files[2]).rows() == alone.rows()
     assert dict(counts.rows()) == dict(alone.group_by("outcome").len().rows())
     assert alone["outcome"].n_unique() >= 6
+    assert alone["outcome"][2, 15, 31].to_list() == ["matched", "matched", "missing"]  # those without a day
 
 
 def test_nothing_on_either_side(tmp_path: Path):

@@ -91,7 +91,11 @@ def every_case() -> tuple[pl.DataFrame, pl.DataFrame]:
         (serial(77), 6, 100, OTHER),
         (serial(900), 6, 5),
         (None, 6, 5),
+        (serial(78),),
+        (serial(903),),
     )
+    undated = pl.col("digital_number").is_in([serial(78), serial(903)]).fill_null(value=False)
+    ledger = ledger.with_columns(issued_at=pl.when(~undated).then("issued_at"))
     platform = book(
         (serial(1),),
         (serial(2), 6, 251),
@@ -107,6 +111,7 @@ def every_case() -> tuple[pl.DataFrame, pl.DataFrame]:
         (serial(77), 6, 100, SELLER),
         (serial(1),),
         (serial(901), 6, 5, OTHER),
+        (serial(78),),
     )
     return ledger, platform
 
