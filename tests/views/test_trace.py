@@ -227,6 +227,7 @@ ONLY_IN = {  # file, the row that holds the number, what the story's source is c
     "sync log": ("sync_log.csv", "{number},开具,2025-05-31 09:00:00,网页,B9,,"),
     "operations": ("operations.csv", "2025-05-04 08:00:00,kpy01,重传,{number},,,,成功"),
     "confirmations": ("confirmations.csv", "{number},查验平台,不存在,2025-05-20 08:00:00,q.png"),
+    "red confirmation form": ("red_confirmations.csv", "F1,{number},待购方确认,2025-05-06 08:00:00,,-1,0"),
     "tickets": ("tickets.csv", "T9,{number},客服,2025-05-06 08:00:00,,,处理中,"),
     "substitute system": ("substitute.csv", "{number},,,2025-05-03 10:05:00," + PARTIES + ",1,0,1,正常,,"),
     "register": ("register.csv", "{number},,,2025-05-03 10:05:00," + PARTIES + ",1,0,1,正常,,王小明,李四"),
