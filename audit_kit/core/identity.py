@@ -5,7 +5,8 @@ invoice, joined. A 数电票 kept as its first 12 digits in the code column and 
 the same way. A paper 数电票 carries all three numbers and goes by its 20 digits. Eight digits alone are no key.
 
 What cleaning did is named by the words of `schema.CLEANINGS`. A number that went through a floating-point cell has no
-key: its last digits are gone. `stated_number` says what is left of it.
+key: its last digits are gone. Nor has one of which only the last eight digits were kept, or that stands without its
+code. `stated_number` says what is left of it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ OLD_NUMBER = 8
 OLD_CODES = (10, 12)
 OLD_LENGTHS = (18, 20)
 SOCIAL_CODE = 18
+SHORTEST_TAIL = 5
+"""Eight digits in a number cell lose their zeros; a text that is shorter still is no part of a number."""
+
 SHORTEST = 9
 """A shorter text is no key: eight digits repeat from code to code."""
 
@@ -64,19 +68,37 @@ def with_key(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def stated_number(frame: pl.DataFrame) -> pl.Series:
-    """Return the 20 digits that a number which lost precision still states (the last five are not to be trusted).
+    """Return what is left of a number that is not whole; null where it is whole, or nothing is left of it.
 
-    Null where the number is whole or states no 20-digit number.
+    Of one that lost precision the 20 digits that it still states (the last five are not to be trusted); of one that
+    `cleaning` calls `number_incomplete` its last eight digits.
     """
     columns = [name for name in ("digital_number", "invoice_number") if name in frame.columns]
     stated = [_stated(_tidied(pl.col(name).cast(pl.String))) for name in columns]
-    flagged = pl.lit(value=False)
-    if "cleaning" in frame.columns:
-        flagged = pl.col("cleaning").list.contains("precision_lost").fill_null(value=False)
+    flagged = _has("precision_lost") if "cleaning" in frame.columns else pl.lit(value=False)
     whole = [pl.when(flagged & pl.col(name).cast(pl.String).str.contains(_TIDY)).then(name) for name in columns]
     if not columns:
         return pl.repeat(None, frame.height, dtype=pl.String, eager=True).alias("stated")
-    return frame.select(pl.coalesce(*stated, *whole).cast(pl.String).alias("stated"))["stated"]
+    left = frame.select(pl.coalesce(*stated, *whole).cast(pl.String).alias("stated"))["stated"]
+    return left.zip_with(left.is_not_null(), _last_digits(frame)) if "cleaning" in frame.columns else left
+
+
+def _has(word: str) -> pl.Expr:
+    return pl.col("cleaning").list.contains(word).fill_null(value=False)
+
+
+def _last_digits(frame: pl.DataFrame) -> pl.Series:
+    """Return the eight digits that were kept of the numbers known to be incomplete, else null."""
+    rows = frame.with_row_index("at").filter(_has("number_incomplete"))
+    tails = pl.repeat(None, frame.height, dtype=pl.String, eager=True).alias("stated")
+    if rows.is_empty():
+        return tails
+    numbers = rows.select(
+        (pl.col(name).cast(pl.String) if name in rows.columns else pl.lit(None, pl.String)).alias(name)
+        for name in NUMBER_COLUMNS
+    )
+    parts = numbers.with_columns(_part(name) for name in NUMBER_COLUMNS)
+    return tails.scatter(rows["at"], parts.select(_number().str.zfill(OLD_NUMBER))["number"])
 
 
 def paper_numbers(frame: pl.DataFrame) -> pl.DataFrame:
@@ -292,6 +314,13 @@ def _flags() -> pl.Expr:
     words["split_number"] = joined & long & ~pl.col("code").str.contains("^[01]")
     lost = pl.any_horizontal(pl.col(name).struct.field("precision_lost") for name in NUMBER_COLUMNS)
     words["precision_lost"] = (chosen == "none") & lost
+    tail = pl.col("number").str.len_chars().is_between(SHORTEST_TAIL, OLD_NUMBER)
+    tail &= (chosen == "none") & ~lost.fill_null(value=False) & ~pl.col("number").str.contains(_ONE_DIGIT)
+    words["number_incomplete"] = tail
+    words["leading_zero"] |= tail & (pl.col("number").str.len_chars() < OLD_NUMBER)
+    for word in ("full_width", "separator", "confusable", "quote"):
+        given = pl.any_horizontal(pl.col(name).struct.field(word) for name in NUMBER_COLUMNS[:2])
+        words[word] |= tail & given
     known = pl.col("known")
     return _named({word: words[word] | known.list.contains(word) for word in CLEANINGS}).alias("cleaning")
 

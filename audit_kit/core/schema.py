@@ -28,7 +28,10 @@ OUTCOMES = (
     "missing",
     "unbooked",
 )
-CLEANINGS = ("full_width", "separator", "leading_zero", "confusable", "quote", "split_number", "precision_lost")
+CLEANINGS = (
+    "full_width", "separator", "leading_zero", "confusable", "quote", "split_number", "precision_lost",
+    "number_incomplete",
+)  # fmt: skip
 AREAS = ("sync", "missing", "backup", "response")
 SEVERITIES = words.SEVERITIES
 STATES = ("fails", "unknown")

@@ -1,8 +1,9 @@
 """Reconcile in partitions, so that the answer never depends on how the rows were divided.
 
-What shares a number is settled first, in partitions by canonical key: the same passes run on each, and what they leave
-open is small. Typing errors join rows of one day and amount only, so that what is open is partitioned again by these,
-and no pair of candidates is split; what then remains shares a number or nothing, and is partitioned by key once more.
+What shares a number is settled first, in partitions by the last eight digits of the canonical key, so that a number of
+which only these were kept meets all that it may be: the same passes run on each, and what they leave open is small.
+Typing errors join rows of one day and amount only, so that what is open is partitioned again by these, and no pair of
+candidates is split; what then remains shares a number or nothing, and is partitioned by key once more.
 Whether three rounds are taken, or one for all that is open, makes no difference to the answer.
 
 Rows are known by their ids, `ledger_row` and `platform_row` (Int64); the order of the ids is the order of the rows.
@@ -65,7 +66,7 @@ ROUND = {**DECIDED, **OPEN}
 
 
 def first_round(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
-    """Settle what shares a number; both sides hold every row of the canonical keys in this partition, with its id.
+    """Settle what shares a number; both sides hold every row of the canonical keys that end as those in this partition.
 
     `canonical`, where a side has it, is the number that a paper 数电票 booked by code and number goes by.
     """
@@ -74,7 +75,7 @@ def first_round(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: Matchin
     ids = ledger["ledger_row"].cast(_ID), platform["platform_row"].cast(_ID)
     case = reconcile.open_case(*(side.drop(*_IDS, strict=False) for side in (ledger, platform)), policy=policy)
     case = replace(case, papers=papers)
-    for step in (reconcile.tidy_numbers, reconcile.clean_numbers, reconcile.same_number):
+    for step in reconcile.BY_NUMBER:
         case = step(case)
     return _round(case, ids, as_it_stands(ledger))
 
@@ -83,7 +84,8 @@ def near_round(rows: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.D
     """Look for typing errors; `rows` (`OPEN`) hold every open row of the days and amounts in this partition."""
     case, ids = _resumed(rows, policy)
     known = case.claimed.height
-    case = reconcile.typing_errors(case)
+    for step in reconcile.BY_DAY_AND_AMOUNT:
+        case = step(case)
     claims = _claims(case, case.claimed[known:].drop_nulls(), ids[1]).with_columns(side=pl.lit("claim"))
     return _shaped(_round(case, ids, _own(case)), claims)
 
@@ -91,14 +93,15 @@ def near_round(rows: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.D
 def last_round(rows: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
     """Settle the rest; `rows` (`OPEN`) hold every open row and every claim of the keys in this partition."""
     case, ids = _resumed(rows, policy)
-    case = reconcile.leftovers(reconcile.other_amount(case))
+    for step in reconcile.THE_REST:
+        case = step(case)
     return _round(case, ids, _own(case))
 
 
 def whole_rest(rows: pl.DataFrame, *, policy: MatchingPolicy = _DEFAULT) -> pl.DataFrame:
     """Look for typing errors and settle the rest at once; `rows` (`OPEN`) hold every open row there is."""
     case, ids = _resumed(rows, policy)
-    for step in (reconcile.typing_errors, reconcile.other_amount, reconcile.leftovers):
+    for step in (*reconcile.BY_DAY_AND_AMOUNT, *reconcile.THE_REST):
         case = step(case)
     return _round(case, ids, _own(case))
 

@@ -1,8 +1,9 @@
 """The same reconciliation on a cluster: Spark partitions the rows, the unchanged rules run on every partition.
 
-Rows are first partitioned by a hash of their cleaned number, so that one seller with all the rows spreads as well as
-many sellers. What is still open then is small. It is settled in one partition while it fits there; beyond that by day
-and amount, so that no pair of candidates is split, and then by number again: see `audit_kit.engines.partitions`.
+Rows are first partitioned by a hash of the last digits of their cleaned number, so that one seller with all the rows
+spreads as well as many sellers. What is still open then is small. It is settled in one partition while it fits there;
+beyond that by day and amount, so that no pair of candidates is split, and then by number again: see
+`audit_kit.engines.partitions`.
 
 The workers need this package and its dependencies. Outside local mode set `PYSPARK_PYTHON` to a Python that has them.
 """
@@ -191,26 +192,32 @@ def _paper_numbers(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch
 
 
 def _by_number(side: DataFrame, papers: DataFrame | None, partition_count: int) -> DataFrame:
-    """Add `canonical` (of paper 数电票 booked by code and number) and `partition`: one for all rows of a key."""
+    """Add `canonical` (of paper 数电票 booked by code and number) and `partition`: one for all keys that end alike.
+
+    So the numbers of which only these digits were kept meet all that they may be.
+    """
     keyed = side.withColumn("key", _key(side))
     if papers is None:
         keyed = keyed.withColumn("canonical", F.lit(None).cast("string"))
     else:
         known = papers.select(F.col("paper").alias("of"), F.col("canonical").alias("canonical"))
         keyed = keyed.join(known, F.col("key") == F.col("of"), "left").drop("of")
-    spread = F.xxhash64(F.coalesce("canonical", "key", F.col(side.columns[0]).cast("string")))
+    ending = F.substring(F.coalesce("canonical", "key"), -identity.OLD_NUMBER, identity.OLD_NUMBER)
+    spread = F.xxhash64(F.coalesce(ending, F.col(side.columns[0]).cast("string")))
     return _partitioned(keyed, spread, partition_count).drop("key")
 
 
 def _key(side: DataFrame) -> Column:
-    """Return the cleaned key; Python sees only the rows that Spark cannot tell to be tidy."""
+    """Return the cleaned key, or the digits kept of an incomplete number; Python sees only what may not be tidy."""
     names = [name for name in (*identity.NUMBER_COLUMNS, "cleaning") if name in side.columns]
 
     def keys(*columns: pa.Array) -> pa.Array:
         numbers = _frame(pa.table(list(columns), names=names))
         key = pl.Series([None], dtype=pl.String).extend_constant(None, numbers.height - 1)
         if any(numbers[name].null_count() < numbers.height for name in names):
-            key = identity.with_key(numbers)["invoice_key"]
+            known = identity.with_key(numbers)
+            tails = identity.stated_number(known)
+            key = known["invoice_key"].zip_with(known["invoice_key"].is_not_null(), tails)
         return pa.array(key.to_arrow(compat_level=pl.CompatLevel.oldest())).cast(pa.string())
 
     # Spark reads the kind of function from its hints, and warns where it is told so, as its stubs want it.

@@ -38,6 +38,12 @@ NUMBERS = st.sampled_from(
         ("25112000000000000004", "12345678", "011002300311"),
         (None, "00000001", "251120000000"),
         (None, "1234567", "1100233130"),
+        (None, "00000001", None),
+        ("00000012", None, None),
+        (None, "12345678", None),
+        ("25113000000000000001", None, None),
+        ("2.5112000000000053248E+19", None, None),
+        ("25112000000000053248", None, None),
         (None, None, None),
     ]
 )
@@ -70,16 +76,20 @@ def with_canonical(ledger: pl.DataFrame, platform: pl.DataFrame) -> tuple[pl.Dat
     papers = papers.filter(pl.len().over("paper") == 1)
     sides = []
     for side, name in ((ledger, "ledger_row"), (platform, "platform_row")):
-        own = identity.with_key(side)["invoice_key"]
+        cleaned = identity.with_key(side)
+        own = cleaned["invoice_key"]
         known = dict(papers.rows())
+        tails = identity.stated_number(cleaned)
         canonical = pl.Series("canonical", [known.get(key) for key in own], dtype=pl.String)
-        sides.append(side.with_row_index(name).with_columns(canonical, key=pl.coalesce(canonical, own)))
+        sides.append(
+            side.with_row_index(name).with_columns(canonical, end=pl.coalesce(canonical, own, tails).str.tail(8))
+        )
     return sides[0], sides[1]
 
 
 def in_partitions(ledger: pl.DataFrame, platform: pl.DataFrame, partition_count: int, *, at_once: bool) -> pl.DataFrame:
     left, right = with_canonical(ledger, platform)
-    lefts, rights = (divided(side.drop("key"), side["key"].to_list(), partition_count) for side in (left, right))
+    lefts, rights = (divided(side.drop("end"), side["end"].to_list(), partition_count) for side in (left, right))
     settled = pl.concat(partitions.first_round(*sides) for sides in zip(lefts, rights, strict=True))
     rest = settled.filter(pl.col("side").is_not_null()).select(*partitions.OPEN)
     if at_once:

@@ -93,6 +93,11 @@ def every_case() -> tuple[pl.DataFrame, pl.DataFrame]:
         (None, 6, 5),
         (serial(78),),
         (serial(903),),
+        ((None, None, "00000444"), 10, 44),
+        ((None, None, "555"), 10, 55),
+        ((None, None, "00000010"), 9, 13),
+        ("55555", 10, 55),
+        ("2.5112000000000053248E+19", 11, 7),
     )
     undated = pl.col("digital_number").is_in([serial(78), serial(903)]).fill_null(value=False)
     ledger = ledger.with_columns(issued_at=pl.when(~undated).then("issued_at"))
@@ -112,6 +117,10 @@ def every_case() -> tuple[pl.DataFrame, pl.DataFrame]:
         (serial(1),),
         (serial(901), 6, 5, OTHER),
         (serial(78),),
+        (serial(444), 10, 44),
+        (serial(500_000_000_000 + 444), 10, 45),
+        ((None, "011002300211", "00055555"), 10, 55),
+        (serial(53_248), 11, 7),
     )
     return ledger, platform
 

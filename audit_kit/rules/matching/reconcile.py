@@ -15,7 +15,7 @@ import polars as pl
 
 from audit_kit.core import identity, schema
 from audit_kit.core.policy import MatchingPolicy
-from audit_kit.rules.matching import answer, comparison, first_pass, near_numbers, rivals
+from audit_kit.rules.matching import answer, comparison, first_pass, incomplete, intact, near_numbers, rivals
 from audit_kit.rules.matching.case import Case
 from audit_kit.rules.matching.numbers import as_integer, as_it_stands
 from audit_kit.rules.matching.side import FrameSide
@@ -103,6 +103,29 @@ def same_number(case: Case) -> Case:
     return _platform_duplicates(_decided(case, others.select(_PAIR), "duplicate"))
 
 
+def incomplete_numbers(case: Case) -> Case:
+    """Link rows that keep only the last eight digits where day, amount and parties leave one invoice: `incomplete`."""
+    found = incomplete.find(case)
+    if found is None:
+        return case
+    case = _linked(case, _compared(case, found.pairs.with_columns(cleaned=pl.lit(value=True))))
+    case = _decided(case, found.listed.select("ledger_row", platform_row=pl.lit(None, pl.UInt32)), "ambiguous")
+    return _platform_duplicates(replace(case, candidates=(*case.candidates, found.listed)))
+
+
+def intact_numbers(case: Case) -> Case:
+    """Link rows whose number was taken for damaged though nothing was lost, unless a taxpayer is another: `intact`."""
+    pairs = _compared(case, intact.find(case)).filter(~_other_taxpayer())
+    if pairs.is_empty():
+        return case
+    case = intact.named(case, pairs)
+    sides = ((case.left, "ledger_row"), (case.right, "platform_row"))
+    cleaned = [
+        pairs[name].is_in(rows.filter(pl.col("cleaning").list.len() > 0)["row"].implode()) for rows, name in sides
+    ]
+    return _linked(case, pairs.with_columns((cleaned[0] | cleaned[1]).alias("cleaned")))
+
+
 def typing_errors(case: Case) -> Case:
     """Link open rows whose numbers are one error apart, or lost their last digits, where day and amount agree.
 
@@ -144,16 +167,13 @@ def leftovers(case: Case) -> Case:
     return _decided(_decided(case, missing, "missing"), unbooked, "unbooked")
 
 
-# Certain before likely: a number that agrees is settled before a typing error is considered, and a typing error before
-# a conflict of amounts, since a mistyped number can hit another invoice.
-PASSES: tuple[Callable[[Case], Case], ...] = (
-    tidy_numbers,
-    clean_numbers,
-    same_number,
-    typing_errors,
-    other_amount,
-    leftovers,
-)
+# Certain before likely: a number that agrees goes before one of which a part agrees, that before a typing error, and a
+# typing error before a conflict of amounts, since a mistyped number can hit another invoice.
+BY_NUMBER: tuple[Callable[[Case], Case], ...] = (tidy_numbers, clean_numbers, same_number, incomplete_numbers)
+BY_DAY_AND_AMOUNT: tuple[Callable[[Case], Case], ...] = (intact_numbers, typing_errors)
+THE_REST: tuple[Callable[[Case], Case], ...] = (other_amount, leftovers)
+PASSES = (*BY_NUMBER, *BY_DAY_AND_AMOUNT, *THE_REST)
+"""Numbers that share their last eight digits, then rows that share day and amount, then numbers again."""
 
 
 def _papers(case: Case) -> pl.DataFrame:
@@ -171,9 +191,9 @@ def _keyed(side: Side, rows: pl.DataFrame, papers: pl.DataFrame) -> pl.DataFrame
         cleaning=pl.lit([], pl.List(pl.String)),
         stated=pl.lit(None, pl.String),
     )
-    stated = side.numbers_at(rows["row"].filter(~tidy))
-    cleaned = identity.with_key(stated).select(pl.col("invoice_key").alias("own"), "cleaning")
-    cleaned = pl.concat([rows.filter(~tidy), cleaned], how="horizontal").with_columns(identity.stated_number(stated))
+    numbers = identity.with_key(side.numbers_at(rows["row"].filter(~tidy)))
+    cleaned = numbers.select("cleaning", identity.stated_number(numbers), own="invoice_key")
+    cleaned = pl.concat([rows.filter(~tidy), cleaned], how="horizontal").select(plain.columns)
     keyed = pl.concat([plain, cleaned])
     key = keyed["own"].replace(papers["paper"], papers["invoice_key"]) if papers.height else keyed["own"]
     return keyed.with_columns(key.alias("key"))
