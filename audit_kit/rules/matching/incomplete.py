@@ -103,14 +103,12 @@ def _pairs(ours: pl.DataFrame, theirs: pl.DataFrame, tolerance: int) -> pl.DataF
 def _with_parties(case: Case, pairs: pl.DataFrame) -> pl.DataFrame:
     """Return the pairs of which no party is known to be another: by its tax id, else by its name."""
     known = set(case.ledger.values_at(pl.Series([], dtype=pl.UInt32)).columns)
-    agree = [pl.lit(value=True)]
     for party in _PARTIES:
-        same = pl.lit(None, pl.Boolean)
-        for name in (f"{party}_tax_id", f"{party}_name"):
-            if name in known:
-                same = pl.coalesce(same, pl.col(name) == pl.col(f"{name}_right"))
-        agree.append(same.fill_null(value=True))
-    return pairs.filter(pl.all_horizontal(agree)).select(
+        names = [name for name in (f"{party}_tax_id", f"{party}_name") if name in known]
+        if names:
+            same = pl.coalesce(pl.col(name) == pl.col(f"{name}_right") for name in names)
+            pairs = pairs.filter(same.fill_null(value=True))
+    return pairs.select(
         "short",
         "free",
         "key_right",

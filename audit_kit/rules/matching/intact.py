@@ -27,12 +27,19 @@ _TRUSTED = 15
 _DAY_AND_AMOUNT = ["issued_at", "gross"]
 
 
-def find(case: Case) -> pl.DataFrame:
-    """Return `key`, `ledger_row`, `platform_row`, `ours` (the ledger's was taken for damaged): no parties compared."""
-    left, right = _dated(case, "left"), _dated(case, "right")
+def find(case: Case) -> pl.DataFrame | None:
+    """Return `key`, `ledger_row`, `platform_row`, `ours` (the ledger's was taken for damaged); None if there are none.
+
+    Parties are not compared.
+    """
+    if not (_damaged(case.left).any() or _damaged(case.right).any()):
+        return None
+    left = case.left.with_columns(case.ledger.values_at(case.left["row"]).select(_DAY_AND_AMOUNT))
+    right = case.right.with_columns(case.platform.values_at(case.right["row"]).select(_DAY_AND_AMOUNT))
     ours = _whole(left, right).select("key", ledger_row="row", platform_row="row_right", ours=pl.lit(value=True))
     theirs = _whole(right, left).select("key", ledger_row="row_right", platform_row="row", ours=pl.lit(value=False))
-    return pl.concat([ours, theirs])
+    pairs = pl.concat([ours, theirs])
+    return None if pairs.is_empty() else pairs
 
 
 def named(case: Case, pairs: pl.DataFrame) -> Case:
@@ -41,17 +48,6 @@ def named(case: Case, pairs: pl.DataFrame) -> Case:
     left, right = mine.select("key", row="ledger_row"), other.select("key", row="platform_row")
     cleaned = case.cleaned and (_keyed(case.cleaned[0], left), _keyed(case.cleaned[1], right))
     return replace(case, left=_keyed(case.left, left), right=_keyed(case.right, right), cleaned=cleaned)
-
-
-def _dated(case: Case, name: str) -> pl.DataFrame:
-    """Return the open rows of a side that state a number of 20 digits, or whose number is whole, with day and amount.
-
-    Nothing is fetched where no number of the two sides was damaged.
-    """
-    rows, side = (case.left, case.ledger) if name == "left" else (case.right, case.platform)
-    if not any(_damaged(rows).any() for rows in (case.left, case.right)):
-        rows = rows.clear()
-    return rows.with_columns(side.values_at(rows["row"]).select(_DAY_AND_AMOUNT))
 
 
 def _damaged(rows: pl.DataFrame) -> pl.Series:

@@ -115,9 +115,10 @@ def incomplete_numbers(case: Case) -> Case:
 
 def intact_numbers(case: Case) -> Case:
     """Link rows whose number was taken for damaged though nothing was lost, unless a taxpayer is another: `intact`."""
-    pairs = _compared(case, intact.find(case)).filter(~_other_taxpayer())
-    if pairs.is_empty():
+    found = intact.find(case)
+    if found is None:
         return case
+    pairs = _compared(case, found).filter(~_other_taxpayer())
     case = intact.named(case, pairs)
     sides = ((case.left, "ledger_row"), (case.right, "platform_row"))
     cleaned = [
