@@ -11,9 +11,9 @@ from audit_kit.core import schema
 from audit_kit.core.cause_records import records
 from audit_kit.core.words import Words
 from audit_kit.rules.causes import batches, entries, levels, outages, permission, scope, statuses, systems
-from audit_kit.rules.causes.evidence import CLAIMS, ROW, Case, Evidence, flag, moment
+from audit_kit.rules.causes.evidence import CLAIMS, ROW, Case, Evidence, cleaned, flag, moment
 from audit_kit.rules.causes.population import alive, population
-from audit_kit.rules.causes.wording import rendered, sentences
+from audit_kit.rules.causes.wording import phrase, rendered, sentences
 from audit_kit.rules.sync.lateness import at_age, chance, lateness
 
 if TYPE_CHECKING:
@@ -195,6 +195,8 @@ def _told(case: Case, claim: pl.DataFrame, lang: str) -> pl.DataFrame:
         p_file="p_source_file",
         p_row="p_source_row",
     )
+    kept = pl.col("invoice_key").is_null() & cleaned("number_incomplete")
+    rows = rows.with_columns(number=pl.when(kept).then(phrase("last_digits", rows, lang)).otherwise("number"))
     look = rendered("{unlisted:look}", rows, lang) if "unlisted" in figures.columns else pl.lit(None, pl.String)
     said = sentences(claim["cause"][0], rows, lang)
     more = [] if case.asides.is_empty() else ["{tried:tried}{form_note:form_note}"]

@@ -27,6 +27,11 @@ def sentences(cause: str, rows: pl.DataFrame, lang: str) -> pl.Expr:
     return rendered(records()[cause].evidence[LANGUAGES.index(lang)], rows, lang)
 
 
+def phrase(name: str, rows: pl.DataFrame, lang: str) -> pl.Expr:
+    """Return a phrase of `causes.toml` filled row by row."""
+    return rendered(_phrase(name, lang), rows, lang)
+
+
 def rendered(template: str, rows: pl.DataFrame, lang: str) -> pl.Expr:
     """Return the template filled row by row.
 
