@@ -23,6 +23,29 @@ def keyed(digital: str | None = None, code: str | None = None, number: str | Non
 
 
 @pytest.mark.parametrize(
+    ("digital", "code", "number", "left", "cleaning"),
+    [
+        (None, None, "12345678", "12345678", "number_incomplete"),
+        ("12345678", None, None, "12345678", "number_incomplete"),
+        (None, "--", "12345678", "12345678", "number_incomplete"),
+        (None, None, "345678", "00345678", "leading_zero number_incomplete"),
+        (None, None, "'12345678", "12345678", "quote number_incomplete"),
+        (None, "1100233130", "12345678", None, ""),
+    ],
+)
+def test_eight_digits_alone_are_the_end_of_a_number(
+    digital: str | None, code: str | None, number: str, left: str | None, cleaning: str
+):
+    columns = {"digital_number": [digital], "invoice_code": [code], "invoice_number": [number]}
+    frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+    known = identity.with_key(frame)
+    assert (known["invoice_key"][0] is None) == (left is not None)
+    assert known["cleaning"].to_list() == [cleaning.split()]
+    assert identity.stated_number(known).to_list() == [left]
+    assert identity.with_key(known).equals(known)
+
+
+@pytest.mark.parametrize(
     ("written", "cleaning"),
     [
         (NUMBER, ""),
@@ -67,7 +90,8 @@ def test_code_and_number_are_joined(code: str | None, number: str, key: str, cle
         (None, None, None),
         ("", "", ""),
         ("--", None, None),
-        (None, None, "12345678"),
+        (None, None, "1234"),
+        (None, None, "1" * 8),
         ("0" * 20, None, None),
         ("9" * 20, None, None),
         ("手写", None, None),

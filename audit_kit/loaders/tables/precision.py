@@ -1,7 +1,8 @@
 """Invoice numbers that went through a number cell: they must never come out well-formed and wrong.
 
 A spreadsheet keeps 15 digits of a number, a binary float some 16 to 17. What remains of a longer number is written in
-scientific form, so that nobody takes it for a number, and the row is flagged `precision_lost`.
+scientific form, so that nobody takes it for a number, and the row is flagged `precision_lost`. A text that merely bears
+the marks of a cell keeps all it said, since honest numbers bear them too: matching finds those on the platform.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LOST = "precision_lost"
 NOTHING = pl.lit([], pl.List(pl.String))
 SPACING = 2048  # binary floats of 19 or 20 digits lie this far apart, or farther
 CHANCE = 1e-6  # how unlikely honest numbers must be to be spaced so
-RARE = 1e-3  # the same for the marks that one honest number in 100,000 bears
+RARE = 1e-4  # the same for the marks that one honest number in 100,000 bears: a single one among ten is no proof
 FEW = 1000
 _TIDY_NUMBER = r"^[0-9]{20}$"
 _LONG = r"^[0-9]{16,}$"
@@ -61,8 +62,13 @@ def _marked(frame: pl.DataFrame, sheet: Placed, positions: pl.Series) -> pl.Data
         lost = _constant(len(text)) if stored is None else stored.gather(positions)
         if name in NUMBER_COLUMNS:
             text, written = _written_as_number(text)
-            # Cells that are known to be damaged say nothing about the honest ones beside them.
-            lost |= written if name == "invoice_code" else written | from_text(text.set(lost | written, None))
+            lost |= written
+            if name != "invoice_code":
+                # Cells that are known to be damaged say nothing about the honest ones beside them.
+                marked = from_text(text.set(lost, None))
+                if marked.any():
+                    text = in_full(text.set(~marked, None)).fill_null(text)
+                    lost |= marked
         elif text.str.contains("+", literal=True).any():
             lost |= text.str.contains(_SCIENTIFIC).fill_null(value=False)
         rounded = text
@@ -134,6 +140,21 @@ def scientific(text: pl.Series) -> pl.Series:
     long = digits.set(~digits.str.contains(_LONG), None)
     forms = {word: _scientific(word) for word in long.drop_nulls().unique().to_list()}
     return long.replace_strict(forms, default=None, return_dtype=pl.String).fill_null(text)
+
+
+def in_full(text: pl.Series) -> pl.Series:
+    """Return digits in a scientific form that still says what stood there: it may be honest after all.
+
+    15 digits do where what stood there is these and zeros, or the binary float nearest to that.
+    """
+    forms = {word: _in_full(word) for word in text.drop_nulls().unique().to_list()}
+    return text.replace_strict(forms, default=None, return_dtype=pl.String)
+
+
+def _in_full(digits: str) -> str:
+    short = _scientific(digits)
+    shown = int(short[0] + short[2 : EXACT_DIGITS + 1]) * 10 ** (len(digits) - EXACT_DIGITS)
+    return short if int(digits) in (shown, int(float(shown))) else f"{digits[0]}.{digits[1:]}E+{len(digits) - 1}"
 
 
 def _scientific(digits: str) -> str:
