@@ -25,6 +25,9 @@ OLD_NUMBER = 8
 OLD_CODES = (10, 12)
 OLD_LENGTHS = (18, 20)
 SOCIAL_CODE = 18
+DOUBTED = "?"
+"""Stands behind a stated number that was taken for damaged though few of its column were: it may well be whole."""
+
 SHORTEST_TAIL = 5
 """Eight digits in a number cell lose their zeros; a text that is shorter still is no part of a number."""
 
@@ -35,6 +38,7 @@ _TIDY = r"^[0-9]{20}$"
 _QUOTES = r"""["'`´‘’“”=]"""
 _SEPARATORS = r"[\s\-_./\\,;:·•‐‑‒–—―、。#*\u200b-\u200f\u2060\ufeff]"
 _SCIENTIFIC = r"^[0-9](?:\.[0-9]+)?[eE]\+?[0-9]{1,2}$"
+_DOUBTED = r"^[0-9]\.[0-9]{19}e\+19$"
 _FLOAT = r"^[0-9]{16,}\.0+$"
 _ONE_DIGIT = "^(?:" + "|".join(f"{digit}+" for digit in range(10)) + ")$"
 
@@ -70,8 +74,9 @@ def with_key(frame: pl.DataFrame) -> pl.DataFrame:
 def stated_number(frame: pl.DataFrame) -> pl.Series:
     """Return what is left of a number that is not whole; null where it is whole, or nothing is left of it.
 
-    Of one that lost precision the 20 digits that it still states (the last five are not to be trusted); of one that
-    `cleaning` calls `number_incomplete` its last eight digits.
+    Of one that lost precision the 20 digits that it still states (the last five are not to be trusted), with `DOUBTED`
+    where a reader wrote all of them with a small e; of one that `cleaning` calls `number_incomplete` its last eight
+    digits.
     """
     columns = [name for name in ("digital_number", "invoice_number") if name in frame.columns]
     stated = [_stated(_tidied(pl.col(name).cast(pl.String))) for name in columns]
@@ -207,7 +212,8 @@ def _stated(tidied: pl.Expr) -> pl.Expr:
     mantissa = tidied.str.extract(r"^([0-9](?:\.[0-9]+)?)[eE]").str.replace(".", "", literal=True)
     whole = tidied.str.contains(r"[eE]\+?19$")
     padded = (mantissa + pl.lit("0" * DIGITAL)).str.slice(0, DIGITAL)
-    scientific = pl.when(tidied.str.contains(_SCIENTIFIC) & whole).then(padded)
+    doubted = pl.when(tidied.str.contains(_DOUBTED)).then(pl.lit(DOUBTED)).otherwise(pl.lit(""))
+    scientific = pl.when(tidied.str.contains(_SCIENTIFIC) & whole).then(padded + doubted)
     floating = tidied.str.extract(r"^([0-9]{20})\.0+$")
     return pl.coalesce(scientific, floating)
 

@@ -67,7 +67,8 @@ def _marked(frame: pl.DataFrame, sheet: Placed, positions: pl.Series) -> pl.Data
                 # Cells that are known to be damaged say nothing about the honest ones beside them.
                 marked = from_text(text.set(lost, None))
                 if marked.any():
-                    text = in_full(text.set(~marked, None)).fill_null(text)
+                    few = int(marked.sum()) * 2 < int((text.str.len_bytes() == DIGITAL).sum())
+                    text = in_full(text.set(~marked, None), doubted=few).fill_null(text)
                     lost |= marked
         elif text.str.contains("+", literal=True).any():
             lost |= text.str.contains(_SCIENTIFIC).fill_null(value=False)
@@ -142,19 +143,23 @@ def scientific(text: pl.Series) -> pl.Series:
     return long.replace_strict(forms, default=None, return_dtype=pl.String).fill_null(text)
 
 
-def in_full(text: pl.Series) -> pl.Series:
+def in_full(text: pl.Series, *, doubted: bool) -> pl.Series:
     """Return digits in a scientific form that still says what stood there: it may be honest after all.
 
-    15 digits do where what stood there is these and zeros, or the binary float nearest to that.
+    15 digits do where what stood there is these and zeros, or the binary float nearest to that; but where the damage is
+    doubted, all are written with a small e.
     """
-    forms = {word: _in_full(word) for word in text.drop_nulls().unique().to_list()}
+    forms = {word: _in_full(word, doubted=doubted) for word in text.drop_nulls().unique().to_list()}
     return text.replace_strict(forms, default=None, return_dtype=pl.String)
 
 
-def _in_full(digits: str) -> str:
+def _in_full(digits: str, *, doubted: bool) -> str:
+    left = len(digits) - 1
+    if doubted:
+        return f"{digits[0]}.{digits[1:]}e+{left}"
     short = _scientific(digits)
     shown = int(short[0] + short[2 : EXACT_DIGITS + 1]) * 10 ** (len(digits) - EXACT_DIGITS)
-    return short if int(digits) in (shown, int(float(shown))) else f"{digits[0]}.{digits[1:]}E+{len(digits) - 1}"
+    return short if int(digits) in (shown, int(float(shown))) else f"{digits[0]}.{digits[1:]}E+{left}"
 
 
 def _scientific(digits: str) -> str:

@@ -35,8 +35,9 @@ def number_damaged(case: Case) -> pl.DataFrame:
 
 def number_mistyped(case: Case) -> pl.DataFrame:
     """Another number was meant: one edit away with the same amount and date, or as its e-invoice says; it is listed."""
+    right = pl.coalesce("p_digital_number", "p_invoice_number")
     typed = case.open.filter(outcome("mistyped")).with_columns(
-        right=_listed_number(), right_row="p_source_row", typo=pl.lit("edit")
+        right=right, right_row="p_source_row", typo=pl.lit("edit")
     )
     filed = case.missing.join(case.renumbered, on="row", how="inner", maintain_order="left")
     filed = filed.with_columns(typo=pl.lit("file")).drop("proof_row")

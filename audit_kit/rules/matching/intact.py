@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.core.identity import DIGITAL
+from audit_kit.core.identity import DIGITAL, DOUBTED
 from audit_kit.rules.matching.near_numbers import LOST_BELOW
 from audit_kit.rules.matching.numbers import as_integer
 
@@ -28,30 +28,46 @@ _DAY_AND_AMOUNT = ["issued_at", "gross"]
 
 
 def find(case: Case) -> pl.DataFrame | None:
-    """Return `key`, `ledger_row`, `platform_row`, `ours` (the ledger's was taken for damaged); None if there are none.
+    """Return `key`, `ledger_row`, `platform_row`, and of which side that key is news (`ours`, `theirs`).
 
-    Parties are not compared.
+    Parties are not compared. None where there are no such rows.
     """
     if not (_damaged(case.left).any() or _damaged(case.right).any()):
         return None
     left = case.left.with_columns(case.ledger.values_at(case.left["row"]).select(_DAY_AND_AMOUNT))
     right = case.right.with_columns(case.platform.values_at(case.right["row"]).select(_DAY_AND_AMOUNT))
-    ours = _whole(left, right).select("key", ledger_row="row", platform_row="row_right", ours=pl.lit(value=True))
-    theirs = _whole(right, left).select("key", ledger_row="row_right", platform_row="row", ours=pl.lit(value=False))
-    pairs = pl.concat([ours, theirs])
+    yes, no = pl.lit(value=True), pl.lit(value=False)
+    mine = _whole(left, right).select("key", ledger_row="row", platform_row="row_right", ours=yes, theirs=no)
+    other = _whole(right, left).select("key", ledger_row="row_right", platform_row="row", ours=no, theirs=yes)
+    both = _doubted_on_both(left, right).select("key", "ledger_row", "platform_row", ours=yes, theirs=yes)
+    pairs = pl.concat([mine, other, both])
     return None if pairs.is_empty() else pairs
 
 
 def named(case: Case, pairs: pl.DataFrame) -> Case:
     """Give the rows of these pairs whose number was taken for damaged that number as their key."""
-    mine, other = pairs.filter("ours"), pairs.filter(~pl.col("ours"))
+    mine, other = pairs.filter("ours"), pairs.filter("theirs")
     left, right = mine.select("key", row="ledger_row"), other.select("key", row="platform_row")
     cleaned = case.cleaned and (_keyed(case.cleaned[0], left), _keyed(case.cleaned[1], right))
     return replace(case, left=_keyed(case.left, left), right=_keyed(case.right, right), cleaned=cleaned)
 
 
 def _damaged(rows: pl.DataFrame) -> pl.Series:
-    return (rows["stated"].str.len_bytes() == DIGITAL).fill_null(value=False)
+    return (rows["stated"].str.len_bytes() >= DIGITAL).fill_null(value=False)
+
+
+def _doubted_on_both(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
+    """Return `ledger_row`, `platform_row`, `key`: numbers that were doubted on both sides alike.
+
+    Each stood among others that no cell has seen; files that were damaged apart hardly come to the same number.
+    """
+    on = ["stated", *_DAY_AND_AMOUNT]
+    sides = []
+    for rows, name in ((left, "ledger_row"), (right, "platform_row")):
+        doubted = rows.filter(_damaged(rows) & rows["stated"].str.ends_with(DOUBTED) & rows["key"].is_null())
+        sides.append(doubted.filter(pl.len().over(on) == 1).select(*on, pl.col("row").alias(name)))
+    pairs = sides[0].join(sides[1], on=on)
+    return pairs.with_columns(key=pl.col("stated").str.strip_suffix(DOUBTED))
 
 
 def _whole(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
@@ -60,6 +76,7 @@ def _whole(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
     others = others.filter(pl.col("key").is_not_null())
     if rows.is_empty() or others.is_empty():
         return pl.DataFrame(schema={"row": pl.UInt32, "row_right": pl.UInt32, "key": pl.String})
+    rows = rows.with_columns(pl.col("stated").str.strip_suffix(DOUBTED))
     rows = rows.with_columns(readings=_readings(rows["stated"])).explode("readings")
     there = others.sort("row").unique(["key", *_DAY_AND_AMOUNT], keep="first", maintain_order=True)
     there = there.with_columns(as_integer(there["key"]).alias("whole")).sort(*_DAY_AND_AMOUNT, "whole", "row")

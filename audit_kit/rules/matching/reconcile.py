@@ -134,8 +134,11 @@ def typing_errors(case: Case) -> Case:
     are very many the first of them and their count. So is a pair with another taxpayer on either side: a fee that
     recurs on consecutive numbers agrees in day and amount by chance.
     """
-    left = case.left.with_columns(case.ledger.values_at(case.left["row"]).select("issued_at", "gross"))
-    right = case.right.with_columns(case.platform.values_at(case.right["row"]).select("issued_at", "gross"))
+    stated = pl.col("stated").str.strip_suffix(identity.DOUBTED)
+    left = case.left.with_columns(case.ledger.values_at(case.left["row"]).select("issued_at", "gross"), stated=stated)
+    right = case.right.with_columns(
+        case.platform.values_at(case.right["row"]).select("issued_at", "gross"), stated=stated
+    )
     found = near_numbers.links(left, right)
     pairs = _compared(case, found.alone.rename({"left": "ledger_row", "right": "platform_row"}))
     linked, unclear = pairs.filter(~_other_taxpayer()), pairs.filter(_other_taxpayer())
