@@ -149,6 +149,77 @@ def test_ambiguous() -> None:
     assert "2 张" in findings["evidence"][0]
 
 
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_an_incomplete_number_is_called_so_and_never_impossible(lang: str) -> None:
+    good = invoice(12_345_678)
+    short = good | {"digital_number": None, "invoice_number": "12345678", "cleaning": ["number_incomplete"]}
+    row = diagnose(evidence([*ORDINARY, short], [*SEEN, listed(good)]), lang=lang).row(0, named=True)
+    assert (row["cause"], row["severity"]) == ("number_damaged", "low")
+    assert good["digital_number"] in row["evidence"]
+    for day in (2, 31):  # long missing, and just issued
+        gone = diagnose(evidence([*ORDINARY, short | {"issued_at": at(day)}], SEEN), lang=lang).row(0, named=True)
+        assert gone["cause"] in ("lost", "late")
+        assert {"zh": "…12345678（仅末 8 位）", "en": "…12345678 (last 8 digits only)"}[lang] in gone["evidence"]
+        assert 0 < gone["probability_late"] < 1
+    other = diagnose(evidence([*ORDINARY, short], [*SEEN, listed(good, gross=Decimal(7))]), lang=lang)
+    assert other["cause"].to_list() == ["ambiguous", "unbooked"]
+    assert {"zh": "只有末 8 位", "en": "only the last 8 digits"}[lang] in other["evidence"][0]
+    assert {"zh": "同样相符", "en": "equally well"}[lang] not in other["evidence"][0]
+
+
+OTHER = {"buyer_tax_id": "911101057693729999", "buyer_name": "示例乙有限公司", "gross": Decimal("250.00")}
+REUSED = [
+    *({"serial": serial, "other": OTHER | {"gross": Decimal(200 + 7 * serial)}} for serial in range(1, 11)),
+    *({"serial": serial, "other": OTHER, "first": True} for serial in range(11, 16)),
+    {"serial": 16, "other": OTHER | {"issued_at": at(9)}},
+    {"serial": 17, "other": OTHER | {"buyer_name": "示例甲有限公司"}},
+    {"serial": 18, "other": OTHER | {"buyer_tax_id": None}},
+    {"serial": 19, "other": OTHER | {"seller_tax_id": None}},
+    {"serial": 20, "other": {"seller_tax_id": BRANCH, "gross": Decimal("250.00")}},
+    {"serial": 21, "other": OTHER, "alone": True},
+    {"serial": 22, "other": OTHER | {"issued_at": at(9)}, "alone": True},
+]
+
+
+@pytest.mark.parametrize("case", REUSED)
+def test_number_reused(case: dict[str, Any]) -> None:
+    good = invoice(case["serial"])
+    reused = good | case["other"] | {"source_row": 400}
+    ledger = [reused] if "alone" in case else [reused, good] if "first" in case else [good, reused]
+    row = found(ledger, [listed(good)])
+    assert (row["cause"], row["severity"], row["source_row"]) == ("number_reused", "high", 400)
+    assert row["amount"] == reused["gross"]
+    assert str(good["gross"]) in row["evidence"]
+
+
+NOT_REUSED = [
+    *({"serial": serial, "other": {}, "cause": "booked_twice"} for serial in range(1, 7)),
+    *({"serial": serial, "other": {"gross": Decimal(250)}, "cause": "booked_twice"} for serial in range(7, 11)),
+    *({"serial": serial, "other": OTHER | {"gross": None}, "cause": "booked_twice"} for serial in range(11, 13)),
+    {"serial": 13, "other": OTHER | {"gross": Decimal("119.01")}, "cause": "booked_twice"},
+    {"serial": 14, "other": {"gross": Decimal(-120), "issued_at": at(9)}, "cause": "booked_twice"},
+    {"serial": 15, "other": OTHER | {"buyer_tax_id": BUYER}, "cause": "booked_twice"},
+    {"serial": 16, "other": {"gross": Decimal(250)}, "alone": True, "cause": "amount_conflict"},
+    {"serial": 17, "other": OTHER | {"gross": Decimal(123)}, "alone": True, "cause": "party_conflict"},
+    {"serial": 18, "other": OTHER, "alone": True, "edit": True, "cause": "edited_not_synced"},
+    {"serial": 19, "other": OTHER, "listed": True, "cause": "booked_twice"},
+    {"serial": 20, "other": OTHER, "listed": True, "alone": True, "cause": "amount_conflict"},
+]
+
+
+@pytest.mark.parametrize("case", NOT_REUSED)
+def test_the_same_invoice_again_or_a_wrong_number_is_no_number_given_again(case: dict[str, Any]) -> None:
+    good = invoice(case["serial"])
+    again = good | case["other"] | {"source_row": 400}
+    platform = [listed(good)] + ([listed(again, digital_number=number(7_777_777))] if "listed" in case else [])
+    log = {"at": at(8), "account": "zhang", "action": "edit", "invoice_number": good["digital_number"],
+           "field": "价税合计", "before": str(good["gross"]), "after": "250.00"}  # fmt: skip
+    ledger = [*ORDINARY, again] if "alone" in case else [*ORDINARY, good, again]
+    findings = diagnose(evidence(ledger, [*SEEN, *platform], operations=[log] if "edit" in case else []))
+    causes = findings.filter(pl.col("cause") != "unbooked")["cause"].to_list()
+    assert causes == [case["cause"]]
+
+
 @pytest.mark.parametrize(
     ("wrong", "word"),
     [("24112000000000000001", "年份"), ("251120000001", "长度"), (None, "没有可用的号码")],

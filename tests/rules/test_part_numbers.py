@@ -35,7 +35,7 @@ def issued(seed: int, rows: int) -> pl.DataFrame:
         gross = dice.choice(FEES) if dice.random() < 0.4 else Decimal(dice.randrange(100, 10**8)) / 100
         time = datetime(2025, 5, 1) + timedelta(minutes=at * 31 * 1440 / rows)
         found.append((f"2511{channel}{serials[channel]:015d}", time, gross, dice.choice(BUYERS)))
-    for number, *rest in dice.sample(found, rows // 100):  # the same end, day and amount, for another buyer
+    for number, *rest in dice.sample(found, rows // 50):  # the same end, day and amount, for another buyer
         found.append((f"2699{number[4:]}", *rest[:2], dice.choice([one for one in BUYERS if one != rest[2]])))
     schema = {"digital_number": pl.String, "issued_at": pl.Datetime("us"), "gross": pl.Decimal(18, 2)}
     return pl.DataFrame(found, schema=schema | {"buyer_tax_id": pl.String}, orient="row")
@@ -57,9 +57,9 @@ def links(matches: pl.DataFrame, platform: pl.DataFrame, truth: pl.Series) -> tu
 
 
 @pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("share", [1, 0.5])
-def test_a_ledger_of_last_digits_finds_its_invoices_and_no_others(seed: int, share: float):
-    platform = issued(seed, 1_500)
+def test_a_ledger_of_last_digits_finds_its_invoices_and_no_others(seed: int):
+    share = (1, 0.5)[seed % 2]
+    platform = issued(seed, 400)
     booked = platform.sample(fraction=0.95, seed=seed, shuffle=True)
     matches = reconcile(ends(booked, share, seed).with_columns(pl.col("issued_at").dt.date()), platform)
     found, wrong = links(matches, platform, booked["digital_number"])
@@ -127,7 +127,7 @@ PARTS = st.lists(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(platform=PARTS, ledger=PARTS, short=st.lists(st.booleans(), min_size=7, max_size=7), dice=st.randoms())
 def test_the_order_of_rows_decides_nothing(platform: list, ledger: list, short: list, dice: random.Random):
     columns = {"invoice_number": pl.String, "issued_at": pl.Date, "gross": pl.Int64, "buyer_tax_id": pl.String}
@@ -214,11 +214,11 @@ def test_an_honest_number_stays_a_key(tmp_path: Path, seed: int, kind: str):
 @pytest.mark.parametrize("seed", range(20))
 def test_honest_numbers_in_a_suspected_column_are_matched_where_they_are_listed(tmp_path: Path, seed: int):
     dice = random.Random(seed)
-    rows = honest(dice, 12, 12)
+    rows = honest(dice, 4, 4)
     ledger = stored(tmp_path, "ledger", rows, "csv")
     assert all("precision_lost" in words for words in ledger["cleaning"].to_list())
     assert not ledger["digital_number"].str.contains("^[0-9]{20}$").any()
-    platform = stored(tmp_path, "platform", rows + honest(dice, 60_000, 0), "parquet")
+    platform = stored(tmp_path, "platform", rows + honest(dice, 3_000, 0), "parquet")
     matches = reconcile(ledger, platform).drop_nulls("ledger_row")
     assert matches["outcome"].unique().to_list() == ["matched"]
     assert matches["invoice_key"].to_list() == [row[0] for row in rows]
