@@ -19,21 +19,13 @@ BEIJING = timezone(timedelta(hours=8))
 SEVERITIES = words.SEVERITIES
 STATUSES = ("normal", "voided", "red_full", "red_part", "not_issued", "unknown")
 OUTCOMES = (
-    "matched",
-    "matched_cleaned",
-    "mistyped",
-    "conflict",
-    "duplicate",
-    "ambiguous",
-    "missing",
-    "unbooked",
-)
+    "matched", "matched_cleaned", "mistyped", "conflict", "duplicate", "ambiguous", "missing", "unbooked",
+)  # fmt: skip
 CLEANINGS = (
     "full_width", "separator", "leading_zero", "confusable", "quote", "split_number", "precision_lost",
     "number_incomplete",
 )  # fmt: skip
 AREAS = ("sync", "missing", "backup", "response")
-SEVERITIES = words.SEVERITIES
 STATES = ("fails", "unknown")
 EVENTS = ("issued", "uploaded", "received", "visible", "failed")
 ACCOUNT_STATUSES = ("active", "locked", "frozen", "pending", "ended")

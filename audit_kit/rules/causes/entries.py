@@ -161,10 +161,7 @@ CAUSES: tuple[Callable[[Case], pl.DataFrame], ...] = (
     number_damaged,
     number_mistyped,
     ambiguous,
-<<<<<<< HEAD
-    elsewhere,
-=======
     number_reused,
->>>>>>> ab9b362 (A number given again has a cause of its own; an incomplete number is called so and never impossible)
+    elsewhere,
     number_invalid,
 )
