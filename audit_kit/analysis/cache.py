@@ -124,8 +124,13 @@ def _sum(entry: Path, text: str) -> str:
 def _export(about: dict[str, Any]) -> Export:
     times = ("period_start", "period_end", "later_taken_at")
     read = {name: datetime.fromisoformat(about[name]) if about[name] else None for name in times}
-    filters, stated = tuple(about["status_filter"]), bool(about["period_stated"])
-    return Export(account=about["account"], status_filter=filters, period_stated=stated, **read)
+    return Export(
+        account=about["account"],
+        status_filter=tuple(about["status_filter"]),
+        period_stated=bool(about["period_stated"]),
+        start_stated=bool(about["start_stated"]),
+        **read,
+    )
 
 
 def _prune(newest: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -20,6 +21,7 @@ from audit_kit.rules.backups import audit as backup_rules
 from audit_kit.rules.causes import diagnosis
 from audit_kit.rules.matching.reconcile import reconcile
 from audit_kit.rules.sync import observations as delays
+from audit_kit.rules.sync.cuts import edges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,16 +103,7 @@ def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, st
     step("matching")
     matches = reconcile(ledger, platform, policy=engagement.policy.matching)
     step("delays")
-    observations = delays.observations(
-        ledger,
-        platform,
-        matches,
-        sync_log=engagement.table("sync_log"),
-        taken_at=taken_at,
-        exports=_earlier_exports(engagement.table("exports"), taken_at),
-        notices=engagement.table("notices"),
-    )
-    stops = delays.stops(observations, engagement.table("notices"), taken_at=taken_at)
+    observations, stops = _delays(engagement, matches, taken_at)
     step("backups")
     world = _world(engagement, ledger, taken_at)
     backup = backup_rules.audit_backups(world, lang=lang)
@@ -121,18 +114,20 @@ def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, st
         matches=matches,
         observations=observations,
         stops=stops,
-        **{table: engagement.table(table) for table in EVIDENCE},
+        **_tables(engagement),
         control=engagement.reading("platform").control,
         backup_keys=backup_rules.backup_keys(world),
         export=engagement.export,
         policy=engagement.policy,
-        taxpayer_ids=engagement.taxpayer_ids,
+        taxpayer_ids=engagement.own_ids,
         direction=engagement.direction,
         taken_at=taken_at,
         history=history,
         archive=_keyed(engagement, "invoice_files"),
         sisters=_keyed(engagement, SISTERS),
         taxpayer_name=engagement.settings.taxpayer_name,
+        exported=engagement.has("platform"),
+        taken_stated=engagement.taken_stated is not None,
     )
     findings = diagnosis.diagnose(evidence, lang=lang)
     curves = delays.survival(delays.of_delays(observations, findings))
@@ -153,6 +148,45 @@ def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, st
         history=history,
         **{name: _all(readings, name, shape) for name, shape in READ.items()},
     )
+
+
+def _delays(engagement: Engagement, matches: pl.DataFrame, taken_at: datetime) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return observations and stops; that an export ends early is no stop of the platform."""
+    ledger, platform = engagement.table("ledger"), engagement.table("platform")
+    log, notices = engagement.table("sync_log"), engagement.table("notices")
+    observe = partial(
+        delays.observations,
+        ledger,
+        platform,
+        matches,
+        sync_log=log,
+        taken_at=taken_at,
+        exports=_earlier_exports(engagement.table("exports"), taken_at),
+        notices=notices,
+    )
+    observations = observe()
+    stops = delays.stops(observations, notices, taken_at=taken_at)
+    found = edges(
+        observations,
+        platform,
+        matches,
+        sync_log=log,
+        notices=notices,
+        export=engagement.export,
+        policy=engagement.policy.sync,
+        taken_at=taken_at if engagement.taken_stated else None,
+    )
+    late = [edge for edge in found if edge.side == "last"]
+    if not late:
+        return observations, stops
+    beyond = pl.concat([late[0].rows, late[0].on_day])
+    kept = observations.filter(~pl.col("ledger_row").is_in(beyond.implode()))
+    stops = delays.stops(kept, notices, taken_at=taken_at)
+    return observe(known_stops=stops), stops
+
+
+def _tables(engagement: Engagement) -> dict[str, Any]:
+    return {table: engagement.table(table) for table in EVIDENCE}
 
 
 def _world(engagement: Engagement, ledger: pl.DataFrame, taken_at: datetime) -> backup_rules.BackupWorld:

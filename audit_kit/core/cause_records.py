@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import polars as pl
+
 from audit_kit import resources
 
 TEXTS = ("title", "sentence", "evidence", "next_step", "needs", "example")  # each in two languages
@@ -107,6 +109,14 @@ def of_stage(*stages: str) -> tuple[str, ...]:
 def simulated() -> dict[str, Simulation]:
     """Return how each cause that a made-up month may hold is made, in running order."""
     return {name: one.simulate for name, one in records().items() if one.simulate}
+
+
+def refused(result: pl.Expr) -> pl.Expr:
+    """Return whether the result of an export says that it was refused or failed; false where it says nothing."""
+    words = resources.load("causes")["permissions"]
+    plain = result.cast(pl.String).str.to_lowercase().str.replace_all(r"\s", "")
+    done = plain.str.replace_many(dict.fromkeys(words["refused"], "")).str.contains_any(words["done"])
+    return (plain.str.contains_any(words["refused"]) & ~done).fill_null(value=False)
 
 
 def _record(name: str, entry: dict[str, Any]) -> Cause:

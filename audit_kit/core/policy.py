@@ -24,7 +24,8 @@ LEAST_LETTERS = 6  # of an id that is given by its beginning
 class Export:
     """How the platform export was asked for; null = not said. The period ends before `period_end`.
 
-    `period_stated` is false where the period's end was read off the platform's last date: what is newer may be late.
+    `start_stated`, `period_stated` are false where the period's start, or end, was read off the platform's dates: what
+    is older was perhaps not asked for, and what is newer may be late.
     """
 
     account: str | None = None
@@ -33,6 +34,7 @@ class Export:
     status_filter: tuple[str, ...] = ()
     later_taken_at: datetime | None = None
     period_stated: bool = True
+    start_stated: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -228,7 +228,7 @@ def test_a_mistake_is_one_sentence_with_file_key_value_and_the_likely_right_key(
 
 
 SECTIONS = {
-    "engagement": ("name", "taxpayer_id", "taxpayer_name", "direction", "taken_at"),
+    "engagement": ("name", "taxpayer_id", "taxpayer_name", "branches", "former_ids", "direction", "taken_at"),
     "export": ("account", "period_start", "period_end", "status_filter", "later_taken_at", "period_stated"),
     "sources": ("ledger", "ledger.path", "ledger.tz", "ledger.taken_at", "ledger.uri", "platform"),
     "headers": ("x",),
@@ -624,12 +624,36 @@ def test_the_last_export_gives_the_account_and_the_platform_the_period():
         ("2025-06-02 09:00", "kpy03", "login"),
     )
     found = settle_export(policy.Export(), log, listed("2025-05-02 08:00", "2025-05-30 23:10"))
-    assert (found.account, found.period_start, found.period_end, found.period_stated) == (
+    assert (found.account, found.period_start, found.period_end) == (
         "cw02",
         datetime(2025, 5, 2),
         datetime(2025, 5, 31),
-        False,
     )
+    assert (found.start_stated, found.period_stated) == (False, False)
+
+
+def test_an_export_that_was_refused_is_not_the_one_that_was_taken(tmp_path):
+    log = operations(("2025-06-01 09:00", "cw02", "export"), ("2025-06-02 09:00", "kpy01", "export"))
+    log = log.with_columns(result=pl.Series(["成功", "失败：无权限"]))
+    assert settle_export(policy.Export(), log, listed("2025-05-02 08:00")).account == "cw02"
+    book_ = book(1)
+    write(tmp_path, {"ledger.csv": book_, "platform.csv": book(1, day=4)})
+    assert open_engagement(tmp_path).taken_stated is None
+    denied = "时间,账号,操作,发票号码,字段,原值,新值,结果\n2025-06-02 09:00:00,cw02,导出,,,,,被拒绝\n"
+    write(tmp_path, {"operations.csv": denied})
+    assert open_engagement(tmp_path).taken_stated is None
+    assert open_engagement(tmp_path).export.account is None
+
+
+def test_branches_and_former_ids_are_the_companys_own(tmp_path):
+    text = '[engagement]\ntaxpayer_id = "91A"\nbranches = ["91B", "91C"]\nformer_ids = "1101"\n'
+    write(tmp_path, {"audit.toml": text, "ledger.csv": book(1)})
+    engagement = open_engagement(tmp_path)
+    assert engagement.taxpayer_ids == ("91A",)
+    assert engagement.own_ids == ("91A", "91B", "91C", "1101")
+    write(tmp_path, {"audit.toml": "[engagement]\nbranches = 5\n"})
+    with pytest.raises(EngagementError, match="branches"):
+        open_engagement(tmp_path)
 
 
 def test_what_was_stated_stands():

@@ -64,6 +64,12 @@ class Engagement:
         return self.settings.taxpayer_ids
 
     @property
+    def own_ids(self) -> tuple[str, ...]:
+        """The ids under which the company's invoices are issued or received: its own, its branches', former ones."""
+        settings = self.settings
+        return (*settings.taxpayer_ids, *settings.branches, *settings.former_ids)
+
+    @property
     def direction(self) -> str:
         """`issued` or `received`."""
         return self.settings.direction
@@ -80,19 +86,23 @@ class Engagement:
         Where it is not stated: the newest export's time, else the last 导出 operation, else the end of what the
         platform, or the ledger, or the backups show.
         """
-        stated = [entry.taken_at for entry in self.sources.get("platform", ()) if entry.taken_at]
-        stated += [entry.taken_at for entry in self.sources.get("exports", ()) if entry.taken_at]
-        if self.settings.taken_at or stated:
-            return self.settings.taken_at or max(stated)
-        if exported := last_export(self.table("operations")):
-            moment: datetime = exported["at"]
-            return moment
+        if stated := self.taken_stated:
+            return stated
         for table, column in (("platform", "issued_at"), ("ledger", "issued_at"), ("backups", "started_at")):
             if isinstance(latest := self.table(table)[column].max(), datetime):
                 return end_of(latest)
         raise EngagementError(
             f"{self.name}: no time is known; add taken_at = 2025-06-01T09:00:00 under [engagement] in audit.toml."
         )
+
+    @property
+    def taken_stated(self) -> datetime | None:
+        """When the platform export was taken, as settings, sources or the operation log say; null where none does."""
+        dated = [entry.taken_at for table in ("platform", "exports") for entry in self.sources.get(table, ())]
+        if stated := self.settings.taken_at or max((time for time in dated if time), default=None):
+            return stated
+        exported = last_export(self.table("operations"))
+        return exported["at"] if exported else None
 
     @property
     def export(self) -> Export:

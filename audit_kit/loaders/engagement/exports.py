@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit.core import schema
+from audit_kit.core.cause_records import refused
 from audit_kit.loaders.reading import Reading, joined
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ DAY = timedelta(days=1)
 def settle_export(stated: Export, operations: pl.DataFrame, platform: pl.DataFrame) -> Export:
     """Return how the export was asked for, with what was not stated filled in.
 
-    The last 导出 row of `operations` gives the account. The platform's own range of `issued_at`, in whole days, gives
-    the period; its end is excluded.
+    The last 导出 row of `operations` that was not refused gives the account. The platform's own range of `issued_at`,
+    in whole days, gives the period, and that is noted; its end is excluded.
     """
     account = stated.account
     if account is None and (exported := last_export(operations)):
@@ -33,15 +34,20 @@ def settle_export(stated: Export, operations: pl.DataFrame, platform: pl.DataFra
     if isinstance(first, datetime) and isinstance(last, datetime):
         start = start or first.replace(hour=0, minute=0, second=0, microsecond=0)
         end = end or end_of(last)
-    known = stated.period_end is not None
-    return replace(stated, account=account, period_start=start, period_end=end, period_stated=known)
+    return replace(
+        stated,
+        account=account,
+        period_start=start,
+        period_end=end,
+        start_stated=stated.period_start is not None,
+        period_stated=stated.period_end is not None,
+    )
 
 
 def last_export(operations: pl.DataFrame) -> dict[str, Any] | None:
-    """Return the last 导出 row of an operation log that has a time, or null."""
-    rows = operations.filter(pl.col("action").cast(pl.String) == "export", pl.col("at").is_not_null()).sort(
-        "at", maintain_order=True
-    )
+    """Return the last 导出 row of an operation log that has a time and was not refused, or null."""
+    asked = (pl.col("action").cast(pl.String) == "export") & pl.col("at").is_not_null()
+    rows = operations.filter(asked & ~refused(pl.col("result"))).sort("at", maintain_order=True)
     return rows.row(-1, named=True) if rows.height else None
 
 

@@ -20,7 +20,7 @@ BEIJING = timezone(timedelta(hours=8))
 DIRECTIONS = ("issued", "received")
 PLACE = "{place}"  # stands in a reason for the section at fault
 EARLIEST_YEAR, LATEST_YEAR = 1900, 9000
-DERIVED = ("period_stated",)  # what is found out is no key
+DERIVED = ("period_stated", "start_stated")  # what is found out is no key
 
 Step = str | int
 Kind = Callable[[Any, Any], Any]

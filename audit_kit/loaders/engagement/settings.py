@@ -79,6 +79,8 @@ class Settings:
 
     name: str | None = None
     taxpayer_ids: tuple[str, ...] = ()
+    branches: tuple[str, ...] = ()
+    former_ids: tuple[str, ...] = ()
     taxpayer_name: str | None = None
     direction: str = "issued"
     taken_at: datetime | None = None
@@ -96,6 +98,8 @@ class Settings:
 class _About:
     name: str | None = None
     taxpayer_id: tuple[str, ...] = ()
+    branches: tuple[str, ...] = ()
+    former_ids: tuple[str, ...] = ()
     taxpayer_name: str | None = None
     direction: str = "issued"
     taken_at: datetime | None = None
@@ -163,6 +167,8 @@ def _settings(said: _Document) -> Settings:
     return Settings(
         name=said.engagement.name,
         taxpayer_ids=said.engagement.taxpayer_id,
+        branches=said.engagement.branches,
+        former_ids=said.engagement.former_ids,
         taxpayer_name=said.engagement.taxpayer_name,
         direction=said.engagement.direction,
         taken_at=said.engagement.taken_at,

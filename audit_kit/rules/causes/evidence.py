@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from audit_kit.core.policy import Export, Policy
+    from audit_kit.rules.sync.cuts import Edge
 
 ROW = "row"
 REVERSED = ("red_full", "red_part")
@@ -42,6 +43,8 @@ class Evidence:
     `backup_keys`: `invoice_key`, `repo_id`, `backup_id`. `history`: earlier months' curves, or null.
     `archive`: the e-invoices that the live archive holds, by `invoice_key` with what each says, or null where none is
     known. `sisters`: what exports of other companies of the group list, with `invoice_key`.
+    `taken_stated`: false where the time of the export is only the end of the last day that it lists.
+    `exported`: whether there is an export at all, so that one without rows is empty and not merely absent.
     """
 
     ledger: pl.DataFrame
@@ -67,6 +70,13 @@ class Evidence:
     red_confirmations: pl.DataFrame = field(default_factory=lambda: schema.empty("red_confirmations"))
     sisters: pl.DataFrame | None = None
     taxpayer_name: str | None = None
+    exported: bool = True
+    taken_stated: bool = True
+
+    @property
+    def side(self) -> str:
+        """The column of the audited company's tax id."""
+        return side_of(self.direction)
 
 
 CLAIMS = {
@@ -90,13 +100,14 @@ class Case:
     `rows`: `row` (its place here), the match, the ledger row's columns, the platform row's columns as `p_…`.
     `claims`: what each cause took, with `CLAIMS` first: `subject` (the batch, stop or level that several rows share),
     `lost_share`, `group` (what is known of that group, and its size), then the figures that its sentence shows.
-    `population`, `excess`, `late`: worked out on the way, see `diagnosis`. `taken`: which rows a cause has; `unclaimed`
-    and `unclaimed_missing`: what was left of the rows when it was last looked at.
+    `edges`, `population`, `excess`, `late`: worked out on the way, see `scope` and `diagnosis`. `taken`: which rows a
+    cause has; `unclaimed` and `unclaimed_missing`: what was left of the rows when it was last looked at.
     """
 
     evidence: Evidence
     rows: pl.DataFrame
     claims: list[pl.DataFrame] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
     population: pl.DataFrame = field(default_factory=pl.DataFrame)
     excess: pl.DataFrame = field(default_factory=pl.DataFrame)
     late: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -283,6 +294,11 @@ def flag() -> pl.Expr:
     said = [pl.when(doubted(f"p_{name}")).then(f"p_{name}") for name in ("risk", "risk_state")]
     words = pl.concat_list(said).list.drop_nulls().list.unique(maintain_order=True)
     return pl.when(words.list.len() > 0).then(words.list.join("、")).alias("flag")
+
+
+def side_of(direction: str) -> str:
+    """Return the column of the audited company's tax id, by direction: `issued` or `received`."""
+    return "seller_tax_id" if direction == "issued" else "buyer_tax_id"
 
 
 def moment(column: str) -> pl.Expr:

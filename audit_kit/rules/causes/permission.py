@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.core.cause_records import refused
 from audit_kit.core.identity import fold_tax_id
 from audit_kit.rules.causes.patterns import fisher
 
@@ -16,24 +17,32 @@ if TYPE_CHECKING:
 
     from audit_kit.rules.causes.evidence import Case
 
-BITES = 0.1  # a fault of the exporting account explains what is missing only where this share is missing
 STANDS_OUT = 0.001  # chance below which an issuing account's missing share is no accident
 FAULT = {"who": pl.String(), "fault": pl.String(), "missing": pl.Int64(), "issued": pl.Int64()}
+DENIED = {
+    "denied_at": pl.Datetime("us"),
+    "denied_result": pl.String(),
+    "denied_file": pl.String(),
+    "denied_row": pl.UInt32(),
+}
+EVERYTHING = pl.lit(value=True)
 _Fault: TypeAlias = tuple[pl.Expr, str, str, int, int]  # which rows it hides, then FAULT
 
 
 def no_permission(case: Case) -> pl.DataFrame:
-    """The account that exported, or the one that issued, lacks the right: role, grant, validity, lock, other tax id."""
+    """The account that exported or issued lacks role, grant, validity, is locked, of another tax id, or was refused."""
     missing = case.missing.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in FAULT.items())
-    if case.evidence.accounts.is_empty():
-        return missing.clear()
-    for test, *facts in [*_exporter_faults(case), *_issuer_faults(case)]:
+    missing = missing.with_columns(party=fold_tax_id(pl.col(case.evidence.side)))
+    for test, *facts in [*_exporter_faults(case), *_denied_faults(case), *_issuer_faults(case)]:
         hit = (test & pl.col("fault").is_null()).fill_null(value=False)
         missing = missing.with_columns(
             pl.when(hit).then(pl.lit(fact)).otherwise(name).cast(dtype).alias(name)
             for (name, dtype), fact in zip(FAULT.items(), facts, strict=True)
         )
-    return missing.filter(pl.col("fault").is_not_null())
+    known = denied(case) or {}
+    facts_of = {"denied_at": "at", "denied_result": "result", "denied_file": "source_file", "denied_row": "source_row"}
+    told = [pl.lit(known.get(facts_of[name]), dtype).alias(name) for name, dtype in DENIED.items()]
+    return missing.drop("party").filter(pl.col("fault").is_not_null()).with_columns(*told)
 
 
 def folded(tax_ids: tuple[str, ...]) -> list[str]:
@@ -42,49 +51,115 @@ def folded(tax_ids: tuple[str, ...]) -> list[str]:
     return folded
 
 
-def exporting(case: Case) -> dict[str, Any] | None:
-    """Return the permission row of the account that took the export."""
-    if (account := case.evidence.export.account) is None:
-        return None
-    rows = case.evidence.accounts.filter(pl.col("account") == account)
-    return rows.row(0, named=True) if rows.height else None
+def exporting(case: Case) -> list[dict[str, Any]]:
+    """Return the permission rows of the account that took the export: one a taxpayer, or one for all."""
+    account = case.evidence.export.account
+    return [] if account is None else case.evidence.accounts.filter(pl.col("account") == account).to_dicts()
+
+
+def listed_ids(case: Case) -> list[str]:
+    """Return the tax ids on the company's side that the export lists, as they are compared, in order."""
+    return sorted(set(_parties(case.evidence.platform, case.evidence.side)["party"].drop_nulls().to_list()))
+
+
+def denied(case: Case) -> dict[str, Any] | None:
+    """Return the last export of the operation log that was refused, unless its account's next one was not.
+
+    Of an account that is not the exporting one it says nothing, where that is known.
+    """
+    account, log = case.evidence.export.account, case.evidence.operations
+    rows = log.filter((pl.col("action").cast(pl.String) == "export") & pl.col("at").is_not_null())
+    rows = rows.with_columns(no=refused(pl.col("result"))).sort("at", maintain_order=True)
+    if account is not None and (rows["account"] == account).any():
+        rows = rows.filter(pl.col("account") == account)
+    last = rows.filter("no").tail(1)
+    return last.row(0, named=True) if last.height else None
+
+
+def _parties(frame: pl.DataFrame, side: str) -> pl.DataFrame:
+    """Return the tax ids of a side as they stand, `raw`, and as they are compared, `party`."""
+    raw = frame[side].cast(pl.String).unique() if side in frame.columns else pl.Series([None], dtype=pl.String)
+    return raw.rename("raw").to_frame().with_columns(party=fold_tax_id(pl.col("raw"))).sort("raw")
 
 
 def _exporter_faults(case: Case) -> Iterator[_Fault]:
-    """Yield the faults of the exporting account, with the rows each would hide."""
-    account = exporting(case)
-    if account is None:
+    """Yield the faults of the exporting account, with the rows each would hide: of each taxpayer by its own row."""
+    rows = exporting(case)
+    if not rows:
         return
-    side = "seller_tax_id" if case.evidence.direction == "issued" else "buyer_tax_id"
-    tests = {}
-    if account["tax_id"] and side in case.evidence.ledger.columns:
-        parties = case.evidence.ledger[side].drop_nulls().unique()
-        same = parties.to_frame("id").filter(fold_tax_id(pl.col("id")) == folded((str(account["tax_id"]),))[0])["id"]
-        tests["tax_id"] = pl.col(side).is_not_null() & ~pl.col(side).is_in(same.implode())
-    everything = pl.lit(value=True)
+    named = [folded((str(row["tax_id"] or ""),))[0] for row in rows]
+    everyone = [row for row, tax_id in zip(rows, named, strict=True) if not tax_id]
+    who, known = str(rows[0]["account"]), sorted({tax_id for tax_id in named if tax_id})
+    for tax_id in known:
+        mine = [row for row, name in zip(rows, named, strict=True) if name in (tax_id, None)]
+        yield from _biting(case, who, pl.col("party") == tax_id, _lacks(mine))
+    rest = ~pl.col("party").is_in(known) if known else EVERYTHING
+    without = [("tax_id", pl.col("party").is_not_null())]
+    yield from _biting(case, who, rest, _lacks(everyone) if everyone else without)
+    if not everyone:
+        yield from _biting(case, who, pl.col("party").is_null(), _lacks(rows))
+
+
+def _lacks(rows: list[dict[str, Any]]) -> list[tuple[str, pl.Expr]]:
+    """Return what all these rows of an account lack, each with the rows it hides; one that lacks nothing suffices."""
+    faults = [_faults(row) for row in rows]
+    if not all(faults):
+        return []
+    hidden = [pl.any_horizontal(*(test for _, test in of_row)) for of_row in faults]
+    return [(word, test & pl.all_horizontal(*hidden)) for word, test in faults[0]]
+
+
+def _faults(account: dict[str, Any]) -> list[tuple[str, pl.Expr]]:
+    """Return what one row of an account lacks, each with the invoices it hides."""
+    tests = []
     if account["status"] not in (None, "active"):
-        tests[str(account["status"])] = everything
+        tests.append((str(account["status"]), EVERYTHING))
     if not _may_query(account):
-        tests["grant"] = everything
+        tests.append(("grant", EVERYTHING))
     if account["valid_from"] is not None:
-        tests["not_yet"] = pl.col("issued_at") < account["valid_from"]
+        tests.append(("not_yet", pl.col("issued_at") < account["valid_from"]))
     if account["valid_to"] is not None:
-        tests["expired"] = pl.col("issued_at") >= account["valid_to"]
-    who = str(account["account"])
-    yield from _biting(case, who, tests)
+        tests.append(("expired", pl.col("issued_at") >= account["valid_to"]))
+    return tests
 
 
-def _biting(case: Case, who: str, tests: dict[str, pl.Expr]) -> Iterator[_Fault]:
-    """Yield the faults that show: a good share of the ledger rows they would hide is in fact missing."""
-    ledger, missing = case.evidence.ledger, case.missing
-    for fault, test in tests.items():
-        needed = test.meta.root_names()
-        if not set(needed) <= set(ledger.columns):
-            continue
-        reached = ledger.filter(test).height if needed else ledger.height
-        gone = missing.filter(test).height if needed else missing.height
-        if gone and gone >= BITES * reached:
-            yield test, who, fault, gone, reached
+def _biting(case: Case, who: str, whose: pl.Expr, tests: list[tuple[str, pl.Expr]]) -> Iterator[_Fault]:
+    """Yield the faults that bite: something that they would hide is missing, and nothing of it is listed."""
+    if not tests:
+        return
+    evidence = case.evidence
+    missing = case.missing.with_columns(party=fold_tax_id(pl.col(evidence.side)))
+    listed = _with_party(evidence.platform, evidence.side)
+    ledger = _with_party(evidence.ledger, evidence.side)
+    shown = ledger[evidence.observations.filter("visible")["ledger_row"]]
+    for fault, test in tests:
+        hidden = whose & test
+        gone = missing.filter(hidden).height
+        if gone and not listed.filter(hidden).height and not shown.filter(hidden).height:
+            yield hidden, who, fault, gone, ledger.filter(hidden).height
+
+
+def _with_party(frame: pl.DataFrame, side: str) -> pl.DataFrame:
+    """Return `issued_at` and `party` of every row; a table without tax ids has none."""
+    if side not in frame.columns:
+        return frame.select("issued_at", party=pl.lit(None, pl.String))
+    known = _parties(frame, side).drop_nulls()
+    party = (
+        pl.col(side).cast(pl.String).replace_strict(known["raw"], known["party"], default=None, return_dtype=pl.String)
+    )
+    return frame.select("issued_at", party=party)
+
+
+def _denied_faults(case: Case) -> Iterator[_Fault]:
+    """Yield what an export that was refused leaves out: taxpayers of whom nothing is listed."""
+    operation = denied(case)
+    if operation is None:
+        return
+    everything = case.evidence.platform.is_empty()
+    whose = EVERYTHING if everything else pl.col("party").is_not_null()
+    ids = [] if everything else listed_ids(case)
+    others = whose & ~pl.col("party").is_in(ids) if ids else whose & pl.lit(everything)
+    yield from _biting(case, str(operation["account"] or ""), others, [("denied", EVERYTHING)])
 
 
 def _may_query(account: dict[str, Any]) -> bool:
@@ -95,41 +170,58 @@ def _may_query(account: dict[str, Any]) -> bool:
 
 
 def _issuer_faults(case: Case) -> Iterator[_Fault]:
-    """Yield the faults of issuing accounts whose missing share stands out beside them."""
-    ledger = case.evidence.ledger
-    if "account" not in ledger.columns or ledger["account"].null_count() == ledger.height:
+    """Yield the faults of issuing accounts whose missing share stands out beside them, for each taxpayer apart."""
+    ledger, side = case.evidence.ledger, case.evidence.side
+    if case.evidence.accounts.is_empty() or "account" not in ledger.columns:
         return
-    issued = dict(ledger.drop_nulls("account").group_by("account").len().iter_rows())
-    missing = dict(case.missing.drop_nulls("account").group_by("account").len().iter_rows())
-    listed = {row["account"]: row for row in case.evidence.accounts.iter_rows(named=True)}
-    for name, gone in sorted(missing.items()):
-        fault = _issuer_fault(case, listed.get(name))
-        if fault is None:
-            continue
-        word, test = fault
-        others = sum(issued.values()) - issued[name], sum(missing.values()) - gone
-        if (
-            fisher(gone, issued[name], others[1], others[0]) < STANDS_OUT
-            and gone * others[0] > 3 * others[1] * issued[name]
-        ):
-            yield (pl.col("account") == name) & test, name, word, gone, issued[name]
+    ids = _parties(case.evidence.accounts, "tax_id")["party"].drop_nulls().to_list()
+    theirs = pl.when(pl.col("party").is_in([*ids, *folded(case.evidence.taxpayer_ids)])).then("party").alias("party")
+    of = ledger.select("account", _with_party(ledger, side)["party"]).drop_nulls("account").with_columns(theirs)
+    if of.is_empty():
+        return
+    missing = case.missing.select("account", party=fold_tax_id(pl.col(side))).drop_nulls("account").with_columns(theirs)
+    listed = case.evidence.accounts.partition_by("account", as_dict=True)
+    unlisted = ~pl.col("account").is_in([name for (name,) in listed])
+    for name, party in missing.select("account", party=pl.when(~unlisted).then("party")).unique().sort(pl.all()).rows():
+        rows = listed[(name,)].to_dicts() if (name,) in listed else []
+        mine = pl.col("account") == name
+        same = theirs.eq_missing(pl.lit(party, pl.String)) if rows else EVERYTHING
+        if found := _stands_out(of, missing, mine, same):
+            for word, test in _issuer_fault(case, rows, party):
+                yield mine & same & test, name, word, *found
 
 
-def _issuer_fault(case: Case, account: dict[str, Any] | None) -> tuple[str, pl.Expr] | None:
-    """Return what an issuing account lacks and which rows that concerns, or null."""
-    everything = pl.lit(value=True)
-    if account is None:
-        return "unlisted", everything
-    if account["status"] not in (None, "active"):
-        return str(account["status"]), everything
-    own = case.evidence.taxpayer_ids
-    if account["tax_id"] and own and account["tax_id"] not in own:
-        return "tax_id", everything
-    if account["valid_to"] is not None and account["valid_to"] <= case.evidence.taken_at:
-        return "expired", pl.col("issued_at") >= account["valid_to"]
-    if account["valid_from"] is not None:
-        return "not_yet", pl.col("issued_at") < account["valid_from"]
-    return None if _may_query(account) else ("grant", everything)
+def _stands_out(of: pl.DataFrame, missing: pl.DataFrame, mine: pl.Expr, same: pl.Expr) -> tuple[int, int] | None:
+    """Return how many of an account's invoices of a taxpayer are missing, and of how many, if others lose fewer.
+
+    Others are the other accounts of that taxpayer; where it has none, all.
+    """
+    gone, issued = missing.filter(mine & same).height, of.filter(mine & same).height
+    rest = ~mine & same if of.filter(~mine & same).height else ~(mine & same)
+    others_gone, others = missing.filter(rest).height, of.filter(rest).height
+    if fisher(gone, issued, others_gone, others) >= STANDS_OUT or gone * others <= 3 * others_gone * issued:
+        return None
+    return gone, issued
+
+
+def _issuer_fault(case: Case, rows: list[dict[str, Any]], party: str | None) -> list[tuple[str, pl.Expr]]:
+    """Return what an issuing account lacks for a taxpayer, and which rows that concerns."""
+    if not rows:
+        return [("unlisted", EVERYTHING)]
+    known = [folded((str(row["tax_id"] or ""),))[0] for row in rows]
+    mine = [row for row, tax_id in zip(rows, known, strict=True) if party is None or tax_id in (None, party)]
+    own = folded(case.evidence.taxpayer_ids)
+    if not mine and not own:
+        mine = rows
+    if not mine or (party is None and own and all(tax_id and tax_id not in own for tax_id in known)):
+        return [("tax_id", EVERYTHING)]
+    return _lacks([row | {"valid_to": _lapsed(row, case.evidence.taken_at)} for row in mine])
+
+
+def _lapsed(account: dict[str, Any], taken_at: datetime) -> datetime | None:
+    """Return when an account's validity ended, if it has by the time of the export."""
+    end: datetime | None = account["valid_to"]
+    return end if end is not None and end <= taken_at else None
 
 
 def viewers(accounts: pl.DataFrame, tax_ids: list[str], *, at: datetime) -> pl.DataFrame:

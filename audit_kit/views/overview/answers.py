@@ -8,6 +8,7 @@ import polars as pl
 
 from audit_kit.core import schema
 from audit_kit.loaders.reading import LIST
+from audit_kit.rules.causes.scope import unstated_ids
 from audit_kit.rules.sync.lateness import lost_interval
 from audit_kit.views.overview.charts import outcome_totals
 from audit_kit.views.show.sentences import bounds, listed, ratio, undated, unknown_sources
@@ -44,6 +45,7 @@ def overview(page: Page) -> list[str]:
     lines.append(_dearest(page))
     lines.append(_since_last_month(page))
     lines.append(_control(page))
+    lines.append(_group(page))
     lines.append(unknown_sources(page, OPTIONAL))
     return page.say(lines)
 
@@ -115,6 +117,18 @@ def _stated_column(page: Page, column: str) -> str:
     name = column.removeprefix(LIST)
     shown = schema.headers("ledger").get(name, name) if page.lang == "zh" else name
     return shown if name == column else page.words("answer_overview.list_total", column=shown)
+
+
+def _group(page: Page) -> str:
+    """Return which tax ids the export lists beside the company's own; empty where it lists none."""
+    engagement = page.whole.engagement
+    others = unstated_ids(
+        page.whole.ledger, page.whole.platform, own=engagement.own_ids, direction=engagement.direction
+    )
+    if not others:
+        return ""
+    shown = page.safe(pl.DataFrame({"tax_id": others}))["tax_id"]
+    return page.words("answer_overview.group", ids=listed(page.words, shown.to_list()))
 
 
 def _control(page: Page) -> str:

@@ -151,7 +151,7 @@ def known_of(analysis: Analysis) -> dict[str, str]:
     own = company(engagement, redact=False)
     known = instead(_joined(people), "name")
     known |= instead(pl.Series([own["name"], own["taxpayer_name"]], dtype=pl.String), "name")
-    known |= instead(pl.concat([pl.Series(own["taxpayer_ids"], dtype=pl.String), told["accounts"]["tax_id"]]), "tax_id")
+    known |= instead(pl.concat([pl.Series(engagement.own_ids, dtype=pl.String), told["accounts"]["tax_id"]]), "tax_id")
     known |= instead(
         _joined([stated, *(frame["account"] for frame in frames if "account" in frame.columns)]), "account"
     )
