@@ -19,6 +19,7 @@ from audit_kit.rules.sync import observations as delays
 from audit_kit.training.world.simulate import world
 from audit_kit.views.missing import answers
 from audit_kit.views.missing.answers import missing
+from audit_kit.views.overview.answers import group
 from audit_kit.views.sync.answers import delays as delay_answers
 
 if TYPE_CHECKING:
@@ -128,3 +129,13 @@ def test_findings_of_one_event_carry_its_subject() -> None:
         assert of["late"] == 0
         levels = found.filter(pl.col("cause") == "account_excess")["subject"].drop_nulls().unique()
         assert not [level for level in levels if " " in level or "：" in level]
+
+
+@pytest.mark.parametrize(("own", "named"), [(("91A",), True), (("91A", "91b"), False), ((), False), (("91C",), False)])
+def test_tax_ids_listed_beside_the_companys_own_are_named_once(own: tuple[str, ...], *, named: bool) -> None:
+    rows = pl.DataFrame({"seller_tax_id": ["91A", "91B", "91B", None]})
+    engagement = SimpleNamespace(own_ids=own, direction="issued")
+    whole = SimpleNamespace(ledger=rows, platform=rows, engagement=engagement)
+    said = group(SimpleNamespace(whole=whole, words=Words("en"), safe=lambda frame: frame))  # type: ignore[arg-type]
+    assert ("91B" in said) is named
+    assert bool(said) is named

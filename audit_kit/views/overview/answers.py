@@ -45,7 +45,7 @@ def overview(page: Page) -> list[str]:
     lines.append(_dearest(page))
     lines.append(_since_last_month(page))
     lines.append(_control(page))
-    lines.append(_group(page))
+    lines.append(group(page))
     lines.append(unknown_sources(page, OPTIONAL))
     return page.say(lines)
 
@@ -119,7 +119,7 @@ def _stated_column(page: Page, column: str) -> str:
     return shown if name == column else page.words("answer_overview.list_total", column=shown)
 
 
-def _group(page: Page) -> str:
+def group(page: Page) -> str:
     """Return which tax ids the export lists beside the company's own; empty where it lists none."""
     engagement = page.whole.engagement
     others = unstated_ids(
