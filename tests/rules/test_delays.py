@@ -432,11 +432,14 @@ def test_the_service_level_counts_the_waiting_and_names_the_incident() -> None:
     stops = delays.stops(observations, month.notices, taken_at=month.taken_at)
     table = service_level(observations, policy=SyncPolicy(), taken_at=month.taken_at)
     whole = table.filter(pl.col("channel") == "全部").row(0, named=True)
-    in_time = month.visible - (month.ledger["issued_at"] - START).dt.total_microseconds().to_numpy() / 60e6 <= 1440
-    assert whole["share"] == pytest.approx(in_time.mean(), abs=0.01)
+    issued = (month.ledger["issued_at"] - START).dt.total_microseconds().to_numpy() / 60e6
+    old_enough = issued + 1440 <= (month.taken_at - START).total_seconds() / 60
+    missed = old_enough & (month.visible - issued > 1440)
+    assert (whole["issued"], whole["used"], whole["open"]) == (old_enough.sum(), missed.sum(), 0)
+    assert whole["share"] == pytest.approx(1 - missed.sum() / old_enough.sum())
     assert whole["lower"] < whole["share"] < whole["upper"]
     assert whole["state"] == "fails"
-    assert whole["budget"] == pytest.approx(0.01 * month.ledger.height)
+    assert whole["budget"] == pytest.approx(0.01 * old_enough.sum())
     used = budget_by_incident(
         observations, schema.empty("findings"), stops, policy=SyncPolicy(), taken_at=month.taken_at
     )
@@ -447,6 +450,36 @@ def test_the_service_level_counts_the_waiting_and_names_the_incident() -> None:
     assert used.equals(
         budget_by_incident(observations, doubted, stops, policy=SyncPolicy(), taken_at=month.taken_at)
     )  # a doubt of the platform explains no delay
+    assert used["misses"].sum() == whole["used"]  # the sentence, the table and the chart count the same invoices
+
+
+def test_without_times_of_arrival_there_is_no_service_level() -> None:
+    month = simulated(41, times=False)
+    observations = month.observations()
+    how = {"policy": SyncPolicy(), "taken_at": month.taken_at}
+    assert service_level(observations, **how).is_empty()
+    assert budget_by_incident(observations, schema.empty("findings"), schema.empty("notices"), **how).is_empty()
+
+
+def test_a_channel_without_times_is_left_out_and_the_others_are_judged() -> None:
+    day, rows = datetime(2025, 5, 2, 9), ("网页", "网页", "税控", "税控")
+    observations = tiny([(day, day + timedelta(hours=1)), (day, None), (day, day + timedelta(hours=40)), (day, None)])
+    observations = observations.with_columns(channel=pl.Series(rows))
+    untimed = observations.with_columns(visible_at=pl.when(pl.col("channel") == "税控").then(None).otherwise("visible_at"))
+    level = service_level(untimed, policy=SyncPolicy(), taken_at=datetime(2025, 5, 20))
+    assert level["channel"].to_list() == ["全部", "网页"]
+    assert level["issued"].to_list() == [2, 2]
+    level = service_level(observations, policy=SyncPolicy(), taken_at=datetime(2025, 5, 20))
+    assert level.select("channel", "issued", "used").rows() == [("全部", 4, 3), ("税控", 2, 2), ("网页", 2, 1)]
+
+
+def test_between_two_exports_the_share_is_a_range() -> None:
+    day = datetime(2025, 5, 2, 9)
+    observations = tiny([(day, day + timedelta(hours=60))] * 4)
+    observations = observations.with_columns(since=pl.Series([600.0, 600.0, 3000.0, 10.0]))
+    row = service_level(observations, policy=SyncPolicy(), taken_at=datetime(2025, 5, 20)).row(0, named=True)
+    assert (row["issued"], row["used"], row["open"], row["share"], row["state"]) == (4, 1, 3, None, "fails")
+    assert row["lower"] == pytest.approx(0, abs=1e-9)
 
 
 # --- very many channels ---------------------------------------------------------------------------------------------

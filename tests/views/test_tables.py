@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from types import SimpleNamespace
@@ -191,16 +192,35 @@ def test_agreement_in_every_field_is_said(apart):
     assert "都一致" in differences.tally(differences.field_tally(none)).data
 
 
-def test_findings_are_compared_with_last_months_by_their_id(page, tmp_path):
+def test_a_finding_is_closed_only_where_its_invoice_was_looked_at_again(page, tmp_path):
     findings = page.findings
-    before = pl.concat([findings.tail(findings.height - 3), findings.head(1).with_columns(finding_id=pl.lit("gone"))])
+    clean = page.whole.matches.filter(pl.col("outcome") == "matched").filter(
+        ~pl.col("invoice_key").is_in(page.whole.findings["invoice_key"].drop_nulls().implode())
+    )["invoice_key"]
+    gone = findings.head(1).with_columns(area=pl.lit("missing"), cause=pl.lit("lost"), amount=pl.lit(None))
+    again = gone.with_columns(finding_id=pl.lit("again"), invoice_key=pl.lit(clean[0]))
+    never = gone.with_columns(finding_id=pl.lit("never"), invoice_key=pl.lit("25112000000999999999"))
+    nameless = gone.with_columns(finding_id=pl.lit("nameless"), invoice_key=pl.lit(None, pl.String))
+    before = pl.concat([findings.tail(findings.height - 3), again, never, nameless], how="diagonal_relaxed")
     before.write_parquet(tmp_path / earlier.FINDINGS)
-    compared = earlier.changes(findings, str(tmp_path / "manifest.json"))
-    counts = dict(compared["change"].value_counts().iter_rows())
-    assert counts == {"new": 3, "open": findings.height - 3, "closed": 1}
+    manifest = str(tmp_path / "manifest.json")
+    compared = earlier.changes(findings, manifest, whole=page.whole)
+    told = dict(compared.select("finding_id", "change").iter_rows())
+    assert (told["again"], told["never"], told["nameless"]) == ("closed", "open", "open")
+    assert set(compared.filter(~pl.col("seen"))["finding_id"]) == {"never", "nameless"}
+    known = set(before["finding_id"])
+    assert all(told[name] == "open" for name in findings["finding_id"] if name in known)
+    assert compared.height == findings.height + 3
+    assert charts.change_totals(compared)["rows"].sum() == findings.height + 3
     assert "已消除" in overview_tables.change_table(compared).as_raw_html()
-    totals = charts.change_totals(compared)
-    assert totals["rows"].sum() == findings.height + 1
+    assert "closed" not in set(earlier.changes(findings, manifest)["change"])
+
+
+def test_a_month_that_lists_other_invoices_closes_nothing(page, tmp_path):
+    page.findings.write_parquet(tmp_path / earlier.FINDINGS)
+    other = replace(page.whole, matches=page.whole.matches.clear(), findings=page.whole.findings.clear())
+    compared = earlier.changes(page.findings.clear(), str(tmp_path / "manifest.json"), whole=other)
+    assert set(compared.filter(pl.col("area") != "backup")["change"]) == {"open"}
 
 
 def test_without_a_previous_report_nothing_is_compared(page):

@@ -15,36 +15,51 @@ STEP_MINUTES = 30
 
 
 def forecast(
-    observations: pl.DataFrame, *, taken_at: datetime, hours: float = 24, table: pl.DataFrame | None = None
+    observations: pl.DataFrame,
+    *,
+    taken_at: datetime,
+    hours: float = 24,
+    table: pl.DataFrame | None = None,
+    chances: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Return how many invoices will still be on their way some hours from now, merely late.
+    """Return how many of those missing are merely late and when they come, and how many new ones will be on their way.
+
+    `arriving`, `still_late` and `lost` of a channel add up to `waiting`: what is late is late by the same chances
+    everywhere, and the curve says only when it comes.
 
     Args:
         observations: as returned by `observations.observations`.
         taken_at: now.
         hours: how far ahead.
         table: as returned by `lateness`; made from the observations where not given.
+        chances: `ledger_row`, `probability_late`, as the findings have them; by the curve alone where not given.
 
     Returns:
-        `channel`, `waiting` (missing now), `arriving` (expected to come until then), `still_late` (of those waiting,
-        expected to come later), `new_late` (of those yet to be issued, at the pace of the same weekday in the last four
-        weeks), `late` (both), `lower`, `upper` (90 %), `lost` (expected never to come).
+        `channel`, `waiting` (missing now, with a chance), `arriving` (expected to come until then), `still_late` (of
+        those waiting, expected to come later), `new_late` (of those yet to be issued, at the pace of the same weekday
+        in the last four weeks), `late` (both on their way then), `lower`, `upper` (90 %), `lost` (not to come).
     """
     table = table if table is not None else lateness(observations)
     span = hours * 60
     waiting = observations.filter(~pl.col("visible") & pl.col("age").is_not_null())
+    if chances is not None:
+        known = chances.select("ledger_row", chance="probability_late").drop_nulls().unique("ledger_row")
+        waiting = waiting.join(known, on="ledger_row", how="inner", maintain_order="left")
     now = at_age(waiting, table)
     then = at_age(waiting.with_columns(then=pl.col("age") + span), table, age="then")
-    waiting = waiting.with_columns(
-        arrives=((now["survival"] - then["survival"]) / now["survival"]).clip(0, 1),
-        late=((then["survival"] - now["plateau"]) / now["survival"]).clip(0, 1),
+    coming = (now["survival"] - now["plateau"]).clip(0)
+    soon = ((now["survival"] - then["survival"]).clip(0) / coming).clip(0, 1).fill_nan(0.0).fill_null(0.0)
+    if chances is None:
+        waiting = waiting.with_columns(chance=(coming / now["survival"]).clip(0, 1))
+    waiting = waiting.with_columns(arrives=pl.col("chance") * soon).with_columns(
+        late=pl.col("chance") - pl.col("arrives")
     )
     old = waiting.group_by("channel").agg(
         waiting=pl.len(),
         arriving=total(pl.col("arrives")),
         still_late=total(pl.col("late")),
         spread=total(pl.col("late") * (1 - pl.col("late"))),
-        lost=total(1 - pl.col("arrives") - pl.col("late")),
+        lost=total(1 - pl.col("chance")),
     )
     new = _yet_to_come(observations, table, taken_at, span)
     both = old.join(new, on="channel", how="full", coalesce=True).fill_null(0)

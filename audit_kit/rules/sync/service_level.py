@@ -1,4 +1,7 @@
-"""The service level: the share visible within the target, the budget of misses, and which incident used it."""
+"""The service level: the share visible within the target, the misses it allows, and what they are due to.
+
+Without times of arrival nothing of it can be said, and every table here is empty.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import polars as pl
 
 from audit_kit.core.cause_records import of_stage, records
 from audit_kit.core.schema import ALL_CHANNELS
-from audit_kit.rules.sync.curves import survival
+from audit_kit.rules.sync.curves import CONFIDENCE_Z, total
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -27,40 +30,69 @@ def of_delays(observations: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFram
     return observations.filter(pl.col("visible") | ~pl.col("ledger_row").is_in(rows.implode()))
 
 
-def wall_clock(observations: pl.DataFrame, *, taken_at: datetime) -> pl.DataFrame:
-    """Return the observations with wall-clock minutes: a user waits through a stop, whoever's fault it is."""
-    until = (
-        pl.when(pl.col("visible") & pl.col("visible_at").is_not_null()).then("visible_at").otherwise(pl.lit(taken_at))
+def timed(observations: pl.DataFrame) -> pl.DataFrame:
+    """Return the observations of the channels whose times of arrival are known; no rows where none is.
+
+    A channel that the platform lists without times tells how long it takes to be listed of no invoice; one of which
+    nothing is listed belongs to those that are timed, for its invoices are all still waiting.
+    """
+    if "visible_at" not in observations.columns or not observations["visible_at"].is_not_null().any():
+        return observations.clear()
+    silent = (pl.col("visible").any() & pl.col("visible_at").is_null().all()).over("channel")
+    return observations.filter(~silent)
+
+
+def judged(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: datetime) -> pl.DataFrame:
+    """Return every invoice of which the target can be asked: those timed, and issued the target before the export.
+
+    Wall-clock time counts: a user waits through a stop, whoever's fault it is. Every figure of the service level, the
+    budget and the hours comes from these rows.
+
+    Returns:
+        `ledger_row`, `channel`, `issued_at`, `visible`, `weight`, `state`: `met`, `missed`, or `open` (it arrived
+        between two exports, and the target lies between them too).
+    """
+    target = pl.duration(minutes=int(policy.target_hours * 60))
+    known = timed(observations).filter(
+        pl.col("issued_at") + target <= taken_at,
+        ~pl.col("visible") | pl.col("visible_at").is_not_null(),
     )
-    wall = ((until - pl.col("issued_at")).dt.total_microseconds() / 60e6).clip(0).round(0)
-    return observations.with_columns(minutes=pl.when(pl.col("minutes").is_not_null()).then(wall))
+    met = pl.col("visible") & (pl.col("visible_at") <= pl.col("issued_at") + target)
+    between = pl.col("visible") & (pl.col("since") <= policy.target_hours * 60).fill_null(value=False)
+    state = pl.when(met).then(pl.lit("met")).when(between).then(pl.lit("open")).otherwise(pl.lit("missed"))
+    return known.select("ledger_row", "channel", "issued_at", "visible", "weight", state=state)
 
 
 def service_level(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: datetime) -> pl.DataFrame:
     """Return how many became visible within the policy's target, month by month, per channel and in all.
 
     Returns:
-        `month`, `channel` ("全部" = all), `issued`, `share` (Kaplan–Meier on wall-clock time), `lower`, `upper` (95 %),
-        `target_minutes`, `target_share`, `budget` (misses allowed), `used` (misses), `used_share` (of the budget),
-        `state` (fails, pass, unknown: the interval holds the target).
+        `month`, `channel` ("全部" = all), `issued` (those judged), `share` (null where some are open), `lower`, `upper`
+        (95 %, Wilson; the open ones missed below, met above), `target_minutes`, `target_share`, `budget` (misses
+        allowed), `used` (misses), `open`, `used_share` (of the budget), `state` (fails, pass, unknown: the interval
+        holds the target).
     """
-    timed = wall_clock(observations, taken_at=taken_at).filter(pl.col("issued_at").is_not_null())
-    target = policy.target_hours * 60
-    keyed = timed.with_columns(month=pl.col("issued_at").dt.strftime("%Y-%m"))
+    rows = judged(observations, policy=policy, taken_at=taken_at)
+    keyed = rows.with_columns(month=pl.col("issued_at").dt.strftime("%Y-%m"))
     whole = pl.concat([keyed.with_columns(channel=pl.lit(ALL_CHANNELS)), keyed])
-    whole = whole.with_columns(stratum=pl.concat_str("month", pl.lit("\t"), "channel"))
-    curve = survival(whole, by="stratum").filter(pl.col("minutes") <= target)
-    last = curve.group_by("stratum", maintain_order=True).last()
-    counts = whole.group_by("stratum", "month", "channel").agg(issued=pl.len())
-    table = counts.join(last, on="stratum", how="inner").with_columns(
-        share=1 - pl.col("survival"), low=1 - pl.col("upper"), high=1 - pl.col("lower")
+
+    def counted(state: str) -> pl.Expr:
+        return total(pl.col("weight").filter(pl.col("state") == state))
+
+    table = whole.group_by("month", "channel").agg(
+        issued=total(pl.col("weight")), met=counted("met"), used=counted("missed"), open=counted("open")
     )
-    budget = (1 - policy.target_share) * pl.col("issued")
-    used = pl.col("survival") * pl.col("issued")
+    best = pl.col("met") + pl.col("open")
+    table = table.with_columns(
+        share=pl.when(pl.col("open") == 0).then(pl.col("met") / pl.col("issued")),
+        lower=_wilson(pl.col("met"), pl.col("issued"), -CONFIDENCE_Z),
+        upper=_wilson(best, pl.col("issued"), CONFIDENCE_Z),
+        budget=(1 - policy.target_share) * pl.col("issued"),
+    )
     state = (
-        pl.when(pl.col("low") >= policy.target_share)
+        pl.when(pl.col("lower") >= policy.target_share)
         .then(pl.lit("pass"))
-        .when(pl.col("high") < policy.target_share)
+        .when(pl.col("upper") < policy.target_share)
         .then(pl.lit("fails"))
         .otherwise(pl.lit("unknown"))
     )
@@ -69,15 +101,23 @@ def service_level(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: d
         "channel",
         "issued",
         "share",
-        lower="low",
-        upper="high",
-        target_minutes=pl.lit(target),
+        "lower",
+        "upper",
+        target_minutes=pl.lit(policy.target_hours * 60),
         target_share=pl.lit(policy.target_share),
-        budget=budget,
-        used=used,
-        used_share=used / budget,
+        budget="budget",
+        used="used",
+        open="open",
+        used_share=pl.col("used") / pl.col("budget"),
         state=state,
     ).sort("month", "channel")
+
+
+def _wilson(hits: pl.Expr, rows: pl.Expr, z: float) -> pl.Expr:
+    """Return one end of Wilson's interval of a share: the lower where `z` is negative."""
+    share = hits / rows
+    half = z * (share * (1 - share) / rows + z * z / (4 * rows * rows)).sqrt()
+    return ((share + z * z / (2 * rows) + half) / (1 + z * z / rows)).clip(0, 1)
 
 
 def budget_by_incident(
@@ -85,11 +125,11 @@ def budget_by_incident(
 ) -> pl.DataFrame:
     """Return which incident used the budget of misses: `incident`, `kind` (stop, cause, slow), `misses`, `share`.
 
-    A miss is an invoice not visible within the target though it is old enough. A miss issued or due in a stop belongs
-    to that stop, one with a finding to its cause, and what is left was merely slow.
+    A miss is one of `judged`. One issued or due in a stop belongs to that stop, one that is still missing to its cause,
+    and what is left was late for no particular reason.
     """
     target = policy.target_hours * 60
-    misses = wall_clock(observations, taken_at=taken_at).filter(pl.col("minutes") > target)
+    misses = judged(observations, policy=policy, taken_at=taken_at).filter(pl.col("state") == "missed")
     explained = findings.filter(pl.col("ledger_row").is_not_null() & ~pl.col("cause").is_in(of_stage("beside")))
     misses = misses.join(explained.select("ledger_row", "cause"), on="ledger_row", how="left").with_columns(
         incident=pl.lit(None, pl.String), kind=pl.lit(None, pl.String)
@@ -110,7 +150,7 @@ def budget_by_incident(
         incident=pl.coalesce("incident", pl.when(caused).then("cause"), pl.lit("slow")),
         kind=pl.coalesce("kind", pl.when(caused).then(pl.lit("cause")), pl.lit("slow")),
     )
-    table = misses.group_by("incident", "kind").agg(misses=pl.len())
+    table = misses.group_by("incident", "kind").agg(misses=total(pl.col("weight")))
     return table.with_columns(share=pl.col("misses") / pl.col("misses").sum()).sort(
         "misses", "kind", "incident", descending=[True, False, False]
     )

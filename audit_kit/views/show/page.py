@@ -70,7 +70,7 @@ class Page:
     @cached_property
     def compared(self) -> pl.DataFrame:
         """Findings with `change` against the previous report: see earlier.changes."""
-        return earlier.changes(self.findings, self.previous)
+        return earlier.changes(self.findings, self.previous, whole=self.whole)
 
     @cached_property
     def known(self) -> dict[str, str]:
