@@ -111,6 +111,10 @@ class Words:
             return str(entry[part][LANGUAGES.index(self.lang)])
         return str(entry.get(self.lang, {}).get(part, ""))
 
+    def month(self, month: str) -> str:
+        """Return a month, `YYYY-MM`, as a person writes it."""
+        return self("page.month", year=month[:4], month=int(month[5:]))
+
     def count(self, number: Decimal | float | None) -> str:
         """Return a whole number with thousands separators."""
         return self("unit.nothing") if number is None else f"{number:,.0f}"

@@ -91,7 +91,7 @@ def months_page(manifests: Sequence[Mapping[str, Any]], *, lang: str) -> str:
 
 def month_name(month: str, *, lang: str) -> str:
     """Return a month as a person writes it."""
-    return Words(lang)("page.month", year=month[:4], month=int(month[5:]))
+    return Words(lang).month(month)
 
 
 def acute(figures: Mapping[str, Any]) -> int:
@@ -223,10 +223,16 @@ def _change(manifest: Mapping[str, Any], words: Words) -> dict[str, Any]:
 
 
 def _sources(manifest: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
-    lines = []
+    lines, taken = [], set[str]()
+    sheets = {(file["source_file"], file["sheet"]) for file in manifest["inputs"]}
     for file in manifest["inputs"][:MOST_SOURCES]:
-        totals = [line for line in manifest["control"] if line["source_file"] == file["source_file"]]
-        totals = [line for line in totals if line["sheet"] in {None, file["sheet"]}]
+        name = file["source_file"]
+        totals = [line for line in manifest["control"] if line["source_file"] == name]
+        own = [line for line in totals if line["sheet"] == file["sheet"]]
+        # A sheet that only checks another is no line here; its totals stand on the first line of its file.
+        others = [line for line in totals if name not in taken and (name, line["sheet"]) not in sheets]
+        totals = own + others
+        taken.add(name)
         wrong = [line for line in totals if not line["agrees"]]
         sheet = f" · {file['sheet']}" if file["sheet"] else ""
         verdict = f"{words('front.disagrees')} {len(wrong)}/{len(totals)}" if wrong else words("front.agrees")

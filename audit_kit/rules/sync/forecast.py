@@ -13,6 +13,12 @@ WEEKS = 4
 DAY_MINUTES = 1440.0
 STEP_MINUTES = 30
 
+FORECAST: dict[str, pl.DataType] = {
+    "channel": pl.String(),
+    "waiting": pl.UInt32(),
+    **dict.fromkeys(("arriving", "still_late", "new_late", "late", "lower", "upper", "lost"), pl.Float64()),
+}
+
 
 def forecast(
     observations: pl.DataFrame,
@@ -21,6 +27,7 @@ def forecast(
     hours: float = 24,
     table: pl.DataFrame | None = None,
     chances: pl.DataFrame | None = None,
+    past: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Return how many of those missing are merely late and when they come, and how many new ones will be on their way.
 
@@ -33,6 +40,7 @@ def forecast(
         hours: how far ahead.
         table: as returned by `lateness`; made from the observations where not given.
         chances: `ledger_row`, `probability_late`, as the findings have them; by the curve alone where not given.
+        past: what was issued so far, for the pace; the observations where not given.
 
     Returns:
         `channel`, `waiting` (missing now, with a chance), `arriving` (expected to come until then), `still_late` (of
@@ -40,6 +48,8 @@ def forecast(
         in the last four weeks), `late` (both on their way then), `lower`, `upper` (90 %), `lost` (not to come).
     """
     table = table if table is not None else lateness(observations)
+    if table.is_empty():
+        return pl.DataFrame(schema=FORECAST)
     span = hours * 60
     waiting = observations.filter(~pl.col("visible") & pl.col("age").is_not_null())
     if chances is not None:
@@ -61,7 +71,7 @@ def forecast(
         spread=total(pl.col("late") * (1 - pl.col("late"))),
         lost=total(1 - pl.col("chance")),
     )
-    new = _yet_to_come(observations, table, taken_at, span)
+    new = _yet_to_come(observations if past is None else past, table, taken_at, span)
     both = old.join(new, on="channel", how="full", coalesce=True).fill_null(0)
     late = pl.col("still_late") + pl.col("new_late")
     half = 1.645 * (pl.col("spread") + pl.col("new_late")).sqrt()

@@ -18,7 +18,10 @@ from audit_kit.views.show.parts import (
     bounded,
     by_legend,
     channel_colours,
+    days_axis,
+    days_scale,
     faded,
+    figures_axis,
     labelled,
     nothing,
     title,
@@ -131,7 +134,7 @@ def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: b
     kinds = words.terms("backup_kinds", lanes["kind"].unique())
     data = labelled(labelled(bounded(lanes), "state", labels), "kind", kinds)
     data = data.with_columns(lane=pl.concat_str("job", "kind", separator=" · "))
-    time = alt.X("starts:T", title=None, axis=alt.Axis(format="%-m-%-d", grid=False))
+    time = alt.X("starts:T", title=None, axis=days_axis(words, grid=False))
     if linked:
         time = time.scale(domain=brush)
     chosen = by_legend("state", "slot_state")
@@ -175,7 +178,7 @@ def _recovery(
         alt.Chart(data, width=690, height=190, title=alt.TitleParams(words("backup.recovery"), fontSize=12))
         .mark_line(interpolate="step-after", strokeWidth=1.6)
         .encode(
-            alt.X("at:T", title=None, scale=alt.Scale(domain=reach), axis=alt.Axis(format="%-m-%-d")),
+            alt.X("at:T", title=None, scale=alt.Scale(domain=reach), axis=days_axis(words)),
             alt.Y(
                 "hours:Q",
                 title=words("head.would_lose"),
@@ -234,7 +237,7 @@ def coverage_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         .mark_bar()
         .encode(
             alt.X("month:O", title=words("head.month"), axis=alt.Axis(labelAngle=0)),
-            alt.Y("sum(rows):Q", title=words("head.files"), axis=alt.Axis(format="~s")),
+            alt.Y("sum(rows):Q", title=words("head.files"), axis=figures_axis(words)),
             color=colour,
             order="place:Q",
             opacity=faded(chosen),
@@ -297,12 +300,11 @@ def size_lines(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         words, "job:N", "day:T", "files:Q", ("megabytes:Q", "megabytes", ",.1f"), ("status:N", "state"), "runs:Q"
     )
     panels = []
-    for field, name in (("files", "head.files"), ("megabytes", "head.megabytes")):
+    for field, name, least in (("files", "head.files", 1), ("megabytes", "head.megabytes", 0.01)):
+        axis = figures_axis(words, tickCount=5, tickMinStep=least)
         base = alt.Chart(data, width=345, height=170).encode(
-            alt.X("yearmonthdate(day):T", title=None, axis=alt.Axis(format="%-m-%-d")),
-            alt.Y(
-                f"{field}:Q", title=words(name), axis=alt.Axis(format=",~g", tickCount=5), scale=alt.Scale(zero=True)
-            ),
+            alt.X("yearmonthdate(day):T", title=None, scale=days_scale(known["day"]), axis=days_axis(words)),
+            alt.Y(f"{field}:Q", title=words(name), axis=axis, scale=alt.Scale(zero=True)),
             color=colours,
             opacity=faded(chosen),
         )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit.rules.causes.leads import digit_profile, gaps
-from audit_kit.rules.sync.lateness import lost_interval
-from audit_kit.views.show.sentences import bounds, listed, percent, undated, unknown_sources
+from audit_kit.views.missing.charts import cells
+from audit_kit.views.show.sentences import likely, listed, percent, undated, unknown_sources, untimed
 
 if TYPE_CHECKING:
     from audit_kit.analysis.analysis import Analysis
@@ -29,7 +29,7 @@ def missing(page: Page) -> list[str]:
     lines = [words("answer_missing.none")]
     if count:
         lines = _counts(words, work, len(outcomes), count)
-        lines += [*_day(words, work), *_common(words, work.findings), *_certain(words, work)]
+        lines += [*_day(page), *_common(words, work.findings), *_likely(page)]
     unbooked = work.findings.filter(pl.col("cause") == "unbooked")
     if unbooked.height:
         lines.append(words("answer_missing.unbooked", rows=words.count(unbooked.height), yuan=_yuan(unbooked)))
@@ -60,18 +60,24 @@ def _counts(words: Words, work: Analysis, everyone: int, count: int) -> list[str
             yuan=_yuan(gone),
         ),
         words("answer_missing.causes", list=listed(words, named)),
-        words("answer_missing.explained", share=percent(definite / max(gone.height, 1))),
+        words("answer_missing.explained", rows=words.count(definite), share=percent(definite / max(gone.height, 1))),
     ]
 
 
-def _day(words: Words, work: Analysis) -> list[str]:
-    days = work.observations.filter(pl.col("issued_at").is_not_null()).group_by(day=pl.col("issued_at").dt.date())
-    table = days.agg(issued=pl.len(), missing=(~pl.col("visible")).sum())
-    if table.is_empty():
+def _day(page: Page) -> list[str]:
+    """Return the day of the month on which most are missing, from the cells that the calendar draws; nothing for one."""
+    words = page.words
+    table = cells(page.analysis, start=page.start, end=page.end).group_by("day").agg(pl.col("issued", "missing").sum())
+    worst = table.filter(pl.col("missing") == pl.col("missing").max(), pl.col("missing") > 1).sort("day")
+    if worst.is_empty():
         return []
-    worst = table.sort("missing", "day").row(-1, named=True)
-    counts = {name: words.count(worst[name]) for name in ("issued", "missing")}
-    return [words("answer_missing.day", day=worst["day"], share=percent(worst["missing"] / worst["issued"]), **counts)]
+    if worst.height > 1:
+        days = listed(words, [str(day) for day in worst["day"].head(TOP)])
+        more = words("answer_missing.more_days", days=worst.height) if worst.height > TOP else ""
+        return [words("answer_missing.days", days=days + more, missing=words.count(worst["missing"][0]))]
+    row = worst.row(0, named=True)
+    counts = {name: words.count(row[name]) for name in ("issued", "missing")}
+    return [words("answer_missing.day", day=row["day"], share=percent(row["missing"] / row["issued"]), **counts)]
 
 
 def _common(words: Words, findings: pl.DataFrame) -> list[str]:
@@ -91,9 +97,16 @@ def _common(words: Words, findings: pl.DataFrame) -> list[str]:
     return [*lines, words("answer_missing.levels", list=listed(words, found))]
 
 
-def _certain(words: Words, work: Analysis) -> list[str]:
-    chances = work.findings["probability_late"].drop_nulls()
-    return [words("answer_missing.certain", **bounds(words, lost_interval(chances)))] if len(chances) else []
+def _likely(page: Page) -> list[str]:
+    """Return how many will not come by waiting, and why the sum of chances is not the number of a cause."""
+    words, findings = page.words, page.analysis.findings
+    counts = likely(words, findings)
+    if not counts:
+        return []
+    called = findings.filter((pl.col("cause") == "late") & pl.col("probability_late").is_not_null()).height
+    threshold = words.share(page.whole.engagement.policy.sync.late_threshold, digits=0)
+    line = words("answer_missing.likely_presence" if untimed(page.whole) else "answer_missing.likely", **counts)
+    return [line + words("answer_missing.called_late", rows=words.count(called), threshold=threshold)]
 
 
 def _numbers(words: Words, work: Analysis) -> list[str]:

@@ -19,7 +19,10 @@ from audit_kit.views.show.parts import (
     OTHER,
     Chart,
     bounded,
+    days_axis,
+    days_scale,
     faded,
+    figures_axis,
     heat_colour,
     labelled,
     nothing,
@@ -175,7 +178,7 @@ def _bands(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, wor
     tips = _tips(words, ("label:N", "axis.band"))
     panels = []
     for field, heading, form in (("missing", "head.missing", ","), ("yuan", "head.missing_yuan", ",.0f")):
-        x = alt.X(f"{field}:Q", title=words(heading), axis=alt.Axis(format="~s", tickCount=4))
+        x = alt.X(f"{field}:Q", title=words(heading), axis=figures_axis(words, tickCount=4))
         y = alt.Y("label:N", title=words("axis.band") if field == "missing" else None, sort=order)
         bars = base.mark_bar(color=theme.RED).encode(x, y, tooltip=tips)
         text = base.mark_text(align="left", dx=4, color=theme.MUTED).encode(
@@ -226,15 +229,18 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         y = alt.Y(
             "cause:N", sort=list(named.values()), title=None, axis=alt.Axis(labelLimit=200) if not place else None
         )
-        x = alt.X(f"sum({measure}):Q", title=words(f"head.{measure}"), axis=alt.Axis(format="~s", tickCount=3))
+        x = alt.X(f"sum({measure}):Q", title=words(f"head.{measure}"), axis=figures_axis(words, tickCount=3))
         bars = alt.Chart(data, width=150, height=alt.Step(20)).transform_filter(brush).mark_bar(size=13)
         colour = colours.legend(None) if place else colours
         panels.append(bars.encode(x, y, color=colour, opacity=faded(picked, low=0.3), tooltip=tips).add_params(picked))
+    dated = data.filter(pl.col("day").is_not_null())
     when = (
-        alt.Chart(data.filter(pl.col("day").is_not_null()), width=320, height=alt.Step(20))
+        alt.Chart(dated, width=320, height=alt.Step(20))
         .mark_rect(stroke=theme.PAPER, strokeWidth=0.5)
         .encode(
-            alt.X("yearmonthdate(day):T", title=None, axis=alt.Axis(format="%-m-%-d", grid=False)),
+            alt.X(
+                "yearmonthdate(day):T", title=None, scale=days_scale(dated["day"]), axis=days_axis(words, grid=False)
+            ),
             alt.Y("cause:N", sort=list(named.values()), title=None, axis=None),
             color=alt.Color(
                 "sum(rows):Q", title=words("head.a_day"), scale=alt.Scale(type="sqrt", range=list(theme.HEAT))

@@ -16,7 +16,7 @@ from audit_kit.rules.causes.leads import digit_profile
 from audit_kit.views.missing.tables import is_missing
 from audit_kit.views.show import theme
 from audit_kit.views.show.finding_rows import not_listed
-from audit_kit.views.show.parts import Chart, bounded, heat_colour, labelled, nothing, title, tooltips
+from audit_kit.views.show.parts import Chart, bounded, figures_axis, heat_colour, labelled, nothing, title, tooltips
 
 if TYPE_CHECKING:
     from audit_kit.analysis.analysis import Analysis
@@ -143,7 +143,12 @@ def level_odds(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     )
     colour = alt.condition("datum.stands_out", alt.value(theme.RED), alt.value(theme.GREY))
     y = alt.Y("name:N", sort=data["name"].to_list(), title=None, axis=alt.Axis(labelLimit=260))
-    x = alt.X("odds_ratio:Q", title=words("head.odds"), scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
+    x = alt.X(
+        "odds_ratio:Q",
+        title=words("head.odds"),
+        scale=alt.Scale(type="log"),
+        axis=figures_axis(words, tickMinStep=0.01),
+    )
     base = alt.Chart(data, width=330, height=alt.Step(22)).encode(y, color=colour, tooltip=tips)
     rule = base.mark_rule(strokeWidth=2).encode(alt.X("odds_lower:Q"), alt.X2("odds_ratio:Q"))
     even = alt.Chart(pl.DataFrame({"at": [1.0, 3.0]})).mark_rule(strokeDash=[3, 3], color=theme.MUTED).encode(x="at:Q")
@@ -152,7 +157,7 @@ def level_odds(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         alt.Chart(data, width=170, height=alt.Step(22))
         .mark_bar(size=13)
         .encode(
-            alt.X("excess:Q", title=words("head.excess"), axis=alt.Axis(tickCount=4, format="~s")),
+            alt.X("excess:Q", title=words("head.excess"), axis=figures_axis(words, tickCount=4)),
             alt.Y("name:N", sort=data["name"].to_list(), title=None, axis=None),
             color=colour,
             tooltip=tips,

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit.analysis.earlier import CHANGES
 from audit_kit.core import schema
 from audit_kit.loaders.reading import LIST
 from audit_kit.rules.causes.scope import unstated_ids
-from audit_kit.rules.sync.lateness import lost_interval
 from audit_kit.views.overview.charts import outcome_totals
-from audit_kit.views.show.sentences import bounds, listed, ratio, undated, unknown_sources
+from audit_kit.views.show.sentences import likely, listed, ratio, undated, unknown_sources, untimed
 
 if TYPE_CHECKING:
     from audit_kit.views.show.page import Page
@@ -76,15 +76,12 @@ def _missing(page: Page, ledger: pl.DataFrame) -> str:
         share=words.share(ratio(count, ledger["rows"].sum()), digits=2),
         yuan=words.yuan(missing["yuan"].sum()),
     )
-    chances = page.analysis.findings["probability_late"].drop_nulls()
-    if chances.is_empty():
+    counts = likely(words, page.analysis.findings)
+    if not counts:
         return line + words("answer_overview.late_unknown")
-    lost = lost_interval(chances)
-    return line + words(
-        "answer_overview.late",
-        late=words.count(chances.len() - lost["expected"]),
-        **bounds(words, lost),
-    )
+    line += words("answer_overview.late_presence" if untimed(page.whole) else "answer_overview.late", **counts)
+    rest = count - page.analysis.findings["probability_late"].count()
+    return line + (words("answer_overview.undated", rows=words.count(rest)) if rest > 0 else "")
 
 
 def _dearest(page: Page) -> str:
@@ -107,9 +104,10 @@ def _since_last_month(page: Page) -> str:
     if page.compared.is_empty():
         return words("answer_overview.no_comparison")
     counts = dict(page.compared["change"].value_counts().iter_rows())
-    return words(
-        "answer_overview.compared", **{name: words.count(counts.get(name, 0)) for name in ("new", "open", "closed")}
-    )
+    counted = {name: words.count(counts.get(name, 0)) for name in CHANGES}
+    unseen = page.compared.filter(~pl.col("seen")).height
+    line = words("answer_overview.compared", **counted)
+    return line + (words("answer_overview.unseen", rows=words.count(unseen)) if unseen else "")
 
 
 def _stated_column(page: Page, column: str) -> str:

@@ -18,7 +18,10 @@ from audit_kit.views.show.parts import (
     Chart,
     bounded,
     by_legend,
+    days_axis,
+    days_scale,
     faded,
+    figures_axis,
     labelled,
     nothing,
     title,
@@ -88,7 +91,7 @@ def _placed(frame: pl.DataFrame, words: Words) -> tuple[pl.DataFrame, dict[str, 
 def _half(  # noqa: PLR0917 -- one bar of the pair, called twice above
     base: alt.Chart, colour: alt.Color, measure: str, name: str, number: str, chosen: alt.Parameter, words: Words
 ) -> alt.LayerChart:
-    axis = alt.Axis(format="~s", tickCount=5)
+    axis = figures_axis(words, tickCount=5)
     tooltip = [
         *tooltips(words, "side:N", "outcome:N"),
         alt.Tooltip(f"{measure}:Q", title=name, format=number),
@@ -142,8 +145,8 @@ def day_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         alt.Chart(data, width=510, height=190)
         .mark_bar()
         .encode(
-            alt.X("yearmonthdate(day):T", title=None, axis=alt.Axis(format="%-m-%-d")),
-            alt.Y("rows:Q", title=words("overview.not_matched"), stack="zero", axis=alt.Axis(format="~s")),
+            alt.X("yearmonthdate(day):T", title=None, scale=days_scale(frame["day"]), axis=days_axis(words)),
+            alt.Y("rows:Q", title=words("overview.not_matched"), stack="zero", axis=figures_axis(words)),
             color=colour,
             opacity=faded(brush, low=0.3),
             order="place:Q",
@@ -194,7 +197,7 @@ def cause_bars(totals: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> Cha
     for place, (measure, number) in enumerate((("rows", ",.0f"), ("yuan", ",.0f"))):
         axis = alt.Axis(labelLimit=220) if place == 0 else None
         y = alt.Y("cause:N", sort=order, title=None, axis=axis)
-        x = alt.X(f"sum({measure}):Q", title=words(f"head.{measure}"), axis=alt.Axis(format="~s", tickCount=4))
+        x = alt.X(f"sum({measure}):Q", title=words(f"head.{measure}"), axis=figures_axis(words, tickCount=4))
         shown = base.transform_filter(chosen)
         bars = shown.mark_bar(size=14).encode(y, x, tooltip=tooltip, opacity=faded(picked, low=0.3))
         total = f"all_{measure}"
@@ -228,7 +231,7 @@ def change_bars(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
         .mark_bar(size=16)
         .encode(
             alt.Y("severity:N", sort=list(severities.values()), title=None),
-            alt.X("sum(rows):Q", title=words("head.findings"), axis=alt.Axis(format="~s")),
+            alt.X("sum(rows):Q", title=words("head.findings"), axis=figures_axis(words)),
             color=alt.Color("change:N", title=words("head.change"), scale=theme.scale(theme.CHANGES, changes)),
             opacity=faded(chosen),
             tooltip=tooltips(words, "change:N", "severity:N", ("sum(rows):Q", "findings"), "sum(yuan):Q"),

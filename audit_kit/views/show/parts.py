@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from audit_kit.core.words import Words
 
 MOST_ROWS = 5000
+FEWEST_DAYS = 14
 OTHER = "其他"
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart
 
@@ -46,6 +48,36 @@ def tooltips(words: Words, *lines: str | tuple[str, str] | tuple[str, str, str])
 
 _COLUMN = re.compile(r"^(?:\w+\()?(\w+)\)?:[NOQT]$")
 _FORMS = {"yuan": ",.2f", "day": "%Y-%m-%d", "T": "%Y-%m-%d %H:%M", "Q": ","}
+
+
+def figures_axis(words: Words, **options: Any) -> alt.Axis:  # noqa: ANN401 -- options of alt.Axis
+    """Return an axis of figures as the language shortens them (万, k); its steps are at least 1."""
+    label = "format(datum.value, ',.2~f')"
+    for step in reversed(words("axis.steps").split("|")):
+        size, unit = step.split()
+        short = f"format(datum.value / {size}, ',.2~f') + '{unit}'"
+        label = f"abs(datum.value) >= {size} ? {short} : {label}"
+    return alt.Axis(labelExpr=label, **{"tickMinStep": 1, **options})
+
+
+def days_axis(words: Words, **options: Any) -> alt.Axis:  # noqa: ANN401 -- options of alt.Axis
+    """Return an axis of days: the month with its year on its first day, the hour where ticks are that close."""
+    first, other = words("axis.first_of_month"), words("axis.of_day")
+    within_a_day = "hours(datum.value) || minutes(datum.value)"
+    label = (
+        f"{within_a_day} ? timeFormat(datum.value, '%H:%M') : "
+        f"timeFormat(datum.value, date(datum.value) == 1 ? '{first}' : '{other}')"
+    )
+    return alt.Axis(labelExpr=label, **options)
+
+
+def days_scale(days: pl.Series) -> alt.Scale:
+    """Return the scale of an axis of days: that of the data, of two weeks where they span fewer."""
+    first, last = days.min(), days.max()
+    if not isinstance(first, date) or not isinstance(last, date) or (last - first).days >= FEWEST_DAYS:
+        return alt.Scale()
+    ends = (first, first + timedelta(days=FEWEST_DAYS))
+    return alt.Scale(domain=[alt.DateTime(year=day.year, month=day.month, date=day.day) for day in ends])
 
 
 def nothing(heading: str, sentence: str, *, width: int = theme.WIDTH, height: int = 96) -> alt.Chart:

@@ -1,4 +1,4 @@
-"""What the sentences of several pages share: shares, lists, the lost with their interval, sources that are absent."""
+"""What the sentences of several pages share: shares, lists, the late and the lost, sources that are absent."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit.rules.sync.lateness import lost_interval
+from audit_kit.rules.sync.service_level import timed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from decimal import Decimal
 
+    from audit_kit.analysis.analysis import Analysis
     from audit_kit.core.words import Words
     from audit_kit.views.show.page import Page
 
@@ -32,11 +36,29 @@ def listed(words: Words, names: Iterable[str]) -> str:
     return words("answer.comma").join(names)
 
 
-def bounds(words: Words, lost: Mapping[str, float]) -> dict[str, str]:
-    """Return how many are really lost, and the ends of the interval, as fields of a sentence; see lost_interval."""
-    return {
-        name: words.count(lost[key]) for name, key in (("lost", "expected"), ("lower", "lower"), ("upper", "upper"))
-    }
+def likely(words: Words, findings: pl.DataFrame) -> dict[str, str]:
+    """Return the missing ones with a chance, and how many of them are merely late or will not come: see lost_interval.
+
+    Fields of a sentence: `missing`, `late`, `lost` (whole numbers that add up), `lower`, `upper` (90 %, of the lost);
+    none where no chance was estimated.
+    """
+    chances = findings["probability_late"].drop_nulls()
+    if chances.is_empty():
+        return {}
+    lost = lost_interval(chances)
+    never = round(lost["expected"])
+    counts = {"missing": len(chances), "late": len(chances) - never, "lost": never}
+    return {name: words.count(count) for name, count in counts.items()} | bounds(words, lost)
+
+
+def bounds(words: Words, interval: Mapping[str, float]) -> dict[str, str]:
+    """Return the ends of an interval as fields of a sentence."""
+    return {name: words.count(interval[name]) for name in ("lower", "upper")}
+
+
+def untimed(work: Analysis) -> bool:
+    """Tell whether no time of arrival is known, so that chances rest on what is listed at each age alone."""
+    return timed(work.observations).is_empty()
 
 
 def unread_words(page: Page) -> str:

@@ -31,13 +31,14 @@ def table(
     note: str = "",
     numbers: Iterable[str] = (),
     money: Iterable[str] = (),
+    right: Iterable[str] = (),
     widths: Mapping[str, str] | None = None,
     html: Iterable[str] = (),
 ) -> gt.GT:
     """Return a printable table of the columns in `labels`, in that order.
 
-    `numbers` are counts, `money` yuan with two decimals; `html` names columns that hold markup of our own making, all
-    other text is escaped.
+    `numbers` are counts, `money` yuan with two decimals, `right` figures already written; `html` names columns
+    that hold markup of our own making, all other text is escaped.
     """
     shown = frame.select(labels.keys())
     as_markup = [name for name in html if name in labels]
@@ -53,7 +54,7 @@ def table(
     )
     if as_markup:
         made = made.fmt(fns=str, columns=as_markup)
-    figures = [name for name in (*numbers, *money) if name in labels]
+    figures = [name for name in (*numbers, *money, *right) if name in labels]
     made = made.cols_align("left").cols_align("right", columns=figures)
     if widths:
         made = made.cols_width({name: width for name, width in widths.items() if name in labels})

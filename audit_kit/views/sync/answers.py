@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from math import floor
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.sync.curves import quantiles, reverse_time, survival
-from audit_kit.rules.sync.forecast import forecast
-from audit_kit.rules.sync.lateness import lateness, lost_interval
-from audit_kit.rules.sync.service_level import budget_by_incident, of_delays, service_level
-from audit_kit.views.show.sentences import bounds, listed, percent, unknown_sources
+from audit_kit.rules.sync.lateness import lateness
+from audit_kit.rules.sync.service_level import of_delays, timed
+from audit_kit.views.show.sentences import likely, listed, percent, unknown_sources, untimed
+from audit_kit.views.sync import tables
 
 if TYPE_CHECKING:
     from audit_kit.analysis.analysis import Analysis
@@ -21,16 +22,14 @@ if TYPE_CHECKING:
 
 
 def delays(page: Page) -> list[str]:
-    """Return the delay page's sentences; where only the platform tells of delays, what it alone can tell."""
+    """Return the delay page's sentences: only what the times of arrival can carry, and what is missing or late."""
     words, work = page.words, page.analysis
-    told = of_delays(work.observations, work.findings)
-    timed = told.filter(pl.col("minutes").is_not_null())
-    if timed.is_empty():
+    if work.observations.is_empty():
         lines = _of_platform(words, work)
+    elif untimed(page.whole):
+        lines = [words("answer_sync.untimed"), *_stops(page), *_lateness(page)]
     else:
-        table = lateness(told, history=page.whole.history)
-        lines = [*_speed(words, timed), *_level(words, work, told), *_stops(words, work)]
-        lines += [*_lateness(words, work, table), *_tomorrow(words, work, told, table)]
+        lines = [*_channels(page), *_speed(page), *_level(page), *_stops(page), *_lateness(page), *_tomorrow(page)]
     return page.say([*lines, unknown_sources(page, ("sync_log", "notices"))])
 
 
@@ -48,68 +47,114 @@ def _of_platform(words: Words, work: Analysis) -> list[str]:
     return [words("answer_sync.platform_only", **spans), words("answer_sync.no_ledger")]
 
 
-def _speed(words: Words, timed: pl.DataFrame) -> list[str]:
-    whole = quantiles(survival(timed.with_columns(channel=pl.lit(ALL_CHANNELS))), (0.5, 0.95))["minutes"].to_list()
-    each = quantiles(survival(timed), (0.95,)).sort("minutes", nulls_last=True)
-    slowest = each.row(-1, named=True)
-    line = words(
-        "answer_sync.speed",
-        half=words.about(whole[0]),
-        most=words.about(whole[1]),
-        slowest=slowest["channel"],
-        slow=words.about(slowest["minutes"]),
-    )
-    presence = timed.filter("visible").select((pl.col("since") == 0).mean()).item() or 0
-    return [line, words("answer_sync.presence")] if presence > 0.5 else [line]  # noqa: PLR2004 - most
+def _channels(page: Page) -> list[str]:
+    """Return which channels have no times of arrival, where others have."""
+    seen = page.whole.observations
+    rest = seen.join(timed(seen), on="ledger_row", how="anti")["channel"].drop_nulls().unique().sort().to_list()
+    return [page.words("answer_sync.untimed_channels", channels=listed(page.words, rest))] if rest else []
 
 
-def _level(words: Words, work: Analysis, told: pl.DataFrame) -> list[str]:
-    policy = work.engagement.policy.sync
-    levels = service_level(told, policy=policy, taken_at=work.taken_at).filter(pl.col("channel") == ALL_CHANNELS)
-    if levels.is_empty():
-        return []
-    last = levels.row(-1, named=True)
-    lines = [
-        words(
-            "answer_sync.level",
-            month=last["month"],
-            hours=f"{policy.target_hours:g}",
-            share=percent(last["share"]),
-            lower=percent(last["lower"]),
-            upper=percent(last["upper"]),
-            target=percent(policy.target_share),
-            state=words(f"answer_sync.{last['state']}"),
-            budget=words.count(last["budget"]),
-            used=words.count(last["used"]),
-        )
-    ]
+def _speed(page: Page) -> list[str]:
+    """Return how long half and most of the invoices took, over all channels that are timed."""
+    words, whole = page.words, page.whole
+    told = timed(of_delays(whole.observations, whole.findings)).with_columns(channel=pl.lit(ALL_CHANNELS))
+    half, most = quantiles(survival(told), (0.5, 0.95))["minutes"].to_list() or (None, None)
+    first = words("answer_sync.half_never") if half is None else words("answer_sync.half", half=words.about(half))
+    rest = words("answer_sync.most_never") if most is None else words("answer_sync.most", most=words.about(most))
+    return [first + rest]
+
+
+def _level(page: Page) -> list[str]:
+    """Return the month's service level, its slowest channels, its change on the month before, what the misses are."""
+    words, policy = page.words, page.whole.engagement.policy.sync
+    table = tables.service_level(page.whole)
+    levels = table.filter(pl.col("channel") == ALL_CHANNELS)
+    if page.month:
+        levels = levels.filter(pl.col("month") <= page.month)
+    hours = f"{policy.target_hours:g}"
+    last = levels.row(-1, named=True) if levels.height else None
+    if last is None or (page.month and last["month"] != page.month):
+        return [words("answer_sync.level_none", month=words.month(page.month), hours=hours)] if page.month else []
+    lines = [_month_level(words, last, hours), *_slowest(words, table, last, hours)]
     if levels.height > 1:
-        before = levels.row(-2, named=True)
-        change = 100 * (last["share"] - before["share"])
-        way = words("answer_sync.up" if change >= 0 else "answer_sync.down")
-        share = percent(before["share"])
-        points = f"{abs(change):.2f}"
-        lines.append(words("answer_sync.trend", before=before["month"], share=share, change=way, points=points))
-    used = budget_by_incident(told, work.findings, work.stops, policy=policy, taken_at=work.taken_at)
-    for row in used.head(1).iter_rows(named=True):
-        name = words("answer_sync.slow") if row["kind"] == "slow" else row["incident"]
-        misses, share = words.count(row["misses"]), percent(row["share"])
-        lines.append(words("answer_sync.incident", incident=name, misses=misses, share=share))
-    return lines
+        lines += _trend(words, levels.row(-2, named=True), last)
+    return [*lines, *_incident(page)]
 
 
-def _stops(words: Words, work: Analysis) -> list[str]:
-    if work.stops.is_empty():
-        return [words("answer_sync.no_stops")]
-    length = (pl.col("ends_at").fill_null(work.taken_at) - pl.col("starts_at")).dt.total_seconds() / 60
-    longest = work.stops.with_columns(length=length).sort("length").row(-1, named=True)
-    hours = work.stops.with_columns(hour=pl.col("starts_at").dt.truncate("1h")).unique(["hour", "announced"])
+def _month_level(words: Words, row: dict[str, Any], hours: str) -> str:
+    share = {} if row["share"] is None else {"share": percent(row["share"])}
+    return words(
+        "answer_sync.level" if share else "answer_sync.level_between",
+        month=words.month(row["month"]),
+        hours=hours,
+        issued=words.count(row["issued"]),
+        lower=percent(row["lower"]),
+        upper=percent(row["upper"]),
+        target=percent(row["target_share"]),
+        state=words(f"answer_sync.{row['state']}"),
+        budget=words.count(floor(row["budget"] + 1e-9)),
+        used=words.count(row["used"]),
+        open=words.count(row["open"]),
+        **share,
+    )
+
+
+def _slowest(words: Words, table: pl.DataFrame, last: dict[str, Any], hours: str) -> list[str]:
+    """Return the channels with the lowest share in time, all of them where several tie; none that may be chance."""
+    if last["share"] is None:
+        return []
+    each = table.filter(
+        pl.col("month") == last["month"], pl.col("channel") != ALL_CHANNELS, pl.col("upper") < last["share"]
+    )
+    slow = each.filter(pl.col("share") == pl.col("share").min())
+    if slow.is_empty():
+        return []
+    names, share = listed(words, slow["channel"].to_list()), percent(slow["share"][0])
+    return [words("answer_sync.slowest", hours=hours, channels=names, share=share, whole=percent(last["share"]))]
+
+
+def _trend(words: Words, before: dict[str, Any], last: dict[str, Any]) -> list[str]:
+    if before["share"] is None or last["share"] is None:
+        return []
+    change = round(100 * last["share"], 2) - round(100 * before["share"], 2)
+    said = {"before": words.month(before["month"]), "share": percent(before["share"])}
+    points = f"{abs(change):.2f}"
+    if float(points) == 0:
+        return [words("answer_sync.same", **said)]
+    way = words("answer_sync.up" if change > 0 else "answer_sync.down")
+    return [words("answer_sync.trend", change=way, points=points, **said)]
+
+
+def _incident(page: Page) -> list[str]:
+    """Return what most misses of the month are due to, all where several tie; as the chart of them has it."""
+    words = page.words
+    used = tables.budget(page.whole, start=page.start, end=page.end)
+    most = used.filter(pl.col("misses") == pl.col("misses").max())
+    if most.is_empty():
+        return []
+    names = listed(words, [tables.incident(row, kind, words) for row, kind in most["incident", "kind"].iter_rows()])
+    misses, share = words.count(most["misses"][0]), percent(most["share"][0])
+    return [words("answer_sync.incident", incident=names, misses=misses, share=share)]
+
+
+def _stops(page: Page) -> list[str]:
+    words, taken_at = page.words, page.whole.taken_at
+    stops = tables.stops(page)
+    blind = untimed(page.whole)
+    if blind:
+        stops = stops.filter("announced")
+    if stops.is_empty():
+        return [] if blind else [words("answer_sync.no_stops")]
+    length = (pl.col("ends_at").fill_null(taken_at) - pl.col("starts_at")).dt.total_seconds() / 60
+    longest = stops.with_columns(length=length).sort("length", "starts_at").row(-1, named=True)
+    hours = stops.with_columns(hour=pl.col("starts_at").dt.truncate("1h")).unique(["hour", "announced"])
+    everywhere = longest["channel"] == ALL_CHANNELS
     return [
         words(
-            "answer_sync.stops",
+            "answer_sync.stops_untimed" if blind else "answer_sync.stops",
             count=hours["hour"].n_unique(),
             announced=hours.filter("announced").height,
-            channel=longest["channel"],
+            channel=words("answer_sync.all_channels") if everywhere else longest["channel"],
             start=f"{longest['starts_at']:%Y-%m-%d %H:%M}",
             length=words.about(longest["length"]),
             open=words("answer_sync.open") if longest["ends_at"] is None else "",
@@ -117,14 +162,26 @@ def _stops(words: Words, work: Analysis) -> list[str]:
     ]
 
 
-def _lateness(words: Words, work: Analysis, table: pl.DataFrame) -> list[str]:
-    chances = work.findings["probability_late"].drop_nulls()
-    if chances.is_empty():
-        return [words("answer_sync.none_missing")]
-    lost = lost_interval(chances)
-    late = words.count(len(chances) - lost["expected"])
-    lines = [words("answer_sync.late", missing=words.count(len(chances)), late=late, **bounds(words, lost))]
-    own = table.filter(pl.col("channel").is_in(work.observations["channel"].unique().implode()))
+def _lateness(page: Page) -> list[str]:
+    """Return how many are merely late, what the chances rest on, and where they are less than sure."""
+    words, work = page.words, page.analysis
+    gone = work.observations.filter(~pl.col("visible")).height
+    counts = likely(words, work.findings)
+    if not counts:
+        return [
+            words("answer_sync.late_unknown", missing=words.count(gone)) if gone else words("answer_sync.none_missing")
+        ]
+    lines = [words("answer_sync.late", **counts)]
+    rest = gone - work.findings["probability_late"].count()
+    lines += [words("answer_sync.undated", rows=words.count(rest))] if rest > 0 else []
+    if untimed(page.whole):
+        lines.append(words("answer_sync.presence"))
+    told = of_delays(page.whole.observations, page.whole.findings)
+    table = lateness(told, history=page.whole.history)
+    if not told["visible"].any():
+        return [*lines, words("answer_sync.by_policy")]
+    waiting = work.observations.filter(~pl.col("visible"))["channel"].unique()
+    own = table.filter(pl.col("channel").is_in(waiting.implode()))
     for name, chosen in (("uncertain", ~pl.col("certain")), ("borrowed", pl.col("method").str.contains("history"))):
         channels = own.filter(chosen)["channel"].unique().sort().to_list()
         if channels:
@@ -132,19 +189,20 @@ def _lateness(words: Words, work: Analysis, table: pl.DataFrame) -> list[str]:
     return lines
 
 
-def _tomorrow(words: Words, work: Analysis, told: pl.DataFrame, table: pl.DataFrame) -> list[str]:
-    ahead = forecast(told, taken_at=work.taken_at, table=table)
-    if ahead.is_empty():
+def _tomorrow(page: Page) -> list[str]:
+    words, found = page.words, tables.ahead(page)
+    if found.is_empty():
         return []
-    total = ahead.select(pl.col("late", "arriving").sum(), half=((pl.col("upper") - pl.col("late")) ** 2).sum().sqrt())
-    row = total.row(0, named=True)
+    half = ((pl.col("upper") - pl.col("late")) ** 2).sum().sqrt()
+    row = found.select(pl.col("late", "arriving", "new_late").sum(), half=half).row(0, named=True)
     return [
         words(
             "answer_sync.tomorrow",
-            until=f"{work.taken_at + timedelta(days=1):%Y-%m-%d %H:%M}",
+            until=f"{page.analysis.taken_at + timedelta(days=1):%Y-%m-%d %H:%M}",
             late=words.count(row["late"]),
             lower=words.count(max(0.0, row["late"] - row["half"])),
             upper=words.count(row["late"] + row["half"]),
             arriving=words.count(row["arriving"]),
+            new=words.count(row["new_late"]),
         )
     ]

@@ -14,7 +14,7 @@ import polars as pl
 
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.core.words import Words
-from audit_kit.rules.sync.service_level import of_delays
+from audit_kit.rules.sync.service_level import judged, of_delays, timed
 from audit_kit.views.show import theme
 from audit_kit.views.show.parts import (
     OTHER,
@@ -22,6 +22,8 @@ from audit_kit.views.show.parts import (
     bounded,
     by_legend,
     channel_colours,
+    days_axis,
+    days_scale,
     faded,
     heat_colour,
     labelled,
@@ -31,9 +33,12 @@ from audit_kit.views.show.parts import (
     tooltips,
     within,
 )
+from audit_kit.views.show.tables import markup
 
 if TYPE_CHECKING:
     from datetime import date, datetime
+
+    from IPython.display import HTML
 
     from audit_kit.analysis.analysis import Analysis
 
@@ -47,7 +52,8 @@ def curve_steps(analysis: Analysis) -> pl.DataFrame:
     Columns: `channel`, `minutes` (≥ 0.5), `visible`, `lower`, `upper` (95 %), `waiting` (invoices not yet visible whose
     age falls into this step; a censoring tick where > 0).
     """
-    return thinned(analysis.curves, of_delays(analysis.observations, analysis.findings))
+    told = timed(of_delays(analysis.observations, analysis.findings))
+    return thinned(analysis.curves.filter(pl.col("channel").is_in(told["channel"].unique().implode())), told)
 
 
 def thinned(curves: pl.DataFrame, observations: pl.DataFrame) -> pl.DataFrame:
@@ -217,13 +223,12 @@ def _quantile_panel(
 
 
 def hours(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
-    """Return `day`, `hour`, `channel`, `issued`, `late` (beyond the target, or older than it and not visible).
+    """Return `day`, `hour`, `channel`, `issued`, `late`: those judged and those that missed the target, see `judged`.
 
     Days are those of issue; at most 35, the last ones; smaller channels are summed as "其他" beyond four.
     """
-    target = analysis.engagement.policy.sync.target_hours * 60
     told = of_delays(analysis.observations, analysis.findings)
-    known = told.filter(pl.col("issued_at").is_not_null() & pl.col("minutes").is_not_null())
+    known = judged(told, policy=analysis.engagement.policy.sync, taken_at=analysis.taken_at)
     known = within(known, start, end)
     last = known["issued_at"].max()
     if last is None:
@@ -235,7 +240,7 @@ def hours(analysis: Analysis, *, start: datetime | None = None, end: datetime | 
         known.group_by(
             day=pl.col("issued_at").dt.date(), hour=pl.col("issued_at").dt.hour().cast(pl.Int32), channel=channel
         )
-        .agg(issued=pl.len(), late=(pl.col("minutes") > target).sum())
+        .agg(issued=pl.len(), late=(pl.col("state") == "missed").sum())
         .sort("day", "hour", "channel")
         .cast(_HOURS)  # type: ignore[arg-type]
     )
@@ -244,14 +249,15 @@ def hours(analysis: Analysis, *, start: datetime | None = None, end: datetime | 
 _HOURS = {"day": pl.Date, "hour": pl.Int32, "channel": pl.String, "issued": pl.UInt32, "late": pl.UInt32}
 
 
-def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") -> Chart:
+def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") -> Chart | HTML:
     """Draw the share not visible in time by day and hour of issue, by channel, and the stops on the same days.
 
     `stops`: `channel`, `starts_at`, `ends_at`, `announced`, `title`. Brush days in the lower panel; click a channel.
+    Nothing where no invoice can be judged: the chart of the curves says why.
     """
     words = Words(lang)
     if frame.is_empty():
-        return nothing(words("sync.slow"), words("unit.no_rows"))
+        return markup("")
     data = labelled(bounded(frame), "channel", {OTHER: words("unit.other")})
     chosen = alt.selection_point(fields=["channel"], name="slow_channel")
     brush = alt.selection_interval(encodings=["x"], name="slow_days")
@@ -262,7 +268,12 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
         .transform_calculate(share="datum.late / datum.issued")
         .mark_rect()
         .encode(
-            alt.X("yearmonthdate(day):T", title=None, axis=alt.Axis(format="%-m-%-d", grid=False)),
+            alt.X(
+                "yearmonthdate(day):T",
+                title=None,
+                scale=days_scale(frame["day"]),
+                axis=days_axis(words, grid=False),
+            ),
             alt.Y("hour:O", title=words("head.hour"), axis=alt.Axis(values=list(range(0, 24, 3)))),
             color=heat_colour(words("head.late_share")),
             opacity=faded(brush, low=0.35),
@@ -311,7 +322,7 @@ def stop_bars(
         alt.Chart(data, width=570, height=alt.Step(20), title=alt.TitleParams(words("sync.stops"), fontSize=12))
         .mark_bar(size=10, cornerRadius=2, clip=True)
         .encode(
-            alt.X("starts_at:T", title=None, scale=span, axis=alt.Axis(format="%-m-%-d")),
+            alt.X("starts_at:T", title=None, scale=span, axis=days_axis(words)),
             alt.X2("ends_at:T"),
             alt.Y("channel:N", title=None),
             color=alt.Color("kind:N", title=words("head.kind"), scale=colours),

@@ -18,14 +18,19 @@ from audit_kit.views.show.parts import (
     bounded,
     channel_colours,
     faded,
+    figures_axis,
     labelled,
     nothing,
     title,
     together,
     tooltips,
 )
+from audit_kit.views.show.tables import markup
+from audit_kit.views.sync.tables import incident
 
 if TYPE_CHECKING:
+    from IPython.display import HTML
+
     from audit_kit.analysis.analysis import Analysis
 
 MOST_CHANNELS = 7
@@ -41,8 +46,11 @@ def late_bins(analysis: Analysis) -> pl.DataFrame:
     return joined.group_by("channel", bin=place).agg(rows=pl.len(), yuan=pl.col("amount").sum()).sort("channel", "bin")
 
 
-def late_bars(frame: pl.DataFrame, *, threshold: float = 0.5, lang: str = "zh") -> Chart:
-    """Draw missing invoices by their chance of being merely late, beside it the same by channel for a brushed range."""
+def late_bars(frame: pl.DataFrame, *, threshold: float = 0.5, presence: bool = False, lang: str = "zh") -> Chart:
+    """Draw missing invoices by their chance of being merely late, beside it the same by channel for a brushed range.
+
+    `presence`: no time of arrival is known, and the chart says what the chances rest on.
+    """
     words = Words(lang)
     if frame.is_empty():
         return nothing(words("sync.late"), words("sync.late_none"))
@@ -66,7 +74,7 @@ def late_bars(frame: pl.DataFrame, *, threshold: float = 0.5, lang: str = "zh") 
                 axis=alt.Axis(format="%", values=[tenth / 10 for tenth in range(11)]),
             ),
             alt.X2("end:Q"),
-            alt.Y("sum(rows):Q", title=words("head.rows"), axis=alt.Axis(format="~s")),
+            alt.Y("sum(rows):Q", title=words("head.rows"), axis=figures_axis(words)),
             color=colour,
             opacity=faded(brush, low=0.35),
             tooltip=tooltips(words, "channel:N", ("bin:Q", "late_chance", ".0%"), "sum(rows):Q", "sum(yuan):Q"),
@@ -79,13 +87,18 @@ def late_bars(frame: pl.DataFrame, *, threshold: float = 0.5, lang: str = "zh") 
         .mark_bar()
         .transform_filter(brush)
         .encode(
-            alt.X("sum(yuan):Q", title=words("head.yuan"), axis=alt.Axis(format="~s", tickCount=3)),
+            alt.X("sum(yuan):Q", title=words("head.yuan"), axis=figures_axis(words, tickCount=3)),
             alt.Y("channel:N", title=None, sort="-x"),
             color=colour,
             tooltip=tooltips(words, "channel:N", "sum(rows):Q", "sum(yuan):Q"),
         )
     )
-    return together(left + line, right, heading=title(words("sync.late"), words("sync.late_how")), spacing=26)
+    return together(
+        left + line,
+        right,
+        heading=title(words("sync.late"), words("sync.late_how_presence" if presence else "sync.late_how")),
+        spacing=26,
+    )
 
 
 def reliability(scored: pl.DataFrame, *, lang: str = "zh") -> Chart:
@@ -115,18 +128,18 @@ def reliability(scored: pl.DataFrame, *, lang: str = "zh") -> Chart:
     return chart
 
 
-def budget_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
-    """Draw what used the budget: stops, causes, and what was merely slow."""
+def budget_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart | HTML:
+    """Draw what the misses are due to: stops, causes, no particular reason; nothing where there are none."""
     words = Words(lang)
     if frame.is_empty():
-        return nothing(words("sync.budget"), words("sync.budget_none"))
+        return markup("")
     kinds = words.terms("miss", ("stop", "cause", "slow"))
-    names = {row: _incident(row, kind, words) for row, kind in frame.select("incident", "kind").iter_rows()}
+    names = {row: incident(row, kind, words) for row, kind in frame.select("incident", "kind").iter_rows()}
     data = labelled(labelled(bounded(frame), "incident", names), "kind", kinds)
     colours = {"stop": theme.SLATE, "cause": theme.RED, "slow": theme.AMBER}
     base = alt.Chart(data, width=540, height=alt.Step(22)).encode(
         alt.Y("incident:N", sort=data["incident"].to_list(), title=None, axis=alt.Axis(labelLimit=240)),
-        alt.X("misses:Q", title=words("head.late"), axis=alt.Axis(format="~s")),
+        alt.X("misses:Q", title=words("head.late"), axis=figures_axis(words)),
         tooltip=tooltips(words, ("incident:N", "cause"), "kind:N", ("misses:Q", "late"), ("share:Q", "share", ".1%")),
     )
     bars = base.mark_bar(size=14).encode(
@@ -135,9 +148,3 @@ def budget_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     text = base.mark_text(align="left", dx=4, color=theme.MUTED).encode(text=alt.Text("share:Q", format=".0%"))
     chart: alt.LayerChart = (bars + text).properties(title=title(words("sync.budget"), words("sync.budget_how")))
     return chart
-
-
-def _incident(name: str, kind: str, words: Words) -> str:
-    if kind == "slow":
-        return words.term("miss", "slow")
-    return words.cause(name) if kind == "cause" else name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit.rules.sync import observations
-from audit_kit.rules.sync.service_level import of_delays
+from audit_kit.rules.sync.service_level import of_delays, timed
 from audit_kit.views.show.panel import Columns, Panel
 from audit_kit.views.sync import charts
 
@@ -25,7 +25,9 @@ def delay_panel(page: Page) -> Panel:
     state = pl.when("visible").then(pl.lit(words("panel.arrived"))).otherwise(pl.lit(words("panel.waiting")))
     rows = (
         of_delays(analysis.observations, analysis.findings)
-        .with_columns(seen=state)
+        .with_columns(
+            seen=state, minutes=pl.when(~(pl.col("visible") & pl.col("visible_at").is_null())).then("minutes")
+        )
         .join(keys, on="ledger_row", how="left", maintain_order="left")
         .join(ledger, on="ledger_row", how="left", maintain_order="left")
         .sort("minutes", descending=True, nulls_last=True)
@@ -42,8 +44,9 @@ def delay_panel(page: Page) -> Panel:
     sync = analysis.engagement.policy.sync
 
     def draw(selected: pl.DataFrame) -> Chart:
-        curves = observations.survival(selected)
-        steps = charts.thinned(curves, selected)
+        told = timed(selected)
+        curves = observations.survival(told)
+        steps = charts.thinned(curves, told)
         goal = {"target_hours": sync.target_hours, "target_share": sync.target_share}
         return charts.delay_curves(steps, observations.quantiles(curves), **goal, lang=page.lang)
 

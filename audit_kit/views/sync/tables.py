@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,16 +11,16 @@ from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.core.words import Words
 from audit_kit.rules.sync import service_level as service
 from audit_kit.rules.sync.forecast import forecast
+from audit_kit.rules.sync.lateness import lateness
 from audit_kit.views.show.parts import within
-from audit_kit.views.show.tables import badge, said, table
+from audit_kit.views.show.tables import badge, markup, table
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import great_tables as gt
     from IPython.display import HTML
 
     from audit_kit.analysis.analysis import Analysis
+    from audit_kit.views.show.page import Page
 
 MOST_INCIDENTS = 12
 WAITING = ("channel", "invoice_key", "issued_at", "buyer_name", "gross", "age", "late")
@@ -32,16 +33,20 @@ def service_level(analysis: Analysis) -> pl.DataFrame:
 
 
 def service_table(frame: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> gt.GT | HTML:
-    """Return the service level with its interval and the budget of misses used; `frame` is from service_level."""
+    """Return the service level with its interval and the misses; `frame` is from service_level.
+
+    Nothing where there is none: the chart above it says why.
+    """
     words = Words(lang)
     if frame.is_empty():
-        return said(words("sync.curves_none"))
+        return markup("")
     recent = frame.sort("month", "channel", descending=[True, False]).head(most)
     lines = [_service_line(row, words) for row in recent.iter_rows(named=True)]
     return table(
         pl.DataFrame(lines),
-        labels=words.heads("month", "channel", "issued", "share_in_time", "interval", "target", "used", "state"),
-        numbers=["issued"],
+        labels=words.heads("month", "channel", issued="judged")
+        | words.heads("share_in_time", "interval", "target", "late", "used", "state"),
+        numbers=["issued", "late"],
         html=["state"],
         note=words("sync.service_note"),
     )
@@ -50,19 +55,20 @@ def service_table(frame: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> g
 def _service_line(row: dict[str, Any], words: Words) -> dict[str, Any]:
     used = row["used_share"]
     return {
-        "month": row["month"],
+        "month": words.month(row["month"]),
         "channel": words("unit.all") if row["channel"] == ALL_CHANNELS else row["channel"],
         "issued": row["issued"],
         "share_in_time": words.share(row["share"], digits=2),
         "interval": f"{words.share(row['lower'])} – {words.share(row['upper'])}",
         "target": f"{words.share(row['target_share'], digits=2)} / {words.span(row['target_minutes'])}",
+        "late": row["used"],
         "used": words.share(used, digits=0) if used is not None and used < 1e4 else words("unit.nothing"),  # noqa: PLR2004
         "state": badge(row["state"], words.term("rules", row["state"])),
     }
 
 
 def budget(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
-    """Return which incident used the budget of misses, most first: see rules.sync.service_level.budget_by_incident."""
+    """Return what the misses are due to, most first: see rules.sync.service_level.budget_by_incident."""
     return service.budget_by_incident(
         within(service.of_delays(analysis.observations, analysis.findings), start, end),
         analysis.findings,
@@ -70,6 +76,21 @@ def budget(analysis: Analysis, *, start: datetime | None = None, end: datetime |
         policy=analysis.engagement.policy.sync,
         taken_at=analysis.taken_at,
     ).head(MOST_INCIDENTS)
+
+
+def incident(name: str, kind: str, words: Words) -> str:
+    """Return what misses are due to, in words; `name` and `kind` are from budget."""
+    if kind == "slow":
+        return words.term("miss", "slow")
+    return words.cause(name) if kind == "cause" else name
+
+
+def stops(page: Page) -> pl.DataFrame:
+    """Return the stops of the page's month, those that began before or went on after it included."""
+    found = page.whole.stops
+    if page.start is not None:
+        found = found.filter(pl.col("ends_at").is_null() | (pl.col("ends_at") > page.start))
+    return found if page.end is None else found.filter(pl.col("starts_at") < page.end)
 
 
 def waiting(analysis: Analysis) -> pl.DataFrame:
@@ -95,20 +116,38 @@ def waiting_labels(frame: pl.DataFrame, *, lang: str = "zh") -> dict[str, str]:
     return {name: heads[name] for name in WAITING if name in frame.columns}
 
 
-def tomorrow(analysis: Analysis, *, lang: str = "zh") -> gt.GT | HTML:
-    """Return what will still be on its way 24 hours after the export, by channel, with a 90 % interval."""
-    words = Words(lang)
-    ahead = forecast(service.of_delays(analysis.observations, analysis.findings), taken_at=analysis.taken_at)
-    if ahead.is_empty():
-        return said(words("sync.late_none"))
-    shown = ahead.with_columns(
-        interval=pl.format("{} – {}", pl.col("lower").round(0).cast(pl.Int64), pl.col("upper").round(0).cast(pl.Int64))
+def ahead(page: Page, *, hours: float = 24) -> pl.DataFrame:
+    """Return what will still be on its way some hours after the export, by channel: see rules.sync.forecast.
+
+    No rows without times of arrival, or where the page's month is not the last: it is the moment of the export that is
+    looked ahead from.
+    """
+    whole, work = page.whole, page.analysis
+    told = service.of_delays(whole.observations, whole.findings)
+    table = lateness(told, history=whole.history)
+    rows = work.observations
+    last = whole.ledger["issued_at"].max()
+    if service.timed(told).is_empty() or (page.end is not None and isinstance(last, datetime) and last >= page.end):
+        rows, table = rows.clear(), table.clear()
+    return forecast(
+        rows, taken_at=work.taken_at, hours=hours, table=table, chances=work.findings, past=whole.observations
     )
-    names = ("channel", "waiting", "arriving", "still_late", "new_late", "late", "interval", "lost")
-    heads = {"waiting": "waiting_now", "late": "late_tomorrow", "interval": "interval_90", "lost": "never"}
+
+
+def tomorrow(page: Page, *, lang: str = "zh") -> gt.GT | HTML:
+    """Return what will still be on its way 24 hours after the export, by channel and in all; see `ahead`."""
+    words = Words(lang)
+    found = ahead(page)
+    if found.is_empty():
+        return markup("")
+    sums = found.select(pl.lit(words("unit.total")).alias("channel"), pl.exclude("channel").sum())
+    names = ("channel", "waiting", "arriving", "still_late", "lost", "new_late", "late")
+    heads = {"waiting": "waiting_now", "late": "late_tomorrow", "lost": "never"}
     return table(
-        shown,
+        pl.concat([found, sums], how="vertical_relaxed").with_columns(pl.col(names[2:]).round(1).cast(pl.String)),
         labels={name: words(f"head.{heads.get(name, name)}") for name in names},
-        numbers=["waiting", "arriving", "still_late", "new_late", "late", "lost"],
+        numbers=["waiting"],
+        right=names[2:],
+        heading=words("sync.tomorrow"),
         note=words("sync.tomorrow_note"),
     )
