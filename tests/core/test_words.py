@@ -162,7 +162,7 @@ def test_numbers_amounts_shares_and_spans_are_written_as_people_write_them():
     assert words.span(26 * 60) == "1 天 2 小时"
     assert words.span(None) == words.count(None) == words.share(None) == "–"
     assert [words.about(minutes) for minutes in (119, 120, 2880)] == ["119 分钟", "2 小时", "2 天"]
-    assert words.about(None) == "超出本期所见的时间"
+    assert words.about(None) == "截至导出时尚未达到"
 
 
 def test_a_share_never_claims_to_be_nothing_or_everything_when_it_is_not():
@@ -176,3 +176,27 @@ def test_a_share_never_claims_to_be_nothing_or_everything_when_it_is_not():
 def test_another_language_is_refused():
     with pytest.raises(RequestError, match="zh, en"):
         Words("fr")
+
+
+def losing_terms() -> list[str]:
+    """The left column of the glossary's table of terms that lose."""
+    table = (PACKAGE.parent / "GLOSSARY.md").read_text("utf-8").split("| not | but |")[1].splitlines()[2:]
+    return [term.strip() for line in table if line.startswith("|") for term in line.split("|")[1].split("、")]
+
+
+def test_one_term_for_one_thing():
+    """What a person reads uses the glossary's terms: none that loses stands in words, causes, notebooks, README."""
+    places = [
+        *(PACKAGE.parent / "audit_kit" / "resources").rglob("*.toml"),
+        *(PACKAGE.parent / "notebooks").glob("*.ipynb"),
+    ]
+    losing = losing_terms()
+    assert len(losing) > 20
+    used = [
+        f"{place.name}: {term}"
+        for place in [*places, PACKAGE.parent / "README.zh-CN.md"]
+        if place.name != "headers.toml"  # what files of others call their columns
+        for term in losing
+        if term in place.read_text("utf-8")
+    ]
+    assert not used

@@ -154,7 +154,7 @@ def test_a_report_is_pages_workbook_and_manifest(may: Path, tmp_path: Path) -> N
     ]
     assert 'href="2025-05/index.html"' in (out / "index.html").read_text(encoding="utf-8")
     front = (result.folder / "index.html").read_text(encoding="utf-8")
-    assert "发票平台缺失审计月报" in front
+    assert "平台缺失发票审计月报" in front
     assert "北京示例卖方有限公司 · 91110108MA01A2B3XP" in front
     assert 'title="总览：为什么">总览</a>' in front
     page = (result.folder / "00_overview.html").read_text(encoding="utf-8")
@@ -486,7 +486,7 @@ def test_a_pdf_without_a_browser_is_refused_before_the_work_begins(
 @pytest.mark.browser
 def test_pdf(may: Path, tmp_path: Path) -> None:
     folder = report.run_report(may, out=tmp_path / "reports", pdf=True).folder
-    for name, words in (("index.pdf", "发票平台缺失审计月报"), ("00_overview.pdf", "总览：为什么")):
+    for name, words in (("index.pdf", "平台缺失发票审计月报"), ("00_overview.pdf", "总览：为什么")):
         text = subprocess.run(["pdftotext", folder / name, "-"], check=True, capture_output=True, text=True).stdout
         assert words in text
 

@@ -465,7 +465,9 @@ def test_a_channel_without_times_is_left_out_and_the_others_are_judged() -> None
     day, rows = datetime(2025, 5, 2, 9), ("网页", "网页", "税控", "税控")
     observations = tiny([(day, day + timedelta(hours=1)), (day, None), (day, day + timedelta(hours=40)), (day, None)])
     observations = observations.with_columns(channel=pl.Series(rows))
-    untimed = observations.with_columns(visible_at=pl.when(pl.col("channel") == "税控").then(None).otherwise("visible_at"))
+    untimed = observations.with_columns(
+        visible_at=pl.when(pl.col("channel") == "税控").then(None).otherwise("visible_at")
+    )
     level = service_level(untimed, policy=SyncPolicy(), taken_at=datetime(2025, 5, 20))
     assert level["channel"].to_list() == ["全部", "网页"]
     assert level["issued"].to_list() == [2, 2]

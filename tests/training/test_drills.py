@@ -103,7 +103,7 @@ def test_the_debrief_shows_the_missed_signal_the_innocent_notice_and_the_confusi
     made = scored(Answers(hypothesis="停机", named=RIGHT[:1], labels=labels(*["outage"] * 4)))
     assert "号码与平台某号只差一位" in made.debrief
     assert "线路调整" in made.debrief
-    assert "无辜" in made.debrief
+    assert "与缺失无关" in made.debrief
     assert "你的假设：停机" in made.debrief
     assert "号码录错 被当作 可能只是迟到（2 张）" in made.debrief
     assert made.confusion.rows() == [("late", "late", 1), ("number_mistyped", "late", 2), ("outage", "outage", 4)]
@@ -196,7 +196,7 @@ def test_hints_go_from_vague_to_plain_and_end(tmp_path):
 def test_a_null_drill_is_passed_by_claiming_nothing(tmp_path):
     made = next(made for seed in range(40) if not (made := drill.new(tmp_path / str(seed), seed=seed, level=2)).causes)
     assert drill.score(made.folder, Answers()).total == 100.0
-    assert "空演练" in drill.score(made.folder, Answers()).debrief
+    assert "无异常演练" in drill.score(made.folder, Answers()).debrief
     panicked = Answers(named=(Named(cause="outage", confidence=0.8),))
     assert drill.score(made.folder, panicked).total < 70
     assert drill.hint(made.folder, lang="en").startswith("There is no cause to find")

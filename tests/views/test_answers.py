@@ -39,12 +39,19 @@ class Work:
 
     @property
     def engagement(self) -> SimpleNamespace:
-        return SimpleNamespace(policy=Policy(), has=lambda _table: True)
+        return SimpleNamespace(policy=Policy(), taken_at=self.taken_at, has=lambda _table: True)
 
 
 def page(work: Work, lang: str = "zh") -> SimpleNamespace:
     return SimpleNamespace(
-        analysis=work, whole=work, words=Words(lang), say=lambda lines: [line for line in lines if line]
+        analysis=work,
+        whole=work,
+        words=Words(lang),
+        lang=lang,
+        month="",
+        start=None,
+        end=None,
+        say=lambda lines: [line for line in lines if line],
     )
 
 

@@ -72,7 +72,7 @@ def test_the_overview_counts_what_the_matches_hold(page):
 
 
 def test_sources_that_are_not_there_are_named_and_never_a_pass(bare):
-    (line,) = [line for line in overview(bare) if "没有提供：" in line]
+    (line,) = [line for line in overview(bare) if "未提供：" in line]
     assert all(name in line for name in ABSENT)
     assert "不算通过" in line
     assert "未知" in backups(bare)[0]

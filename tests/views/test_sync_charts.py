@@ -63,7 +63,7 @@ def test_a_curve_that_nobody_knows_is_said_to_be_unknown():
     curve = survival(rows)
     chart = charts.delay_curves(charts.thinned(curve, rows), quantiles(curve), target_hours=24, target_share=0.99)
     (data,) = chart.to_dict()["datasets"].values()
-    assert "未知" in data[0]["sentence"]
+    assert "无法评估" in data[0]["sentence"]
 
 
 def test_hours_count_late_and_issued_within_the_period_only():
@@ -73,13 +73,25 @@ def test_hours_count_late_and_issued_within_the_period_only():
             "ledger_row": [0, 1, 2, 3],
             "channel": ["网页"] * 4,
             "issued_at": [start, start + timedelta(minutes=5), start + timedelta(hours=2), start - timedelta(days=9)],
-            "minutes": [10.0, 1500.0, 20.0, 9999.0],
+            "visible_at": [
+                start + timedelta(minutes=10),
+                start + timedelta(minutes=1505),
+                start + timedelta(hours=3),
+                None,
+            ],
             "visible": [True, True, True, False],
+            "since": [None] * 4,
+            "weight": [1.0] * 4,
         }
-    ).cast({"ledger_row": pl.UInt32})
+    ).cast({"ledger_row": pl.UInt32, "since": pl.Float64})
     policy = SimpleNamespace(sync=SimpleNamespace(target_hours=24))
     findings = pl.DataFrame(schema={"cause": pl.String, "ledger_row": pl.UInt32})
-    analysis = SimpleNamespace(observations=rows, findings=findings, engagement=SimpleNamespace(policy=policy))
+    analysis = SimpleNamespace(
+        observations=rows,
+        findings=findings,
+        engagement=SimpleNamespace(policy=policy),
+        taken_at=datetime(2025, 5, 20),
+    )
     frame = charts.hours(analysis, start=start, end=datetime(2025, 6, 1))
     assert frame.select("hour", "issued", "late").rows() == [(0, 2, 1), (2, 1, 0)]
 
@@ -124,7 +136,7 @@ def test_without_an_earlier_report_reliability_is_unknown(page):
 def test_the_service_level_and_its_budget_are_tables_of_every_month(page):
     level = tables.service_level(page.whole)
     text = tables.service_table(level).as_raw_html()
-    assert "2025-05" in text
+    assert "2025 年 5 月" in text
     assert "不通过" in text or "通过" in text
     used = tables.budget(page.whole, start=page.start, end=page.end)
     assert used["share"].sum() <= 1 + 1e-9

@@ -167,23 +167,26 @@ def apart():
 def test_a_changed_field_shows_old_new_and_the_signed_difference(apart):
     changed = differences.changed_fields(apart)
     assert changed.select("field", "ledger", "platform", "difference").rows() == [
-        ("gross", "100.00", "98.50", -1.5),
-        ("issued_at", "2025-05-01 00:00", "2025-05-04 00:00", 3.0),
+        ("gross", "100.00", "98.50", 1.5),
+        ("issued_at", "2025-05-01 00:00", "2025-05-04 00:00", -3.0),
         ("buyer_name", "甲<b>", None, None),
         ("buyer_name", "乙", "丙", None),
     ]
     text = differences.changes(changed).as_raw_html()
     assert ">100.00</del> → <b" in text
-    assert "-1.50" in text
-    assert "+3.0 天" in text
+    assert "+1.50 元" in text
+    assert "-3.0 天" in text
     assert "甲&lt;b&gt;" in text
     assert "∅" in text
 
 
 def test_the_tally_of_fields_has_largest_net_and_empty_sides(apart):
     rows = differences.field_tally(differences.changed_fields(apart)).rows()
-    assert rows == [("buyer_name", 2, 1, None, None), ("gross", 1, 0, -1.5, -1.5), ("issued_at", 1, 0, 3.0, 3.0)]
-    assert "净差异" in differences.tally(differences.field_tally(differences.changed_fields(apart))).as_raw_html()
+    assert rows == [("buyer_name", 2, 1, None, None), ("gross", 1, 0, 1.5, 1.5), ("issued_at", 1, 0, -3.0, -3.0)]
+    text = differences.tally(differences.field_tally(differences.changed_fields(apart))).as_raw_html()
+    assert "净差异" in text
+    assert "+1.50 元" in text  # yuan and days stand in one column, each with its unit
+    assert "-3.0 天" in text
 
 
 def test_agreement_in_every_field_is_said(apart):
@@ -271,4 +274,4 @@ def test_counterparties_digits_gaps_and_tomorrow_are_drawn_or_said(page):
     assert missing_tables.counterparty_table(masked.clear()).data
     assert pattern_charts.digit_bars(pattern_charts.digits(page.analysis)).to_dict()["layer"]
     assert missing_tables.gaps(page.analysis)
-    assert sync_tables.tomorrow(page.analysis)
+    assert sync_tables.tomorrow(page)

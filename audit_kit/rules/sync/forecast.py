@@ -51,19 +51,7 @@ def forecast(
     if table.is_empty():
         return pl.DataFrame(schema=FORECAST)
     span = hours * 60
-    waiting = observations.filter(~pl.col("visible") & pl.col("age").is_not_null())
-    if chances is not None:
-        known = chances.select("ledger_row", chance="probability_late").drop_nulls().unique("ledger_row")
-        waiting = waiting.join(known, on="ledger_row", how="inner", maintain_order="left")
-    now = at_age(waiting, table)
-    then = at_age(waiting.with_columns(then=pl.col("age") + span), table, age="then")
-    coming = (now["survival"] - now["plateau"]).clip(0)
-    soon = ((now["survival"] - then["survival"]).clip(0) / coming).clip(0, 1).fill_nan(0.0).fill_null(0.0)
-    if chances is None:
-        waiting = waiting.with_columns(chance=(coming / now["survival"]).clip(0, 1))
-    waiting = waiting.with_columns(arrives=pl.col("chance") * soon).with_columns(
-        late=pl.col("chance") - pl.col("arrives")
-    )
+    waiting = _waiting(observations, table, chances, span)
     old = waiting.group_by("channel").agg(
         waiting=pl.len(),
         arriving=total(pl.col("arrives")),
@@ -86,6 +74,24 @@ def forecast(
         upper=late + half,
         lost="lost",
     ).sort("channel")
+
+
+def _waiting(
+    observations: pl.DataFrame, table: pl.DataFrame, chances: pl.DataFrame | None, span: float
+) -> pl.DataFrame:
+    """Return the missing with `chance` (to be late), and of it `arrives` (within the span) and `late` (later)."""
+    waiting = observations.filter(~pl.col("visible") & pl.col("age").is_not_null())
+    if chances is not None:
+        known = chances.select("ledger_row", chance="probability_late").drop_nulls().unique("ledger_row")
+        waiting = waiting.join(known, on="ledger_row", how="inner", maintain_order="left")
+    now = at_age(waiting, table)
+    then = at_age(waiting.with_columns(then=pl.col("age") + span), table, age="then")
+    coming = (now["survival"] - now["plateau"]).clip(0)
+    soon = ((now["survival"] - then["survival"]).clip(0) / coming).clip(0, 1).fill_nan(0.0).fill_null(0.0)
+    if chances is None:
+        waiting = waiting.with_columns(chance=(coming / now["survival"]).clip(0, 1))
+    waiting = waiting.with_columns(arrives=pl.col("chance") * soon)
+    return waiting.with_columns(late=pl.col("chance") - pl.col("arrives"))
 
 
 def _yet_to_come(observations: pl.DataFrame, table: pl.DataFrame, taken_at: datetime, span: float) -> pl.DataFrame:

@@ -32,7 +32,11 @@ def missing(page: Page) -> list[str]:
         lines += [*_day(page), *_common(words, work.findings), *_likely(page)]
     unbooked = work.findings.filter(pl.col("cause") == "unbooked")
     if unbooked.height:
-        lines.append(words("answer_missing.unbooked", rows=words.count(unbooked.height), yuan=_yuan(unbooked)))
+        lines.append(
+            words(
+                "answer_missing.unbooked", rows=words.count(unbooked.height), yuan=words.yuan(unbooked["amount"].sum())
+            )
+        )
     lines += [undated(page), *_numbers(words, work)]
     unknown = work.findings.filter(pl.col("state") == "unknown").height
     lines += [words("answer_missing.unknown", rows=words.count(unknown))] if unknown else []
@@ -47,7 +51,7 @@ def _counts(words: Words, work: Analysis, everyone: int, count: int) -> list[str
     sums = gone.group_by("cause").agg(rows=pl.len(), yuan=pl.col("amount").sum())
     top = sums.sort("rows", "cause", descending=[True, False]).head(TOP)
     named = [
-        words("answer_missing.cause", title=words.cause(cause), rows=words.count(number), yuan=f"{yuan:,.2f}")
+        words("answer_missing.cause", title=words.cause(cause), rows=words.count(number), yuan=words.yuan(yuan))
         for cause, number, yuan in top.iter_rows()
     ]
     definite = gone.filter(~pl.col("cause").is_in(BY_AGE)).height
@@ -57,7 +61,7 @@ def _counts(words: Words, work: Analysis, everyone: int, count: int) -> list[str
             ledger=words.count(everyone),
             missing=words.count(count),
             share=percent(count / everyone),
-            yuan=_yuan(gone),
+            yuan=words.yuan(gone["amount"].sum()),
         ),
         words("answer_missing.causes", list=listed(words, named)),
         words("answer_missing.explained", rows=words.count(definite), share=percent(definite / max(gone.height, 1))),
@@ -65,7 +69,7 @@ def _counts(words: Words, work: Analysis, everyone: int, count: int) -> list[str
 
 
 def _day(page: Page) -> list[str]:
-    """Return the day of the month on which most are missing, from the cells that the calendar draws; nothing for one."""
+    """Return the day of the month on which most are missing, from the cells that the calendar draws."""
     words = page.words
     table = cells(page.analysis, start=page.start, end=page.end).group_by("day").agg(pl.col("issued", "missing").sum())
     worst = table.filter(pl.col("missing") == pl.col("missing").max(), pl.col("missing") > 1).sort("day")
@@ -120,7 +124,3 @@ def _numbers(words: Words, work: Analysis) -> list[str]:
         absent = words.count(broken["absent"].sum())
         lines.append(words("answer_missing.gaps", absent=absent, ranges=words.count(broken.height)))
     return lines
-
-
-def _yuan(findings: pl.DataFrame) -> str:
-    return f"{findings['amount'].sum():,.2f}"

@@ -100,7 +100,7 @@ def levels(analysis: Analysis) -> pl.DataFrame:
     """Return the accounts, channels and kinds by how far more of them is missing than of all others.
 
     Columns: see patterns.levels. Rows that an earlier cause explains, and rows younger than the target, are left
-    out: they would speak of that cause, or of their youth.
+    out: they would speak of that cause, or of their youth. A level that is alone has nothing to be compared with.
     """
     taken_at = analysis.engagement.taken_at
     target = pl.duration(minutes=int(analysis.engagement.policy.sync.target_hours * 60))
@@ -114,7 +114,8 @@ def levels(analysis: Analysis) -> pl.DataFrame:
         .join(is_missing(analysis), on="ledger_row")
     )
     found = patterns.levels(rows, tuple(names))
-    return found.filter(pl.col("missing") > 0).sort("q", "odds_ratio", descending=[False, True]).head(MOST_LEVELS)
+    compared = (pl.col("missing") > 0) & (pl.col("others_issued") > 0)
+    return found.filter(compared).sort("q", "odds_ratio", descending=[False, True]).head(MOST_LEVELS)
 
 
 def level_odds(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:

@@ -54,9 +54,10 @@ def counterparty_table(frame: pl.DataFrame, *, lang: str = "zh") -> gt.GT | HTML
     words = Words(lang)
     if frame.is_empty():
         return said(words("answer_overview.none_missing"))
+    alone = pl.col("others_issued") == 0  # the only counterparty: there is nothing to compare it with
     shown = frame.with_columns(
-        odds=pl.col("odds_ratio").round(2),
-        q=pl.Series([f"{q:.2g}" for q in frame["q"]], dtype=pl.String),
+        odds=pl.when(~alone).then(pl.col("odds_ratio").round(2)),
+        q=pl.when(~alone).then(pl.Series([f"{q:.2g}" for q in frame["q"]], dtype=pl.String)),
         apart=pl.when("stands_out").then(pl.lit("●")).otherwise(pl.lit("")),
     )
     labels = words.heads("counterparty", "issued", "missing", yuan="missing_yuan", odds="odds", q="q")

@@ -34,8 +34,8 @@ _CHANGED = {
 def changed_fields(analysis: Analysis) -> pl.DataFrame:
     """Return one row a field that differs: what the ledger holds, what the platform holds, the signed difference.
 
-    Columns: `ledger_row`, `platform_row`, `invoice_key`, `field`, `ledger`, `platform` (text), `difference` (platform
-    less ledger: yuan for amounts, days for times; null for words), largest first within amounts, then the rest.
+    Columns: `ledger_row`, `platform_row`, `invoice_key`, `field`, `ledger`, `platform` (text), `difference` (ledger
+    less platform: yuan for amounts, days for times; null for words), largest first within amounts, then the rest.
     """
     apart = analysis.matches.filter(
         pl.col("ledger_row").is_not_null()
@@ -58,9 +58,9 @@ def _of_field(part: pl.DataFrame, name: str, analysis: Analysis) -> pl.DataFrame
     both = part.with_columns(old=old, new=new)
     difference = pl.lit(None, pl.Float64)
     if name in _MONEY:
-        difference = (pl.col("new") - pl.col("old")).cast(pl.Float64)
+        difference = (pl.col("old") - pl.col("new")).cast(pl.Float64)
     elif old.dtype == pl.Datetime:
-        difference = (pl.col("new") - pl.col("old")).dt.total_minutes() / (24 * 60)
+        difference = (pl.col("old") - pl.col("new")).dt.total_minutes() / (24 * 60)
     sides = pl.col("old", "new")
     text = sides.dt.strftime("%Y-%m-%d %H:%M") if old.dtype == pl.Datetime else sides.cast(pl.String)
     shown = both.with_columns(difference=difference).with_columns(text)
@@ -86,10 +86,20 @@ def tally(frame: pl.DataFrame, *, lang: str = "zh") -> gt.GT | HTML:
     words = Words(lang)
     if frame.is_empty():
         return said(words("tables.nothing_differs"))
-    frame = frame.with_columns(pl.col("field").replace(_field_names(words)))
+    names = _field_names(words)
+    lines = [
+        row
+        | {name: _signed(row["field"], row[name], words) for name in ("largest", "net")}
+        | {"field": names.get(row["field"], row["field"])}
+        for row in frame.iter_rows(named=True)
+    ]
     labels = words.heads("field", rows="times", empty="one_side_empty", largest="largest", net="net_difference")
     return table(
-        frame, labels=labels, numbers=["rows", "empty"], money=["largest", "net"], note=words("tables.tally_note")
+        pl.DataFrame(lines),
+        labels=labels,
+        numbers=["rows", "empty"],
+        right=["largest", "net"],
+        note=words("tables.tally_note"),
     )
 
 
@@ -109,7 +119,7 @@ def changes(changed: pl.DataFrame, *, lang: str = "zh", most: int = MOST_SHOWN) 
         }
         for row in changed.head(most).iter_rows(named=True)
     ]
-    labels = words.heads(invoice_key="invoice", field="field", change="ledger_to_platform", difference="of_platform")
+    labels = words.heads(invoice_key="invoice", field="field", change="ledger_to_platform", difference="difference")
     frame = pl.DataFrame(lines)
     made = table(frame, labels=labels, html=["change"], note=first_of(words, most, changed.height))
     return made.cols_align("right", columns=["difference"])
@@ -123,7 +133,7 @@ def _signed(field: str, difference: float | None, words: Words) -> str:
     if difference is None:
         return "–"
     if field in _MONEY:
-        return f"{difference:+,.2f}"
+        return words("unit.yuan", amount=f"{difference:+,.2f}")
     return words("tables.days", days=f"{difference:+,.1f}")
 
 

@@ -110,7 +110,7 @@ def causes(summary: pl.DataFrame, *, lang: str = "zh") -> gt.GT | HTML:
         }
         for row in summary.iter_rows(named=True)
     ]
-    labels = words.heads("severity", "rule", "observed", "next_step")
+    labels = words.heads("severity", "rule", observed="found") | words.heads("next_step")
     widths = {"severity": "74px", "rule": "33%", "observed": "35%"}
     return table(pl.DataFrame(lines), labels=labels, html=["severity", "rule", "observed"], widths=widths)
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.core.words import Words
+from audit_kit.rules.sync.curves import total
 from audit_kit.rules.sync.service_level import judged, of_delays, timed
 from audit_kit.views.show import theme
 from audit_kit.views.show.parts import (
@@ -240,13 +241,13 @@ def hours(analysis: Analysis, *, start: datetime | None = None, end: datetime | 
         known.group_by(
             day=pl.col("issued_at").dt.date(), hour=pl.col("issued_at").dt.hour().cast(pl.Int32), channel=channel
         )
-        .agg(issued=pl.len(), late=(pl.col("state") == "missed").sum())
+        .agg(issued=total(pl.col("weight")), late=total(pl.col("weight").filter(pl.col("state") == "missed")))
         .sort("day", "hour", "channel")
         .cast(_HOURS)  # type: ignore[arg-type]
     )
 
 
-_HOURS = {"day": pl.Date, "hour": pl.Int32, "channel": pl.String, "issued": pl.UInt32, "late": pl.UInt32}
+_HOURS = {"day": pl.Date, "hour": pl.Int32, "channel": pl.String, "issued": pl.Float64, "late": pl.Float64}
 
 
 def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") -> Chart | HTML:
@@ -278,7 +279,12 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
             color=heat_colour(words("head.late_share")),
             opacity=faded(brush, low=0.35),
             tooltip=tooltips(
-                words, "yearmonthdate(day):T", "hour:O", "issued:Q", "late:Q", ("share:Q", "late_share", ".1%")
+                words,
+                "yearmonthdate(day):T",
+                "hour:O",
+                ("issued:Q", "judged", ",.0f"),
+                ("late:Q", "late", ",.0f"),
+                ("share:Q", "late_share", ".2%"),
             ),
         )
     )
@@ -289,7 +295,7 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
         .transform_calculate(share="datum.late / datum.issued")
         .encode(alt.Y("channel:N", title=None), alt.X("share:Q", title=words("head.late_share"), axis=None))
     )
-    tips = tooltips(words, "channel:N", "issued:Q", "late:Q")
+    tips = tooltips(words, "channel:N", ("issued:Q", "judged", ",.0f"), ("late:Q", "late", ",.0f"))
     bars = sums.mark_bar(color=theme.RED).encode(opacity=faded(chosen, low=0.3), tooltip=tips).add_params(chosen)
     text = sums.mark_text(align="left", dx=4).encode(text=alt.Text("share:Q", format=".2%"))
     upper = together(heat.add_params(brush), bars + text, heading=alt.TitleParams(""), spacing=18)

@@ -140,7 +140,9 @@ def budget_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart | HTML:
     base = alt.Chart(data, width=540, height=alt.Step(22)).encode(
         alt.Y("incident:N", sort=data["incident"].to_list(), title=None, axis=alt.Axis(labelLimit=240)),
         alt.X("misses:Q", title=words("head.late"), axis=figures_axis(words)),
-        tooltip=tooltips(words, ("incident:N", "cause"), "kind:N", ("misses:Q", "late"), ("share:Q", "share", ".1%")),
+        tooltip=tooltips(
+            words, ("incident:N", "cause"), "kind:N", ("misses:Q", "late", ",.0f"), ("share:Q", "share", ".2%")
+        ),
     )
     bars = base.mark_bar(size=14).encode(
         color=alt.Color("kind:N", title=words("head.kind"), scale=theme.scale(colours, kinds))
