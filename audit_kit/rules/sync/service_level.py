@@ -117,7 +117,8 @@ def _wilson(hits: pl.Expr, rows: pl.Expr, z: float) -> pl.Expr:
     """Return one end of Wilson's interval of a share: the lower where `z` is negative."""
     share = hits / rows
     half = z * (share * (1 - share) / rows + z * z / (4 * rows * rows)).sqrt()
-    return ((share + z * z / (2 * rows) + half) / (1 + z * z / rows)).clip(0, 1)
+    end = (share + z * z / (2 * rows) + half) / (1 + z * z / rows)
+    return pl.when(share.is_in([0.0, 1.0]) & (share == (z > 0))).then(share).otherwise(end).clip(0, 1)
 
 
 def budget_by_incident(

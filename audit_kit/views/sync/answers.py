@@ -104,7 +104,9 @@ def _slowest(words: Words, table: pl.DataFrame, last: dict[str, Any], hours: str
     if last["share"] is None:
         return []
     each = table.filter(
-        pl.col("month") == last["month"], pl.col("channel") != ALL_CHANNELS, pl.col("upper") < last["share"]
+        pl.col("month") == last["month"],
+        pl.col("channel") != ALL_CHANNELS,
+        pl.max_horizontal("upper", "share") < last["share"],
     )
     slow = each.filter(pl.col("share") == pl.col("share").min())
     if slow.is_empty():
