@@ -475,6 +475,18 @@ def test_a_channel_without_times_is_left_out_and_the_others_are_judged() -> None
     assert level.select("channel", "issued", "used").rows() == [("全部", 4, 3), ("税控", 2, 2), ("网页", 2, 1)]
 
 
+def test_what_is_visible_without_a_time_counts_by_the_share_of_the_others() -> None:
+    day = datetime(2025, 5, 2, 9)
+    late, soon = day + timedelta(hours=40), day + timedelta(hours=1)
+    observations = tiny([(day, soon), (day, soon), (day, late), (day, soon), (day, soon), (day, late), (day, None)])
+    rows = observations.with_columns(
+        visible_at=pl.when(pl.col("ledger_row").is_between(3, 5)).then(None).otherwise("visible_at")
+    )
+    row = service_level(rows, policy=SyncPolicy(), taken_at=datetime(2025, 5, 20)).row(0, named=True)
+    assert (row["issued"], row["untimed"]) == (7, 3)
+    assert row["used"] == pytest.approx(3)  # two of six late by the timed ones, and the missing one
+
+
 def test_between_two_exports_the_share_is_a_range() -> None:
     day = datetime(2025, 5, 2, 9)
     observations = tiny([(day, day + timedelta(hours=60))] * 4)

@@ -49,18 +49,31 @@ def judged(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: datetime
     budget and the hours comes from these rows.
 
     Returns:
-        `ledger_row`, `channel`, `issued_at`, `visible`, `weight`, `state`: `met`, `missed`, or `open` (it arrived
-        between two exports, and the target lies between them too).
+        `ledger_row`, `channel`, `issued_at`, `visible`, `weight`, `state`: `met`, `missed`, `open` (it arrived between
+        two exports, and the target lies between them too), or `untimed` (it is visible, and its own time of arrival is
+        not known). An untimed one weighs nothing, and the timed ones of its channel and month weigh so much more.
     """
     target = pl.duration(minutes=int(policy.target_hours * 60))
-    known = timed(observations).filter(
-        pl.col("issued_at") + target <= taken_at,
-        ~pl.col("visible") | pl.col("visible_at").is_not_null(),
+    known = timed(observations).filter(pl.col("issued_at") + target <= taken_at)
+    dated = pl.col("visible") & pl.col("visible_at").is_not_null()
+    group = ("channel", pl.col("issued_at").dt.truncate("1mo"))
+    known = known.filter((dated.any() | ~pl.col("visible").any()).over(group))
+    heavier = pl.col("visible").sum().over(group) / dated.sum().over(group)
+    met = pl.col("visible_at") <= pl.col("issued_at") + target
+    between = (pl.col("since") <= policy.target_hours * 60).fill_null(value=False)
+    state = (
+        pl.when(~pl.col("visible"))
+        .then(pl.lit("missed"))
+        .when(~dated)
+        .then(pl.lit("untimed"))
+        .when(met)
+        .then(pl.lit("met"))
+        .when(between)
+        .then(pl.lit("open"))
+        .otherwise(pl.lit("missed"))
     )
-    met = pl.col("visible") & (pl.col("visible_at") <= pl.col("issued_at") + target)
-    between = pl.col("visible") & (pl.col("since") <= policy.target_hours * 60).fill_null(value=False)
-    state = pl.when(met).then(pl.lit("met")).when(between).then(pl.lit("open")).otherwise(pl.lit("missed"))
-    return known.select("ledger_row", "channel", "issued_at", "visible", "weight", state=state)
+    weight = pl.when(~pl.col("visible")).then(1.0).when(dated).then(heavier).otherwise(0.0)
+    return known.select("ledger_row", "channel", "issued_at", "visible", weight=weight, state=state)
 
 
 def service_level(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: datetime) -> pl.DataFrame:
@@ -69,8 +82,8 @@ def service_level(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: d
     Returns:
         `month`, `channel` ("全部" = all), `issued` (those judged), `share` (null where some are open), `lower`, `upper`
         (95 %, Wilson; the open ones missed below, met above), `target_minutes`, `target_share`, `budget` (misses
-        allowed), `used` (misses), `open`, `used_share` (of the budget), `state` (fails, pass, unknown: the interval
-        holds the target).
+        allowed), `used` (misses), `open`, `untimed` (counted by the share of the others), `used_share` (of the budget),
+        `state` (fails, pass, unknown: the interval holds the target).
     """
     rows = judged(observations, policy=policy, taken_at=taken_at)
     keyed = rows.with_columns(month=pl.col("issued_at").dt.strftime("%Y-%m"))
@@ -79,8 +92,16 @@ def service_level(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: d
     def counted(state: str) -> pl.Expr:
         return total(pl.col("weight").filter(pl.col("state") == state))
 
-    table = whole.group_by("month", "channel").agg(
-        issued=total(pl.col("weight")), met=counted("met"), used=counted("missed"), open=counted("open")
+    table = (
+        whole.group_by("month", "channel")
+        .agg(
+            issued=total(pl.col("weight")),
+            met=counted("met"),
+            used=counted("missed"),
+            open=counted("open"),
+            untimed=(pl.col("state") == "untimed").sum(),
+        )
+        .filter(pl.col("issued") > 0)
     )
     best = pl.col("met") + pl.col("open")
     table = table.with_columns(
@@ -108,6 +129,7 @@ def service_level(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: d
         budget="budget",
         used="used",
         open="open",
+        untimed="untimed",
         used_share=pl.col("used") / pl.col("budget"),
         state=state,
     ).sort("month", "channel")
@@ -118,7 +140,7 @@ def _wilson(hits: pl.Expr, rows: pl.Expr, z: float) -> pl.Expr:
     share = hits / rows
     half = z * (share * (1 - share) / rows + z * z / (4 * rows * rows)).sqrt()
     end = (share + z * z / (2 * rows) + half) / (1 + z * z / rows)
-    return pl.when(share.is_in([0.0, 1.0]) & (share == (z > 0))).then(share).otherwise(end).clip(0, 1)
+    return pl.when(share == float(z > 0)).then(share).otherwise(end).clip(0, 1)
 
 
 def budget_by_incident(

@@ -75,7 +75,9 @@ def _level(page: Page) -> list[str]:
     last = levels.row(-1, named=True) if levels.height else None
     if last is None or (page.month and last["month"] != page.month):
         return [words("answer_sync.level_none", month=words.month(page.month), hours=hours)] if page.month else []
-    lines = [_month_level(words, last, hours), *_slowest(words, table, last, hours)]
+    lines = [_month_level(words, last, hours)]
+    lines += [words("answer_sync.untimed_rows", rows=words.count(last["untimed"]))] if last["untimed"] else []
+    lines += [*_slowest(words, table, last, hours)]
     if levels.height > 1:
         lines += _trend(words, levels.row(-2, named=True), last)
     return [*lines, *_incident(page)]

@@ -109,10 +109,10 @@ def waiting(analysis: Analysis) -> pl.DataFrame:
     return rows.select("ledger_row", *(name for name in WAITING if name in rows.columns))
 
 
-def waiting_labels(frame: pl.DataFrame, *, lang: str = "zh") -> dict[str, str]:
-    """Return the headings of the columns of `waiting` that are there."""
+def waiting_labels(frame: pl.DataFrame, *, presence: bool = False, lang: str = "zh") -> dict[str, str]:
+    """Return the headings of the columns of `waiting` that are there; `presence`: no stop was taken out of the ages."""
     words = Words(lang)
-    heads = words.heads(*WAITING[:4], gross="amount", age="age_hours", late="late_percent")
+    heads = words.heads(*WAITING[:4], gross="amount", age="age_clock" if presence else "age_hours", late="late_percent")
     return {name: heads[name] for name in WAITING if name in frame.columns}
 
 
