@@ -173,7 +173,8 @@ def _bands(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, wor
     order = [labels[place] for place in sorted(data["band"].unique().to_list())]
     data = data.with_columns(label=pl.col("band").replace_strict(range(len(labels)), labels, return_dtype=pl.String))
     base = _summed(
-        alt.Chart(data, width=310, height=130).transform_filter(days).transform_filter(channels), ["label", "band"]
+        alt.Chart(data, width=310, height=alt.Step(24)).transform_filter(days).transform_filter(channels),
+        ["label", "band"],
     ).encode(alt.Y("label:N", title=words("axis.band"), sort=order))
     tips = _tips(words, ("label:N", "axis.band"))
     panels = []

@@ -81,18 +81,18 @@ def run_strips(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     )
     zoom = alt.selection_interval(encodings=["x"], bind="scales", name="zoom_runs")
     base = alt.Chart(data, width=760, height=alt.Step(34)).encode(
-        alt.X("start:Q", title=words("head.place"), axis=alt.Axis(format=",d", grid=False)),
+        alt.X("start:Q", title=words("head.place"), axis=figures_axis(words, grid=False)),
         alt.X2("end:Q"),
         alt.Y("channel:N", title=None),
         tooltip=tips,
     )
     colour = heat_colour(words("head.missing_share"), domain=[0, 1])
     strips = base.mark_bar(size=20, clip=True).encode(color=colour)
-    marks = base.transform_filter("datum.batch > 0").mark_bar(
-        size=24, filled=False, stroke=theme.INK, strokeWidth=1.5, clip=True
-    )
+    if data["batch"].sum():
+        marks = base.transform_filter("datum.batch > 0")
+        strips += marks.mark_bar(size=24, filled=False, stroke=theme.INK, strokeWidth=1.5, clip=True)
     heading = title(words("missing.runs"), words("missing.runs_how"))
-    chart: alt.LayerChart = (strips + marks).add_params(zoom).properties(title=heading)
+    chart: alt.Chart | alt.LayerChart = strips.add_params(zoom).properties(title=heading)
     return chart
 
 

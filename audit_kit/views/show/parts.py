@@ -51,13 +51,16 @@ _FORMS = {"yuan": ",.2f", "day": "%Y-%m-%d", "T": "%Y-%m-%d %H:%M", "Q": ","}
 
 
 def figures_axis(words: Words, **options: Any) -> alt.Axis:  # noqa: ANN401 -- options of alt.Axis
-    """Return an axis of figures as the language shortens them (万, k); its steps are at least 1."""
+    """Return an axis of figures as the language shortens them (万, k); whole ones unless `tickMinStep` < 1."""
+    options = {"tickMinStep": 1, **options}
     label = "format(datum.value, ',.2~f')"
+    if options["tickMinStep"] >= 1:  # with few rows Vega puts ticks between whole numbers all the same
+        label = f"datum.value % 1 ? '' : {label}"
     for step in reversed(words("axis.steps").split("|")):
         size, unit = step.split()
         short = f"format(datum.value / {size}, ',.2~f') + '{unit}'"
         label = f"abs(datum.value) >= {size} ? {short} : {label}"
-    return alt.Axis(labelExpr=label, **{"tickMinStep": 1, **options})
+    return alt.Axis(labelExpr=label, **options)
 
 
 def days_axis(words: Words, **options: Any) -> alt.Axis:  # noqa: ANN401 -- options of alt.Axis
