@@ -25,7 +25,8 @@ from audit_kit.core.errors import (
     RequestError,
     SourceError,
 )
-from audit_kit.report import manifest, notebooks, pages, printing
+from audit_kit.core.words import Words
+from audit_kit.report import front, manifest, notebooks, pages, printing
 from audit_kit.report import run as report
 from audit_kit.rules.sync import observations
 
@@ -542,3 +543,17 @@ def test_reports_are_not_kept_under_a_name_that_no_page_can_hold(may: Path, tmp_
     with pytest.raises(RequestError, match="no UTF-8"):
         report.run_report(may, out=out)
     assert not out.exists()
+
+
+def test_totals_of_a_sheet_that_only_checks_stand_on_its_files_line() -> None:
+    def file(name: str, sheet: str | None) -> dict[str, object]:
+        counts = dict.fromkeys(("rows_in", "rows_kept", "rows_set_aside"), 1)
+        return {"table": "platform", "source_file": name, "sheet": sheet, "gross": None, "sha256": "", **counts}
+
+    def total(sheet: str | None, *, agrees: bool) -> dict[str, object]:
+        return {"source_file": "p.xlsx", "sheet": sheet, "agrees": agrees}
+
+    control = [total("发票基础信息", agrees=True), total("信息汇总表", agrees=False), total("信息汇总表", agrees=True)]
+    about = {"inputs": [file("p.xlsx", "发票基础信息"), file("q.csv", None)], "control": control}
+    said = [line["stated"] for line in front._sources(about, Words("zh"))]
+    assert said == ["不符 1/3", "未提供"]  # as many as the sentence counts: the table leaves none out

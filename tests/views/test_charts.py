@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
+from audit_kit.core.words import Words
 from audit_kit.views.missing import answers as missing_answers
 from audit_kit.views.missing import charts as missing_charts
 from audit_kit.views.missing import pattern_charts
@@ -226,3 +227,22 @@ def test_nothing_to_draw_is_said_and_never_an_error(page, lang):
         assert spec["mark"]["type"] == "text"
         assert len(data[0]["sentence"]) > 5
         assert not spec.get("params")
+
+
+@pytest.mark.parametrize(
+    ("lang", "units", "day"), [("zh", ("亿", "万"), "%-m月%-d日"), ("en", ("B", "M", "k"), "%-d %b")]
+)
+def test_axes_speak_the_readers_language(lang, units, day):
+    label = parts.figures_axis(Words(lang)).to_dict()["labelExpr"]
+    assert all(f"+ '{unit}'" in label for unit in units)
+    assert "datum.value % 1 ? ''" in label  # three invoices have no ticks at 0.5
+    assert "% 1" not in parts.figures_axis(Words(lang), tickMinStep=0.01).to_dict()["labelExpr"]
+    assert day in parts.days_axis(Words(lang)).to_dict()["labelExpr"]
+
+
+def test_one_day_does_not_fill_the_axis():
+    days = pl.Series([date(2025, 5, 3)])
+    first, last = parts.days_scale(days).to_dict()["domain"]
+    assert (first["date"], last["date"]) == (3, 3 + parts.FEWEST_DAYS)
+    assert parts.days_scale(pl.Series([date(2025, 5, 1), date(2025, 5, 31)])).to_dict() == {}
+    assert parts.days_scale(days.clear()).to_dict() == {}
