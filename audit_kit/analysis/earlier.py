@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit.core.cause_records import of_stage
 from audit_kit.core.errors import RequestError
 from audit_kit.rules.sync import settling
 from audit_kit.rules.sync.observations import HISTORY
@@ -76,7 +77,8 @@ def _invoice() -> pl.Expr:
     """Return what an invoice's findings of one side of the audit share; null where a finding names no invoice."""
     backup = pl.col("area").cast(pl.String) == "backup"
     side = pl.when(backup).then(pl.lit("backup|")).otherwise(pl.lit("|"))
-    return pl.concat_str(side, "invoice_key").alias(INVOICE)
+    beside = pl.col("cause").is_in(of_stage("beside"))  # said of an invoice that is matched: it keeps no other open
+    return pl.when(~beside).then(pl.concat_str(side, "invoice_key")).alias(INVOICE)
 
 
 def _same(column: str, other: pl.DataFrame) -> pl.Expr:
@@ -84,7 +86,9 @@ def _same(column: str, other: pl.DataFrame) -> pl.Expr:
 
 
 def _together(*frames: pl.DataFrame) -> pl.DataFrame:
-    return pl.concat([frame.select("finding_id", "area", "invoice_key") for frame in frames], how="vertical_relaxed")
+    return pl.concat(
+        [frame.select("finding_id", "area", "cause", "invoice_key") for frame in frames], how="vertical_relaxed"
+    )
 
 
 def _looked_at(whole: Analysis | None, previous: Path) -> pl.Expr:

@@ -217,6 +217,10 @@ def test_a_finding_is_closed_only_where_its_invoice_was_looked_at_again(page, tm
     assert charts.change_totals(compared)["rows"].sum() == findings.height + 3
     assert "已消除" in overview_tables.change_table(compared).as_raw_html()
     assert "closed" not in set(earlier.changes(findings, manifest)["change"])
+    doubt = again.with_columns(cause=pl.lit("risk_flagged"), finding_id=pl.lit("doubt"))
+    doubted = replace(page.whole, findings=pl.concat([page.whole.findings, doubt], how="diagonal_relaxed"))
+    compared = earlier.changes(findings, manifest, whole=doubted)  # the platform's doubt is a matter of its own
+    assert dict(compared.select("finding_id", "change").iter_rows())["again"] == "closed"
 
 
 def test_a_month_that_lists_other_invoices_closes_nothing(page, tmp_path):

@@ -169,7 +169,7 @@ def _stops(page: Page) -> list[str]:
 def _lateness(page: Page) -> list[str]:
     """Return how many are merely late, what the chances rest on, and where they are less than sure."""
     words, work = page.words, page.analysis
-    gone = work.observations.filter(~pl.col("visible")).height
+    gone = work.matches.filter(pl.col("outcome") == "missing").height
     counts = likely(words, work.findings)
     if not counts:
         return [
