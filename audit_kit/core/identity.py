@@ -35,6 +35,8 @@ SHORTEST = 9
 """A shorter text is no key: eight digits repeat from code to code."""
 
 _TIDY = r"^[0-9]{20}$"
+_TIDY_CODE = r"^(?:[0-9]{10}|[01][0-9]{11})$"
+_TIDY_OLD_NUMBER = r"^[0-9]{8}$"
 _QUOTES = r"""["'`´‘’“”=]"""
 _SEPARATORS = r"[\s\-_./\\,;:·•‐‑‒–—―、。#*\u200b-\u200f\u2060\ufeff]"
 _SCIENTIFIC = r"^[0-9](?:\.[0-9]+)?[eE]\+?[0-9]{1,2}$"
@@ -59,15 +61,16 @@ def with_key(frame: pl.DataFrame) -> pl.DataFrame:
     ).with_row_index("at")
     # Where a source has one column of numbers, the 20 digits stand in it alone.
     alone = pl.when(pl.col("invoice_code").is_null()).then("invoice_number")
-    numbers = numbers.with_columns(whole=pl.coalesce("digital_number", alone))
-    tidy = pl.col("whole").str.contains(_TIDY) & (pl.col("known").list.len().fill_null(0) == 0)
-    tidy = tidy.fill_null(value=False) & ~pl.col("whole").str.contains(_ONE_DIGIT)
-    plain = numbers.filter(tidy).select(
+    joined = pl.when("old").then(pl.col("invoice_code") + pl.col("invoice_number"))
+    numbers = numbers.with_columns(old=_tidy_old()).with_columns(whole=pl.coalesce("digital_number", alone, joined))
+    tidy = (pl.col("old") | pl.col("whole").str.contains(_TIDY)) & (pl.col("known").list.len().fill_null(0) == 0)
+    numbers = numbers.with_columns(tidy=(tidy & ~pl.col("whole").str.contains(_ONE_DIGIT)).fill_null(value=False))
+    plain = numbers.filter("tidy").select(
         "at",
         invoice_key="whole",
         cleaning=pl.lit([], dtype=pl.List(pl.String)),
     )
-    keys = pl.concat([plain, _clean(numbers.filter(~tidy.fill_null(value=False)))]).sort("at")
+    keys = pl.concat([plain, _clean(numbers.filter(~pl.col("tidy")))]).sort("at")
     return frame.with_columns(keys["invoice_key"], keys["cleaning"])
 
 
@@ -186,6 +189,12 @@ def tax_id_is_valid(tax_ids: pl.Series) -> pl.Series:
     folded = distinct.to_frame("id").select(fold_tax_id(pl.col("id")))["id"]
     valid = [text is not None and uscc.is_valid(text) for text in folded]
     return tax_ids.cast(pl.String).replace_strict(distinct, valid, default=None, return_dtype=pl.Boolean)
+
+
+def _tidy_old() -> pl.Expr:
+    """Say which rows are an old invoice whose code and number need no cleaning."""
+    digits = pl.col("invoice_code").str.contains(_TIDY_CODE) & pl.col("invoice_number").str.contains(_TIDY_OLD_NUMBER)
+    return (pl.col("digital_number").is_null() & digits).fill_null(value=False)
 
 
 def _clean(numbers: pl.DataFrame) -> pl.DataFrame:
