@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 CONFIDENCE_Z = 1.959963984540054  # 95 %, two-sided
+FEW_BLOCKS = 1000  # blocks that are pooled one by one
+SLOW = 0.9  # of the blocks are left after a round that pooled few
 TURNBULL_POINTS = 1500  # more endpoints than this are rounded to a grid of this many
 TURNBULL_ROUNDS = 5000
 MIXTURE_BINS = 200
@@ -152,18 +154,9 @@ def _stratum(observations: pl.DataFrame) -> pl.DataFrame:
 def _current_status(age: Floats, present: NDArray[np.bool_], weight: Floats) -> pl.DataFrame:
     """Return the curve from presence at one age each: isotonic regression, by pooling adjacent violators."""
     ages, where = np.unique(age, return_inverse=True)
-    total = np.bincount(where, weight)
-    seen = np.bincount(where, weight * present)
-    blocks: list[tuple[float, float, int]] = []
-    for n, k in zip(total, seen, strict=True):
-        block = (float(n), float(k), 1)
-        while blocks and blocks[-1][1] * block[0] >= block[1] * blocks[-1][0]:
-            last = blocks.pop()
-            block = (last[0] + block[0], last[1] + block[1], last[2] + block[2])
-        blocks.append(block)
-    starts = np.cumsum([0] + [size for _, _, size in blocks[:-1]])
-    n = np.array([n for n, _, _ in blocks])
-    missing = 1 - np.array([k for _, k, _ in blocks]) / n
+    total, seen = np.bincount(where, weight), np.bincount(where, weight * present)
+    starts, n, k = _pooled(total.astype(np.float64), seen.astype(np.float64))
+    missing = 1 - k / n
     lower, upper = wilson(missing * n, n)
     return pl.DataFrame(
         {
@@ -177,6 +170,30 @@ def _current_status(age: Floats, present: NDArray[np.bool_], weight: Floats) -> 
         },
         schema=CURVES,
     )
+
+
+def _pooled(n: Floats, k: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Pool neighbours until the share k / n rises from block to block: where each block starts, and its sums.
+
+    Whatever falls from neighbour to neighbour ends up in one block, so that whole falls are pooled at once while they
+    are many; the last few are pooled one by one.
+    """
+    starts = np.arange(len(n))
+    while len(n) > FEW_BLOCKS:
+        rises = np.flatnonzero(np.concatenate([[True], k[:-1] * n[1:] < k[1:] * n[:-1]]))
+        few = len(rises) > SLOW * len(n)
+        starts, n, k = starts[rises], np.add.reduceat(n, rises), np.add.reduceat(k, rises)
+        if few:
+            break
+    blocks: list[tuple[int, float, float]] = []
+    for start, mine, hits in zip(starts.tolist(), n.tolist(), k.tolist(), strict=True):
+        block = (start, mine, hits)
+        while blocks and blocks[-1][2] * block[1] >= block[2] * blocks[-1][1]:
+            last = blocks.pop()
+            block = (last[0], last[1] + block[1], last[2] + block[2])
+        blocks.append(block)
+    pooled = np.array(blocks).T
+    return pooled[0].astype(np.int64), pooled[1], pooled[2]
 
 
 def wilson(hits: Floats, n: Floats, z: float = CONFIDENCE_Z) -> tuple[Floats, Floats]:
