@@ -124,23 +124,31 @@ def paper_numbers(frame: pl.DataFrame) -> pl.DataFrame:
     return numbers.filter(old & (pl.col("paper") != pl.col("invoice_key")))
 
 
-def judge(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add `number_faults` (hard rules broken) and `number_hints` (merely odd), both list[str].
+def faulted(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add `number_faults` (list[str]), the hard rules that a number breaks; needs `invoice_key` and `issued_at`.
 
-    Needs `invoice_key` and `issued_at`. Faults: `length` (neither 20 digits nor code and number), `year` (the first two
-    digits of a 数电票 are not its year of issue), `code` (area, year or kind of an old code is impossible). Hints:
-    `province` (unknown, or not the seller's where `seller_tax_id` exists), `channel` (digit 5 not seen before),
-    `tax_id` (the seller's id breaks its check digit). Without a key there is nothing to judge; without a date the year
-    is not judged.
+    `length` (neither 20 digits nor code and number), `year` (the first two digits of a 数电票 are not its year of
+    issue), `code` (area, year or kind of an old code is impossible). Without a key there is nothing to judge; without a
+    date the year is not judged.
     """
     key, year = pl.col("invoice_key"), pl.col("issued_at").dt.year() % 100
-    length, old = key.str.len_chars(), is_old(key)
-    digital = (length == DIGITAL) & ~old
+    length, old, digital = _shape(key)
     faults = {
         "length": ~length.is_in(list(OLD_LENGTHS)),
         "year": digital & (key.str.slice(0, 2).cast(pl.Int32, strict=False) != year),
         "code": old & ~_old_code_is_possible(key, length, year),
     }
+    return frame.with_columns(number_faults=_named(faults))
+
+
+def judge(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add `number_faults` (hard rules broken, see `faulted`) and `number_hints` (merely odd), both list[str].
+
+    Hints: `province` (unknown, or not the seller's where `seller_tax_id` exists), `channel` (digit 5 not seen before),
+    `tax_id` (the seller's id breaks its check digit).
+    """
+    key = pl.col("invoice_key")
+    _, _, digital = _shape(key)
     hints = {
         "province": digital & ~_province_fits(key, has_seller="seller_tax_id" in frame.columns),
         "channel": digital & ~key.str.slice(4, 1).is_in(list(load("numbers")["channels"])),
@@ -148,7 +156,13 @@ def judge(frame: pl.DataFrame) -> pl.DataFrame:
     if "seller_tax_id" in frame.columns:
         valid = tax_id_is_valid(frame["seller_tax_id"])
         hints["tax_id"] = ~pl.lit(valid)
-    return frame.with_columns(number_faults=_named(faults), number_hints=_named(hints))
+    return faulted(frame).with_columns(number_hints=_named(hints))
+
+
+def _shape(key: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Return the length of a key, and whether it is of an old invoice or of a 数电票."""
+    length, old = key.str.len_chars(), is_old(key)
+    return length, old, (length == DIGITAL) & ~old
 
 
 def is_old(key: pl.Expr) -> pl.Expr:

@@ -105,6 +105,8 @@ def backup_keys(world: BackupWorld) -> pl.DataFrame:
 
     By the archive's files where there are any, and by the numbers in the names that backups list.
     """
+    if world.state.runs.is_empty():
+        return pl.DataFrame(schema=KEYS)
     coverage = world.state.coverage
     booked = with_key(world.ledger).select("invoice_key").drop_nulls().unique()
     held = [

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.core.identity import fold_name, fold_tax_id, judge
+from audit_kit.core.identity import faulted, fold_name, fold_tax_id
 from audit_kit.rules.causes.evidence import cleaned, outcome
 from audit_kit.rules.causes.statuses import CHANGES
 from audit_kit.rules.sync.elsewhere import never_listed
@@ -87,7 +87,7 @@ def elsewhere(case: Case) -> pl.DataFrame:
 def number_invalid(case: Case) -> pl.DataFrame:
     """The number breaks a hard rule: length, year of issue, or code; such an invoice cannot exist under it."""
     # A red row whose form is not confirmed has no number yet; what stands there is no number to judge.
-    judged = judge(case.missing.join(case.form_pending, on="row", how="anti", maintain_order="left"))
+    judged = faulted(case.missing.join(case.form_pending, on="row", how="anti", maintain_order="left"))
     unusable = pl.col("invoice_key").is_null() & (pl.col("status").cast(pl.String) != "not_issued").fill_null(
         value=True
     )

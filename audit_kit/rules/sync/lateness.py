@@ -67,12 +67,7 @@ def lateness(
         invoices of its own), `certain` (false: the tail is too heavy, or nothing arrived, to tell late from lost).
         Channel `*` is for invoices of no channel here; a pooled channel has one row, for the curve of `*` is its own.
     """
-    known = (
-        observations.filter(pl.col("minutes").is_not_null())
-        .group_by("channel", "minutes", "visible", "since")
-        .agg(total(pl.col("weight")))
-        .sort("channel", "minutes", "visible", "since")
-    )
+    known = _counted(observations)
     if known.is_empty():
         return pl.DataFrame(schema=LATENESS)
     if known["visible"].any():
@@ -86,6 +81,15 @@ def lateness(
     method = pl.concat_str(pl.lit("pooled "), "method")
     pooled = rest.select(pl.col("channel").unique()).join(everything.head(1).drop("channel"), how="cross")
     return pl.concat([own, pooled.with_columns(method=method)]).sort("channel", "minutes", maintain_order=True)
+
+
+def _counted(observations: pl.DataFrame) -> pl.DataFrame:
+    """Return `channel`, `minutes`, `visible`, `since`, sorted, and the `weight` of all such observations."""
+    names = ["channel", "minutes", "visible", "since"]
+    known = observations.filter(pl.col("minutes").is_not_null())
+    # Equal weights are counted first: few rows are left, and a sum of floats must not depend on their turn.
+    counts = known.group_by(*names, "weight").len().sort(*names, "weight")
+    return counts.group_by(names, maintain_order=True).agg((pl.col("weight") * pl.col("len")).sum())
 
 
 def _own_curves(named: pl.DataFrame, history: pl.DataFrame | None) -> list[pl.DataFrame]:
@@ -174,11 +178,9 @@ def _by_presence(part: pl.DataFrame, minutes: Floats, alive: Floats) -> tuple[Fl
     A smooth mixture of delays is the better estimate, unless presence has a cliff that no delay makes, as a stop still
     open does; then the isotonic steps are kept down to the age at which the missing share no longer falls.
     """
-    counts = part.group_by("minutes", maintain_order=True).agg(
-        missing=total(pl.col("weight").filter(~pl.col("visible"))),
-        present=total(pl.col("weight").filter("visible")),
-    )
-    ages, missing, present = (counts[name].to_numpy() for name in ("minutes", "missing", "present"))
+    ages, where = np.unique(part["minutes"].to_numpy(), return_inverse=True)
+    weight, visible = part["weight"].to_numpy(), part["visible"].to_numpy()
+    missing, present = (np.bincount(where, weight * which).astype(np.float64) for which in (~visible, visible))
     steps = alive[np.maximum(np.searchsorted(minutes, ages, side="right") - 1, 0)]
     widest = PRESENCE_SPREAD if missing.sum() >= SCARCE else SCARCE_SPREAD
     fit = mixture(part, widest=widest, latest=max(2.0, float(ages.max()) / LATEST))
