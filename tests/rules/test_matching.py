@@ -445,5 +445,5 @@ def test_the_size_of_the_blocks_changes_nothing(ours: list, theirs: list, at_onc
         for function in (rivals.best, near_numbers.links):
             patch.setitem(function.__kwdefaults__, "pairs_at_once", at_once)
         patch.setitem(rivals.best.__kwdefaults__, "many_pairs", at_once % 3)
-        patch.setattr(first_pass, "_SWELLS", -1)
+        patch.setattr(first_pass, "_SWELLS", 0)
         assert reconcile(*sides).equals(usual)

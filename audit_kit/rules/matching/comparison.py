@@ -76,13 +76,14 @@ def apart(ours: pl.DataFrame, theirs: pl.DataFrame, *, tolerance: int) -> pl.Dat
     Returns `differences` (list[str], names of the fields that differ) and `other_amount` (bool). `tolerance` is in
     money units.
     """
-    unlike = {name: _unlike(ours[name], theirs[name], tolerance=tolerance) for name in ours.columns}
-    table = pl.DataFrame(unlike)
-    words = [pl.when(name).then(pl.lit(name)) for name in unlike]
-    return table.select(
-        differences=pl.concat_list(words).list.drop_nulls(),
-        other_amount="gross",
-    )
+    unlike = pl.DataFrame({name: _unlike(ours[name], theirs[name], tolerance=tolerance) for name in ours.columns})
+    # Each set of fields that differ has a number, and its words are put together once.
+    bits = (pl.when(name).then(1 << at).otherwise(0) for at, name in enumerate(unlike.columns))
+    codes = unlike.select(pl.sum_horizontal(bits).alias("code"))["code"]
+    sets = codes.unique().sort()
+    words = [[name for at, name in enumerate(unlike.columns) if code >> at & 1] for code in sets]
+    listed = pl.Series("differences", words, dtype=pl.List(pl.String))
+    return pl.DataFrame([listed.gather(sets.search_sorted(codes)), unlike["gross"].alias("other_amount")])
 
 
 def _unlike(ours: pl.Series, theirs: pl.Series, *, tolerance: int) -> pl.Series:

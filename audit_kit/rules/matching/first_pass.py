@@ -13,12 +13,13 @@ import numpy as np
 import polars as pl
 
 from audit_kit.rules.matching import comparison
+from audit_kit.rules.matching.side import side_by_side
 
 if TYPE_CHECKING:
     from audit_kit.rules.matching.side import Side
 
-_BUCKETS, _BUCKETS_OF_MANY, _MANY_ROWS = 2**19 - 1, 2**22 - 3, 1_500_000
 _SWELLS = 4
+"""A join may give so many times the rows of a side; beyond, the repeated keys are left out first."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def _pairs(ledger: Side, platform: Side, partitions: int) -> tuple[pl.DataFrame,
     gaps = ledger.gaps | platform.gaps
     names = ledger.values_at(pl.Series([], dtype=pl.UInt32)).columns
     solid, sparse = [name for name in names if name not in gaps], [name for name in names if name in gaps]
-    left, right = ledger.fingerprints(solid, sparse), platform.fingerprints(solid, sparse)
+    left, right = side_by_side(lambda one: one.fingerprints(solid, sparse), ledger, platform)
     ours = _keyed(ledger.whole, left["fingerprint"], "ledger_row", "ours")
     theirs = _keyed(platform.whole, right["fingerprint"], "platform_row", "theirs")
     joined = _joined(ours, theirs, partitions)
@@ -69,34 +70,24 @@ def _keyed(whole: pl.Series, fingerprints: pl.Series, row: str, name: str) -> pl
 def _joined(ledger: pl.DataFrame, platform: pl.DataFrame, partitions: int) -> pl.DataFrame:
     """Join keys with their hashes where each side holds a key once: `ledger_row`, `platform_row`, `ours`, `theirs`."""
     parts = []
-    swells = _swells(ledger["key"], platform["key"])
+    most = _SWELLS * max(ledger.height, platform.height) // partitions
     for part in range(partitions):
         here = pl.lit(value=True) if partitions == 1 else pl.col("key") % partitions == part
         left, right = ledger.lazy().filter(here), platform.lazy().filter(here)
-        if swells:
+        joined = left.join(right, on="key").drop("key").head(most + 1).collect(engine="streaming")
+        if joined.height > most:  # keys repeated on both sides: the join was stopped
             left, right = (side.filter(pl.col("key").is_unique()) for side in (left, right))
-        parts.append(left.join(right, on="key").drop("key").collect(engine="streaming"))
+            joined = left.join(right, on="key").drop("key").collect(engine="streaming")
+        parts.append(joined)
     joined = pl.concat(parts)
-    once = _once(joined["ledger_row"], ledger.height) & _once(joined["platform_row"], platform.height)
-    return joined if once.all() else joined.filter(once)
+    return _once(_once(joined, "ledger_row", ledger.height), "platform_row", platform.height)
 
 
-def _swells(ledger: pl.Series, platform: pl.Series) -> bool:
-    """Say whether joining the keys may give far more rows than there are, for a key is repeated on both sides.
-
-    Keys are counted by buckets, which is cheap and never too few.
-    """
-    buckets = _BUCKETS if max(len(ledger), len(platform)) <= _MANY_ROWS else _BUCKETS_OF_MANY
-    counts = [
-        np.bincount((keys.drop_nulls().to_numpy() % buckets).astype(np.int64), minlength=buckets)
-        for keys in (ledger, platform)
-    ]
-    rows = [int(count.sum()) for count in counts]
-    usual = rows[0] * rows[1] // buckets + max(rows)
-    return int(counts[0] @ counts[1]) > _SWELLS * usual
-
-
-def _once(rows: pl.Series, height: int) -> pl.Series:
-    """Say of each row number whether it occurs only here."""
-    places = rows.to_numpy()
-    return pl.Series(np.bincount(places, minlength=height)[places] == 1)
+def _once(rows: pl.DataFrame, name: str, height: int) -> pl.DataFrame:
+    """Return the rows without those whose row number, below `height`, occurs more often."""
+    places = rows[name].to_numpy()
+    seen = np.zeros(height, dtype=np.bool_)
+    seen[places] = True
+    if np.count_nonzero(seen) == len(places):
+        return rows
+    return rows.filter(pl.Series(np.bincount(places, minlength=height)[places] == 1))

@@ -42,20 +42,25 @@ def as_it_stands(frame: pl.DataFrame) -> pl.Series:
 
 def as_integer(number: pl.Series) -> pl.Series:
     """Return each tidy number as a UInt64 of its own; null for a text that needs a closer look."""
-    table = pl.DataFrame({"value": number.cast(pl.Int128, strict=False), "number": number})
-    length = pl.col("number").str.len_bytes()
-    digital = (pl.col("value") - pl.lit(2 * TEN_19, pl.Int128)).cast(pl.UInt64, strict=False)
-    fits = (digital < TEN_19) & (digital != _DIGITAL_PLACEHOLDER) & (length == DIGITAL)
-    whole = table.select(pl.when(fits).then(digital).alias("whole"))["whole"]
+    text, digital = pl.col("number"), pl.col("digital")
+    table = number.to_frame("number").with_columns(digital=text.str.slice(1).cast(pl.UInt64, strict=False))
+    fits = (text.str.len_bytes() == DIGITAL) & text.str.starts_with("2") & ~text.str.starts_with("2+")
+    whole = table.select(pl.when(fits & (digital != _DIGITAL_PLACEHOLDER)).then(digital).alias("whole"))["whole"]
     if whole.null_count() == number.null_count():
         return whole
-    value = pl.col("value")
+    others = (whole.is_null() & number.is_not_null()).arg_true()
+    return whole.scatter(others, _old_integer(number.gather(others)))
+
+
+def _old_integer(number: pl.Series) -> pl.Series:
+    """Return each tidy number of an old invoice as an integer above those of the 数电票; null for another text."""
+    table = pl.DataFrame({"value": number.cast(pl.Int128, strict=False), "number": number})
+    value, text = pl.col("value"), pl.col("number")
+    length = text.str.len_bytes()
     old = value.is_between(OLD_LOWEST, OLD_HIGHEST, closed="left") & (value % _OLD_PLACEHOLDER != 0)
-    old &= (length == min(OLD_LENGTHS)) & (value < 10 * OLD_LOWEST) | (length == DIGITAL) & pl.col(
-        "number"
-    ).str.starts_with("0")
+    old &= (length == min(OLD_LENGTHS)) & (value < 10 * OLD_LOWEST) | (length == DIGITAL) & text.str.starts_with("0")
     moved = pl.when(old).then((value + TEN_19).cast(pl.UInt64, strict=False))
-    return table.select(pl.coalesce(pl.lit(whole), moved).alias("whole"))["whole"]
+    return table.select(moved.alias("whole"))["whole"]
 
 
 def tidy_integers(numbers: pl.DataFrame, text: pl.Series) -> pl.Series:

@@ -18,7 +18,7 @@ from audit_kit.core.policy import MatchingPolicy
 from audit_kit.rules.matching import answer, comparison, first_pass, incomplete, intact, near_numbers, rivals
 from audit_kit.rules.matching.case import Case
 from audit_kit.rules.matching.numbers import as_integer, as_it_stands
-from audit_kit.rules.matching.side import FrameSide
+from audit_kit.rules.matching.side import FrameSide, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,9 +54,10 @@ def open_case(ledger: pl.DataFrame, platform: pl.DataFrame, *, policy: MatchingP
     comparison.require_columns(ledger.columns, "ledger")
     comparison.require_columns(platform.columns, "platform")
     fields = comparison.common_fields(ledger, platform)
+    left, right = side_by_side(lambda frame: FrameSide.of(frame, fields), ledger, platform)
     return Case(
-        ledger=FrameSide.of(ledger, fields),
-        platform=FrameSide.of(platform, fields),
+        ledger=left,
+        platform=right,
         tolerance=comparison.tolerance_units(policy.amount_tolerance_yuan),
         left=ledger.select(row=pl.int_range(pl.len(), dtype=pl.UInt32)),
         right=platform.select(row=pl.int_range(pl.len(), dtype=pl.UInt32)),
@@ -74,7 +75,9 @@ def tidy_numbers(case: Case) -> Case:
 def clean_numbers(case: Case) -> Case:
     """Clean the numbers of the open rows, and open again what a cleaned number turns out to be a duplicate of."""
     papers = _papers(case) if case.papers is None else case.papers
-    left, right = _keyed(case.ledger, case.left, papers), _keyed(case.platform, case.right, papers)
+    left, right = side_by_side(
+        lambda side: _keyed(*side, papers), (case.ledger, case.left), (case.platform, case.right)
+    )
     new_keys = pl.concat(
         [_new_keys(case.ledger, left), _new_keys(case.platform, right), _used_papers(case, papers)]
     ).unique()
@@ -212,7 +215,8 @@ def _new_keys(side: Side, rows: pl.DataFrame) -> pl.DataFrame:
 def _used_papers(case: Case, papers: pl.DataFrame) -> pl.DataFrame:
     """Return the keys of paper 数电票 that some settled row goes by as code and number."""
     whole = papers.with_columns(as_integer(papers["paper"]).alias("whole"))
-    used = whole.join(case.ledger.whole.alias("whole").to_frame(), on="whole", how="semi")
+    held = case.ledger.whole.alias("whole").to_frame()
+    used = whole.join(held, on="whole", how="semi") if whole.height else whole
     return pl.concat([used.select(key="paper"), used.select(key="invoice_key")])
 
 

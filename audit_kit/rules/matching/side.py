@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import polars as pl
 
@@ -12,7 +13,10 @@ from audit_kit.rules.matching import comparison
 from audit_kit.rules.matching.numbers import as_it_stands, number_columns, tidy_integers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+One = TypeVar("One")
+Done = TypeVar("Done")
 
 
 class Side(Protocol):
@@ -91,3 +95,10 @@ def row_hashes(fields: pl.DataFrame, height: int) -> pl.Series:
     """Return `fingerprint`: one hash of all fields of each row. It means something within this process only."""
     hashes = fields.hash_rows() if fields.width else pl.repeat(0, height, dtype=pl.UInt64, eager=True)
     return hashes.alias("fingerprint")
+
+
+def side_by_side(work: Callable[[One], Done], ledger: One, platform: One) -> tuple[Done, Done]:
+    """Do the same for both sides at once; polars holds no lock of Python's while it works."""
+    with ThreadPoolExecutor(max_workers=1) as other:
+        theirs = other.submit(work, platform)
+        return work(ledger), theirs.result()
