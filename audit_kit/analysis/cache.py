@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import datetime
@@ -74,12 +75,12 @@ def _save(entry: Path, analysis: Analysis) -> None:
     with outputs.scratch(entry.parent, NEW) as scratch:
         folder = scratch / entry.name
         folder.mkdir(mode=0o700)
-        for name, frame in frames.items():
-            frame.write_parquet(folder / f"{name}.parquet", compression="lz4", statistics=False)
+        with ThreadPoolExecutor(max_workers=2) as writers:
+            sums = dict(writers.map(lambda named: _written(folder, *named), frames.items()))
         about = {
             "taken_at": analysis.taken_at,
             "export": asdict(analysis.export),
-            "sha256": {file.name: hash_file(file) for file in sorted(folder.iterdir())},
+            "sha256": sums,
         }
         text = json.dumps(about, default=str)
         (folder / MANIFEST).write_text(f"{_sum(entry, text)}\n{text}", encoding="utf-8")
@@ -131,6 +132,13 @@ def _export(about: dict[str, Any]) -> Export:
         start_stated=bool(about["start_stated"]),
         **read,
     )
+
+
+def _written(folder: Path, name: str, frame: pl.DataFrame) -> tuple[str, str]:
+    """Write a frame, and return the name of its file and its hash."""
+    file = folder / f"{name}.parquet"
+    frame.write_parquet(file, compression="lz4", statistics=False)
+    return file.name, hash_file(file)
 
 
 def _prune(newest: Path) -> None:

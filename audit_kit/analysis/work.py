@@ -20,6 +20,7 @@ from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE
 from audit_kit.rules.backups import audit as backup_rules
 from audit_kit.rules.causes import diagnosis
 from audit_kit.rules.matching.reconcile import reconcile
+from audit_kit.rules.matching.side import side_by_side
 from audit_kit.rules.sync import observations as delays
 from audit_kit.rules.sync.cuts import edges
 
@@ -98,6 +99,7 @@ def audit_backups(engagement: Engagement, *, lang: str = "zh") -> pl.DataFrame:
 def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, step: Callable[[str], None]) -> Analysis:
     """Work the engagement up, from the sources to the findings."""
     step("reading")
+    side_by_side(engagement.reading, "ledger", "platform")
     readings = {table: engagement.reading(table) for table in (*schema.INPUTS, SISTERS) if engagement.has(table)}
     ledger, platform, taken_at = engagement.table("ledger"), engagement.table("platform"), engagement.taken_at
     step("matching")

@@ -57,6 +57,7 @@ class Engagement:
     _readings: dict[str, Reading] = field(default_factory=dict, repr=False)
     _contents: dict[str, dict[Path, str]] = field(default_factory=dict, repr=False)
     _lock: RLock = field(default_factory=RLock, repr=False)
+    _reading_locks: dict[tuple[str, ...], RLock] = field(default_factory=dict, repr=False)
 
     @property
     def taxpayer_ids(self) -> tuple[str, ...]:
@@ -123,9 +124,12 @@ class Engagement:
     def reading(self, table: str) -> Reading:
         """Return a table as it was read, `Reading.nothing` where there is no source; each source is read once."""
         _known(table)
+        group = next((group for group in TOGETHER if table in group), (table,))
         with self._lock:
+            lock = self._reading_locks.setdefault(group, RLock())
+        with lock:
             if table not in self._readings:
-                for together in next((group for group in TOGETHER if table in group), (table,)):
+                for together in group:
                     self._content(together)
                 self._readings.update(self._read(table))
             return self._readings[table]

