@@ -170,27 +170,30 @@ class _Around:
         after the run is another story.
         """
         if found.height and not self._sorted:
-            self._people = self._people.sort("issued_at")
+            self._people = self._people.sort("issued_at", maintain_order=True)
             self._sorted = True
         in_runs = found["rows"].explode().unique().implode()
-        alone = [self._is_alone(run, in_runs) for run in found.iter_rows(named=True)]
+        others = self._people.filter(~pl.col("ledger_row").is_in(in_runs))
+        alone = [_is_alone(run, others) for run in found.iter_rows(named=True)]
         return found.filter(pl.Series(alone, dtype=pl.Boolean))
 
-    def _is_alone(self, run: dict[str, Any], in_runs: pl.Series) -> bool:
-        start, end = run["first_at"], run["last_at"]
-        spread = max(timedelta(minutes=2 * BIN_MINUTES), end - start)
-        times = self._people["issued_at"]
-        first = int(times.search_sorted(start - spread, side="left"))
-        last = int(times.search_sorted(end + spread, side="right"))
-        near = self._people[first:last].filter(~pl.col("ledger_row").is_in(in_runs))
-        own, at = pl.col("channel") == run["channel"], pl.col("issued_at")
-        if _stands_out(near.filter(~own & at.is_between(start, end)), OTHERS_SHARE):
-            return False
-        sides = (near.filter(at < start), near.filter(at > end))
-        return not any(
-            _stands_out(side.filter(own), AROUND_SHARE) and not _stands_out(side.filter(~own), AROUND_SHARE)
-            for side in sides
-        )
+
+def _is_alone(run: dict[str, Any], others: pl.DataFrame) -> bool:
+    """Say of one run whether it is alone; `others` are the rows in no run, by time."""
+    start, end = run["first_at"], run["last_at"]
+    spread = max(timedelta(minutes=2 * BIN_MINUTES), end - start)
+    times = others["issued_at"]
+    first = int(times.search_sorted(start - spread, side="left"))
+    last = int(times.search_sorted(end + spread, side="right"))
+    near = others[first:last]
+    own, at = pl.col("channel") == run["channel"], pl.col("issued_at")
+    if _stands_out(near.filter(~own & at.is_between(start, end)), OTHERS_SHARE):
+        return False
+    sides = (near.filter(at < start), near.filter(at > end))
+    return not any(
+        _stands_out(side.filter(own), AROUND_SHARE) and not _stands_out(side.filter(~own), AROUND_SHARE)
+        for side in sides
+    )
 
 
 def _stands_out(rows: pl.DataFrame, share: float) -> bool:

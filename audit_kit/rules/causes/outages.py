@@ -116,7 +116,7 @@ def _held_up(case: Case, people: pl.DataFrame) -> list[pl.DataFrame]:
     """
     gone, stops = people.filter("missing"), case.evidence.stops
     parts = []
-    for stop in stops.sort("starts_at", descending=True).iter_rows(named=True):
+    for stop in stops.sort("starts_at", descending=True, maintain_order=True).iter_rows(named=True):
         near = (pl.col("starts_at") - stop["starts_at"]).abs() <= TOGETHER
         event = _held_rows(gone, stops.filter(near)["channel"], stop, case)
         usual = float(event["undisturbed"].rechunk().sum())

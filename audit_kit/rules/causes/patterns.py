@@ -203,7 +203,7 @@ def windows(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _crowded(timed: pl.DataFrame) -> pl.Series:
     """Return the channels of which some window, its ends refined, may hold as many missing as one must."""
-    gone = timed.filter("missing").sort("issued_at")
+    gone = timed.filter("missing").sort("issued_at", maintain_order=True)
     span = pl.col("issued_at") - pl.col("issued_at").shift(int(WINDOW_LEAST)).over("channel")
     return gone.filter(span <= timedelta(minutes=BIN_MINUTES * (max(WINDOW_BINS) + 4 * REFINE_BINS)))["channel"]
 

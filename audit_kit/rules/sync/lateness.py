@@ -87,9 +87,12 @@ def _counted(observations: pl.DataFrame) -> pl.DataFrame:
     """Return `channel`, `minutes`, `visible`, `since`, sorted, and the `weight` of all such observations."""
     names = ["channel", "minutes", "visible", "since"]
     known = observations.filter(pl.col("minutes").is_not_null())
-    # Equal weights are counted first: few rows are left, and a sum of floats must not depend on their turn.
+    # Equal weights are counted, then added in their order: a sum of floats must not depend on the turn of the rows.
     counts = known.group_by(*names, "weight").len().sort(*names, "weight")
-    return counts.group_by(names, maintain_order=True).agg((pl.col("weight") * pl.col("len")).sum())
+    same = pl.struct(names)
+    starts = counts.select(same.ne_missing(same.shift()).alias("new"))["new"].arg_true()
+    sums = np.add.reduceat((counts["weight"] * counts["len"]).to_numpy(), starts.to_numpy())
+    return counts[starts].select(names).with_columns(weight=sums)
 
 
 def _own_curves(named: pl.DataFrame, history: pl.DataFrame | None) -> list[pl.DataFrame]:
@@ -195,7 +198,8 @@ def _by_presence(part: pl.DataFrame, minutes: Floats, alive: Floats) -> tuple[Fl
 
 def _plateau(part: pl.DataFrame) -> tuple[float, float]:
     """Return the share missing among ages at which it no longer falls, and the youngest of those ages."""
-    rows = part.select("minutes", "weight", gone=~pl.col("visible")).sort("minutes", descending=True)
+    rows = part.select("minutes", "weight", gone=~pl.col("visible"))
+    rows = rows.sort("minutes", descending=True, maintain_order=True)
     ages = rows["minutes"].to_numpy()
     n = np.cumsum(rows["weight"].to_numpy())
     missing = np.cumsum(rows["weight"].to_numpy() * rows["gone"].to_numpy())

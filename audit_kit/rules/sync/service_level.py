@@ -158,7 +158,7 @@ def budget_by_incident(
         incident=pl.lit(None, pl.String), kind=pl.lit(None, pl.String)
     )
     until = pl.min_horizontal(pl.col("issued_at").dt.offset_by(f"{int(target)}m"), pl.lit(taken_at))
-    for stop in stops.sort("starts_at").iter_rows(named=True):
+    for stop in stops.sort("starts_at", maintain_order=True).iter_rows(named=True):
         end = stop["ends_at"] or taken_at
         touched = (pl.col("issued_at") < end) & (until > stop["starts_at"])
         mine = touched & ((pl.col("channel") == stop["channel"]) | (stop["channel"] == ALL_CHANNELS))
