@@ -1,19 +1,32 @@
 """One measured run: `peers.py TOOL FOLDER` reconciles ledger.parquet and platform.parquet, the tool's own way.
 
-The last line on stdout is JSON: `cpu` seconds of this process (of the two tools in memory: after reading), `wall`
-seconds of the same, `peak` MiB, `found` in words.
+The last line on stdout is JSON: `cpu` seconds of this process, `wall` seconds of the same, `peak` MiB, `found` in
+words. The two tools in memory take turns with the plain join, warm, after reading: their seconds are medians, their
+peak is that of a first run alone, and `cpu_ratio` and `wall_ratio` are the medians of the ratios pair by pair.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import resource
+import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 KEY = "digital_number"
+TURNS = 5
+SETTINGS = """\
+[engagement]
+name = "benchmark"
+taken_at = 2026-01-02T00:00:00
+[sources]
+ledger = "ledger.parquet"
+platform = "platform.parquet"
+"""
 
 
 def ours(folder: Path) -> str:
@@ -48,6 +61,24 @@ def polars_in_memory(frames: list[Any]) -> str:
     both = ledger.join(platform, on=KEY, how="full", coalesce=True)
     both.with_columns(apart=(pl.col("gross") - pl.col("gross_right")).abs() > pl.lit("0.01").cast(pl.Decimal(18, 2)))
     return "missing, extra, amount; no typos, no damaged numbers, no duplicates"
+
+
+def analysis(folder: Path) -> str:
+    """The whole analysis of an engagement of two files: read, matched, timed, diagnosed, kept."""
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["AUDIT_KIT_CACHE"] = cache
+        import audit_kit  # noqa: PLC0415
+
+        (folder / "audit.toml").write_text(SETTINGS, encoding="utf-8")
+        findings = audit_kit.analyse(audit_kit.open_engagement(folder)).findings
+    return f"{findings.height:,} findings, a cause for every row that is not simply matched"
+
+
+def polars_files(folder: Path) -> str:
+    """Read both files whole, full join of all columns, compare the amounts."""
+    import polars as pl  # noqa: PLC0415
+
+    return polars_in_memory([pl.read_parquet(folder / f"{side}.parquet") for side in ("ledger", "platform")])
 
 
 def judged(folder: Path) -> str:
@@ -166,6 +197,8 @@ def _judged_pairs(pairs, folder: Path, pd) -> str:  # noqa: ANN001 - only that e
 TOOLS = {
     "ours": ours,
     "polars": polars,
+    "analysis": analysis,
+    "polars-files": polars_files,
     "ours-in-memory": ours_in_memory,
     "polars-in-memory": polars_in_memory,
     "duckdb": duckdb,
@@ -182,14 +215,35 @@ def cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def timed(tool: str, given: Any) -> dict[str, float]:  # noqa: ANN401 - a folder, or frames
+    """Return wall and CPU seconds of one run."""
+    began, clock = cpu(), time.perf_counter()
+    TOOLS[tool](given)
+    return {"wall": time.perf_counter() - clock, "cpu": cpu() - began}
+
+
+def peak() -> float:
+    """Return the most memory this process held so far, in MiB."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")  # unlike maxrss, it owes nothing to the parent
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def in_turn(tool: str, frames: list[Any]) -> dict[str, float]:
+    """Run a tool in memory and the plain join in turn."""
+    pairs = [(timed(tool, frames), timed("polars-in-memory", frames)) for _ in range(TURNS)]
+    figures = {name: statistics.median(mine[name] for mine, _ in pairs) for name in ("wall", "cpu")}
+    ratios = {f"{name}_ratio": statistics.median(mine[name] / join[name] for mine, join in pairs) for name in figures}
+    return figures | ratios
+
+
 def main(tool: str, folder: Path) -> None:
     """Run one tool and print its figures."""
     given = loaded(folder) if tool in IN_MEMORY else folder
-    began, clock = (cpu() if tool in IN_MEMORY else 0.0), time.perf_counter()
+    clock = time.perf_counter()
     found = TOOLS[tool](given)
-    figures = {"cpu": cpu() - began, "wall": time.perf_counter() - clock}
-    status = Path("/proc/self/status").read_text(encoding="ascii")  # unlike maxrss, it owes nothing to the parent
-    figures["peak"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    figures = {"cpu": cpu(), "wall": time.perf_counter() - clock, "peak": peak()}
+    if tool in IN_MEMORY:
+        figures |= in_turn(tool, given)
     if not isinstance(found, str):
         found.write_parquet(folder / "ours.parquet")
         found = ""

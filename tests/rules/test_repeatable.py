@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from audit_kit.rules.sync.curves import total
+from audit_kit.rules.sync.lateness import lateness
 from audit_kit.training.world.simulate import simulate
 
 if TYPE_CHECKING:
@@ -63,3 +64,21 @@ def test_totals_do_not_depend_on_the_turn_of_the_rows() -> None:
     sums = [part.group_by("group").agg(total(pl.col("value"))).sort("group") for part in turned]
     assert sums[0].equals(sums[1])
     assert sums[0].equals(sums[2])
+
+
+def test_lateness_does_not_depend_on_the_turn_of_the_rows() -> None:
+    draw = np.random.default_rng(2)
+    count = 20_000
+    rows = pl.DataFrame(
+        {
+            "channel": draw.choice(["网页", "乐企"], count),
+            "minutes": draw.integers(1, 200, count).astype(float),
+            "visible": draw.random(count) < 0.9,
+            "since": pl.Series(draw.choice([np.nan, 0.0], count)).fill_nan(None),
+            "weight": draw.choice([1.0, 1.1, 1.3, 1.7], count),
+        },
+    )
+    told = lateness(rows)
+    assert told.height > 100
+    for turned in (rows[::-1], pl.concat([rows[7_000:], rows[:7_000]], rechunk=False)):
+        assert lateness(turned).equals(told)

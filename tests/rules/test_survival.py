@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 
+from audit_kit.rules.sync import curves
 from audit_kit.rules.sync.curves import mixture, quantiles, reverse_time, survival, wilson
 
 
@@ -77,6 +78,19 @@ def test_presence_at_one_age_is_isotonic() -> None:
     assert curve["survival"].to_list() == pytest.approx([4 / 6, 0])
     assert curve["minutes"].to_list() == [1, 3]
     assert curve["method"].unique().to_list() == ["status"]
+
+
+@pytest.mark.parametrize("half_life", [30.0, 3_000.0, math.inf])
+def test_presence_is_pooled_whole_falls_at_once_or_one_by_one(half_life: float, monkeypatch) -> None:
+    draw = np.random.default_rng(3)
+    minutes = np.round(draw.exponential(1000, 5_000), 1)
+    frame = pl.DataFrame(
+        {"channel": "a", "minutes": minutes, "visible": draw.random(5_000) > 0.5 ** (minutes / half_life)}
+    )
+    frame = frame.with_columns(since=pl.when("visible").then(0.0))
+    at_once = survival(frame)
+    monkeypatch.setattr(curves, "FEW_BLOCKS", len(frame))
+    assert survival(frame).equals(at_once)
 
 
 @pytest.mark.slow
