@@ -341,15 +341,22 @@ def _bell(z: Floats) -> Floats:
     return height
 
 
-def mixture(observations: pl.DataFrame, *, widest: float = LARGEST_SPREAD, latest: float = math.inf) -> Mixture:
+def mixture(
+    observations: pl.DataFrame,
+    *,
+    widest: float = LARGEST_SPREAD,
+    latest: float = math.inf,
+    steps: tuple[Floats, Floats] | None = None,
+) -> Mixture:
     """Fit two lognormal delays and a lost share by expectation–maximisation (columns as in `survival`).
 
     It sees beyond the last age, which the product limit cannot, and it is smooth where presence at one age is all that
     is known. `widest` bounds the log spread of a part, so that few data do not stretch it; `latest`
-    bounds its median in minutes, so that what is lost is not taken for an endless delay.
+    bounds its median in minutes, so that what is lost is not taken for an endless delay. `steps` are minutes and
+    survival of these observations, where they are known.
     """
     spans = _spans(observations)
-    fit = _first_guess(observations, spans)
+    fit = _first_guess(steps or steps_of(survival(observations.with_columns(all=pl.lit("")), by="all")), spans)
     likely = -math.inf
     for _ in range(MIXTURE_ROUNDS):
         once, before = _improve(fit, spans)
@@ -393,10 +400,14 @@ def _spans(observations: pl.DataFrame) -> _Spans:
     return _Spans(bins["low"].to_numpy(), bins["high"].to_numpy(), bins["weight"].to_numpy())
 
 
-def _first_guess(observations: pl.DataFrame, spans: _Spans) -> Mixture:
+def steps_of(curve: pl.DataFrame) -> tuple[Floats, Floats]:
+    """Return minutes and survival of one curve."""
+    return curve["minutes"].to_numpy(), curve["survival"].to_numpy()
+
+
+def _first_guess(steps: tuple[Floats, Floats], spans: _Spans) -> Mixture:
     """Start from the empirical curve: two parts about its lower and upper delays, and half of what is missing lost."""
-    curve = survival(observations.with_columns(all=pl.lit("")), by="all")
-    alive, logs = curve["survival"].to_numpy(), _log(curve["minutes"].to_numpy())
+    alive, logs = steps[1], _log(steps[0])
     missing = float(spans.weight[np.isinf(spans.high)].sum() / spans.weight.sum())
     lost = min(0.5, max(1e-4, min(float(alive[-1]), missing) / 2))
     rest = np.clip((alive - lost) / (1 - lost), 0, 1)

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from audit_kit.core.policy import SyncPolicy
-from audit_kit.rules.sync.curves import log_likelihood, mixture, survival, total, typed
+from audit_kit.rules.sync.curves import log_likelihood, mixture, steps_of, survival, total, typed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,12 +112,8 @@ def _own_curves(named: pl.DataFrame, history: pl.DataFrame | None) -> list[pl.Da
     return [
         _judge(part, curve, history)
         for part, curve in zip(parts, curves, strict=True)
-        if part["fitted"][0] or not _still_falling(*_steps(curve))
+        if part["fitted"][0] or not _still_falling(*steps_of(curve))
     ]
-
-
-def _steps(curve: pl.DataFrame) -> tuple[Floats, Floats]:
-    return curve["minutes"].to_numpy(), curve["survival"].to_numpy()
 
 
 def by_policy(policy: SyncPolicy) -> pl.DataFrame:
@@ -139,13 +135,13 @@ def by_policy(policy: SyncPolicy) -> pl.DataFrame:
 
 def _judge(part: pl.DataFrame, curve: pl.DataFrame, history: pl.DataFrame | None) -> pl.DataFrame:
     """Return the lateness curve of one channel from its counted invoices and their survival."""
-    channel, (minutes, alive) = str(part["channel"][0]), _steps(curve)
+    channel, (minutes, alive) = str(part["channel"][0]), steps_of(curve)
     invoices = float(part["weight"].rechunk().sum())
     method, certain, lost = str(curve["method"][0]), True, float(alive[-1])
     if method == "status":
         minutes, alive, lost = _by_presence(part, minutes, alive)
     elif _still_falling(minutes, alive):
-        fit = mixture(part)
+        fit = mixture(part, steps=(minutes, alive))
         reach = float(fit.alive(minutes[-1:])[0])
         yet_to_come = (reach - fit.lost) / max(reach, 1e-12)
         if yet_to_come > HEAVY_TAIL:
@@ -186,7 +182,7 @@ def _by_presence(part: pl.DataFrame, minutes: Floats, alive: Floats) -> tuple[Fl
     missing, present = (np.bincount(where, weight * which).astype(np.float64) for which in (~visible, visible))
     steps = alive[np.maximum(np.searchsorted(minutes, ages, side="right") - 1, 0)]
     widest = PRESENCE_SPREAD if missing.sum() >= SCARCE else SCARCE_SPREAD
-    fit = mixture(part, widest=widest, latest=max(2.0, float(ages.max()) / LATEST))
+    fit = mixture(part, widest=widest, latest=max(2.0, float(ages.max()) / LATEST), steps=(minutes, alive))
     gained = log_likelihood(steps, missing, present) - log_likelihood(fit.alive(ages), missing, present)
     if gained < len(np.unique(steps)) * STEP_COST + CLIFF:
         grid = np.unique(np.round(np.geomspace(1, max(2.0, float(ages.max())), GRID)))

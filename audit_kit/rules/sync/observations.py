@@ -125,7 +125,9 @@ def _rows(ledger: pl.DataFrame, platform: pl.DataFrame, matches: pl.DataFrame, s
         issued_at=ledger["issued_at"].gather(place),
         channel=ledger["channel"].gather(place) if "channel" in ledger.columns else pl.lit(None, pl.String),
         visible_at=arrival.cast(pl.Datetime("us")).gather(rows["platform_row"]),
-    ).with_columns(channel=pl.coalesce("channel", _channel_of_number()))
+    )
+    if rows["channel"].null_count():
+        rows = rows.with_columns(channel=pl.coalesce("channel", _channel_of_number()))
     logged = sync_log.filter(
         pl.col("event").cast(pl.String).is_in(["visible", "received"]) & pl.col("at").is_not_null()
     )
@@ -193,10 +195,9 @@ def operational(rows: pl.DataFrame, stops: pl.DataFrame, *, taken_at: datetime) 
         )
         .with_columns(loose="age", held=pl.lit(1.0))
     )
-    parts = [
-        _less_stops(part, str(name[0]), stops, taken_at) for name, part in rows.group_by("channel", maintain_order=True)
-    ]
-    rows = pl.concat(parts).sort("ledger_row") if parts else rows
+    if stops.height and rows.height:
+        parts = rows.group_by("channel", maintain_order=True)
+        rows = pl.concat(_less_stops(part, str(name[0]), stops, taken_at) for name, part in parts).sort("ledger_row")
     presence = ~pl.col("exact") & pl.col("visible")
     untimed = pl.col("exact") & pl.col("visible") & pl.col("visible_at").is_null()
     shown = rows.select(
