@@ -99,8 +99,7 @@ def audit_backups(engagement: Engagement, *, lang: str = "zh") -> pl.DataFrame:
 def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, step: Callable[[str], None]) -> Analysis:
     """Work the engagement up, from the sources to the findings."""
     step("reading")
-    side_by_side(engagement.reading, "ledger", "platform")
-    readings = {table: engagement.reading(table) for table in (*schema.INPUTS, SISTERS) if engagement.has(table)}
+    readings = _readings(engagement)
     ledger, platform, taken_at = engagement.table("ledger"), engagement.table("platform"), engagement.taken_at
     step("matching")
     matches = reconcile(ledger, platform, policy=engagement.policy.matching)
@@ -189,6 +188,12 @@ def _delays(engagement: Engagement, matches: pl.DataFrame, taken_at: datetime) -
 
 def _tables(engagement: Engagement) -> dict[str, Any]:
     return {table: engagement.table(table) for table in EVIDENCE}
+
+
+def _readings(engagement: Engagement) -> dict[str, Reading]:
+    """Return every table as it was read; the two largest are read at once."""
+    side_by_side(engagement.reading, "ledger", "platform")
+    return {table: engagement.reading(table) for table in (*schema.INPUTS, SISTERS) if engagement.has(table)}
 
 
 def _world(engagement: Engagement, ledger: pl.DataFrame, taken_at: datetime) -> backup_rules.BackupWorld:
