@@ -117,6 +117,7 @@ def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, st
         stops=stops,
         **_tables(engagement),
         control=engagement.reading("platform").control,
+        ledger_aside=engagement.reading("ledger").set_aside.height,
         backup_keys=backup_rules.backup_keys(world),
         export=engagement.export,
         policy=engagement.policy,

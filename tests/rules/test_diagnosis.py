@@ -582,6 +582,17 @@ def test_unbooked() -> None:
     assert row["source_file"] == "export.xlsx"
 
 
+def _unbooked_told(**other: Any) -> str:
+    seen = evidence(ORDINARY, [*SEEN, listed(invoice(1))], **other)
+    return str(diagnose(seen, lang="en").row(0, named=True)["evidence"])
+
+
+def test_an_unbooked_one_may_stand_in_a_row_that_was_set_aside() -> None:
+    assert "the ledger has none" in _unbooked_told()
+    said = _unbooked_told(ledger_aside=2)
+    assert "no row of the ledger that was kept has it (2 were set aside: look there first)" in said
+
+
 def test_hostile_names_are_data() -> None:
     name = '{0}{gross}<script>=HYPERLINK("x")'
     row = found([invoice(1, buyer_name=name)], [listed(invoice(1))])

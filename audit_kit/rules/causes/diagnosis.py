@@ -62,7 +62,9 @@ def unbooked(case: Case) -> pl.DataFrame:
     rows = case.open.join(meant, left_on=ROW, right_on="right_at", how="left", maintain_order="left")
     rows = rows.join(booked, on="meant_row", how="left", maintain_order="left")
     unknown = pl.col("meant_row").is_null()
-    return rows.with_columns(booked=pl.when(unknown).then(pl.lit("nowhere")).otherwise(pl.lit("otherwise")))
+    nowhere = "nowhere_kept" if case.evidence.ledger_aside else "nowhere"
+    booked_as = pl.when(unknown).then(pl.lit(nowhere)).otherwise(pl.lit("otherwise"))
+    return rows.with_columns(booked=booked_as, aside=pl.lit(case.evidence.ledger_aside))
 
 
 # The order is the design: what the entry itself, its status, the way of asking and the logs explain must not be

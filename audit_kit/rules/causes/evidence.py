@@ -45,6 +45,7 @@ class Evidence:
     known. `sisters`: what exports of other companies of the group list, with `invoice_key`.
     `taken_stated`: false where the time of the export is only the end of the last day that it lists.
     `exported`: whether there is an export at all, so that one without rows is empty and not merely absent.
+    `ledger_aside`: how many rows of the ledger were set aside.
     """
 
     ledger: pl.DataFrame
@@ -67,6 +68,7 @@ class Evidence:
     taken_at: datetime
     history: pl.DataFrame | None = None
     archive: pl.DataFrame | None = None
+    ledger_aside: int = 0
     red_confirmations: pl.DataFrame = field(default_factory=lambda: schema.empty("red_confirmations"))
     sisters: pl.DataFrame | None = None
     taxpayer_name: str | None = None

@@ -333,7 +333,7 @@ def _beyond_the_end(case: Case, missing: pl.DataFrame) -> pl.Expr | None:
     rows = pl.concat([listed, missing.select("issued_at", gone=pl.lit(1))]).drop_nulls()
     if rows.is_empty():
         return None
-    ordered = rows.sort("issued_at", descending=upwards).with_columns(lead=pl.col("gone").cum_sum())
+    ordered = rows.sort("issued_at", "gone", descending=[upwards, False]).with_columns(lead=pl.col("gone").cum_sum())
     best = ordered.sort("lead", descending=True, maintain_order=True).row(0, named=True)
     if best["lead"] <= 0:
         return pl.lit(value=False)
