@@ -229,7 +229,8 @@ def test_a_day_and_five_years_and_the_kinds_that_the_page_knows(result: str) -> 
     ledger = [invoice(serial, **other) for serial, (other, _, _) in enumerate(MOMENTS, FIRST)]
     keys = [row["digital_number"] or row["invoice_code"] + row["invoice_number"] for row in ledger]
     told = [answer(result, invoice_number=key) | {"at": at} for key, (_, at, _) in zip(keys, MOMENTS, strict=True)]
-    rows = findings(ledger, confirmations=told)
+    older = invoice(900, issued_at=datetime(2020, 5, 1, 9))  # the list reaches back as far
+    rows = findings([*ledger, older], [*SEEN, listed(older)], confirmations=told)
     assert rows["invoice_key"].to_list() == keys
     assert (rows["cause"] == STANDS[result]).to_list() == [counts for _, _, counts in MOMENTS]
 

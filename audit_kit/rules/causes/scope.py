@@ -14,7 +14,7 @@ import polars as pl
 from audit_kit import resources
 from audit_kit.core.identity import fold_tax_id
 from audit_kit.rules.causes.evidence import ROW, side_of
-from audit_kit.rules.causes.permission import denied, exporting, folded, listed_ids
+from audit_kit.rules.causes.permission import denied, exporting, folded, listed_ids, no_permission
 from audit_kit.rules.causes.systems import upload_failed
 from audit_kit.rules.sync.cuts import edges
 
@@ -280,11 +280,16 @@ def _summed(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _empty(case: Case, missing: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return all missing rows where the export has none at all, though many should be visible by now."""
+    """Return the missing rows where the export has none at all, though many should be visible by now.
+
+    Those that its account may not see say nothing of the export.
+    """
     evidence, export = case.evidence, case.evidence.export
+    if evidence.platform.height or not evidence.exported or denied(case) is not None:
+        return []
     due = evidence.taken_at - timedelta(hours=evidence.policy.sync.target_hours)
-    old = missing.filter(pl.col("issued_at") < due)
-    if evidence.platform.height or not evidence.exported or old.height < EMPTY_LEAST or denied(case) is not None:
+    missing = _without(missing, [no_permission(case)])
+    if missing.filter(pl.col("issued_at") < due).height < EMPTY_LEAST:
         return []
     stated = (export.period_start and export.start_stated) or (export.period_end and export.period_stated)
     state = pl.lit("fails" if stated else "unknown")
