@@ -509,8 +509,7 @@ def test_levels(cause: str, column: str, level: str) -> None:
 @pytest.mark.slow
 def test_an_open_outage_is_named_without_any_time_of_arrival() -> None:
     w = world(invoices=30_000, seed=3, backups=False, open_outage_hours=30, open_outage_announced=False)
-    w = replace(w, platform=w.platform.with_columns(visible_at=pl.lit(None, pl.Datetime("us"))),
-                sync_log=w.sync_log.filter(~pl.col("event").is_in(["visible", "received"])))  # fmt: skip
+    w = replace(w, sync_log=w.sync_log.filter(~pl.col("event").is_in(["visible", "received"])))
     since = w.taken_at - timedelta(hours=30)
     inside = w.ledger.with_row_index("ledger_row").filter(pl.col("issued_at") >= since).select("ledger_row")
     gone = diagnose(simulated(w)).filter(pl.col("probability_late").is_not_null()).join(inside, on="ledger_row")
@@ -616,8 +615,9 @@ def test_ids_stay_when_rows_move() -> None:
 def simulated(w: Any, **other: Any) -> Evidence:
     matches = reconcile(w.ledger, w.platform)
     observations = delays.observations(
-        w.ledger, w.platform, matches, sync_log=w.sync_log, taken_at=w.taken_at, notices=w.notices
-    )
+        w.ledger, w.platform, matches, sync_log=w.sync_log, taken_at=w.taken_at, notices=w.notices,
+        exports={at: with_key(rows) for at, rows in w.earlier.items()},
+    )  # fmt: skip
     keys = w.truth.filter(pl.col("cause") == "only_in_backup").select(invoice_key="true_key")
     return Evidence(
         ledger=w.ledger, platform=w.platform, matches=matches, observations=observations,
@@ -657,6 +657,22 @@ def test_a_month_of_mixed_causes() -> None:
     assert others["recall"].min() >= 0.85
     assert table["precision"].min() >= 0.75
     assert table.filter(pl.col("cause") == "lost")["recall"].item() >= 0.75
+
+
+@pytest.mark.parametrize("exports", [1, 6])
+@pytest.mark.parametrize("causes", [{"lost": 0.015}, {}], ids=["lost", "clean"])
+def test_exports_a_day_apart_show_no_stops_and_hide_no_loss(causes: dict[str, float], exports: int) -> None:
+    w = world(invoices=4000, seed=20, causes=causes, arrivals="exports", exports=exports, backups=False)
+    w = replace(w, notices=w.notices.clear())
+    case = simulated(w)
+    assert case.stops.is_empty()
+    findings = diagnose(case)
+    assert set(findings["cause"]) <= {"late", *causes}
+    both = findings.join(w.truth.select("ledger_row", "late"), on="ledger_row")
+    assert (both["probability_late"] - both["late"]).pow(2).mean() < 0.08
+    assert both.filter("late")["probability_late"].mean() > 0.9
+    if causes:
+        assert both.filter(~pl.col("late"))["probability_late"].mean() < 0.25
 
 
 @pytest.mark.slow

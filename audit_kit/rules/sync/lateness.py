@@ -86,13 +86,28 @@ def lateness(
 def _counted(observations: pl.DataFrame) -> pl.DataFrame:
     """Return `channel`, `minutes`, `visible`, `since`, sorted, and the `weight` of all such observations."""
     names = ["channel", "minutes", "visible", "since"]
-    known = observations.filter(pl.col("minutes").is_not_null())
+    known = _present(observations).filter(pl.col("minutes").is_not_null())
     # Equal weights are counted, then added in their order: a sum of floats must not depend on the turn of the rows.
     counts = known.group_by(*names, "weight").len().sort(*names, "weight")
     same = pl.struct(names)
     starts = counts.select(same.ne_missing(same.shift()).alias("new"))["new"].arg_true()
     sums = np.add.reduceat((counts["weight"] * counts["len"]).to_numpy(), starts.to_numpy())
     return counts[starts].select(names).with_columns(weight=sums)
+
+
+def _present(observations: pl.DataFrame) -> pl.DataFrame:
+    """Return the observations, those of channels known by successive exports as presence at the last of them.
+
+    Intervals that are as long as the delays fit an endless delay as well as a loss; presence at each age tells them
+    apart.
+    """
+    if "age" not in observations.columns:
+        return observations
+    interval = (pl.col("visible") & pl.col("since").is_not_null()).sum().over("channel")
+    loose = pl.col("visible") & (interval > pl.col("visible").sum().over("channel") / 2)
+    return observations.with_columns(
+        minutes=pl.when(loose).then("age").otherwise("minutes"), since=pl.when(loose).then(0.0).otherwise("since")
+    )
 
 
 def _own_curves(named: pl.DataFrame, history: pl.DataFrame | None) -> list[pl.DataFrame]:

@@ -105,7 +105,8 @@ def observations(
     rows = rows.with_columns(exact=known >= TIMED_SHARE * seen, known=known, seen=seen)
     rows = rows.with_columns(visible_at=pl.when("exact").then("visible_at"))
     if known_stops is None:
-        known_stops = stops(rows, notices if notices is not None else schema.empty("notices"), taken_at=taken_at)
+        told = rows.with_columns(since="previous")
+        known_stops = stops(told, notices if notices is not None else schema.empty("notices"), taken_at=taken_at)
     return operational(rows, known_stops, taken_at=taken_at)
 
 

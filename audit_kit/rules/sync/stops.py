@@ -79,7 +79,8 @@ def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: dateti
     """Return the stops of the platform per channel: `channel`, `starts_at`, `ends_at`, `announced`, `title`, `share`.
 
     Args:
-        observations: `channel`, `issued_at`, `visible_at`, `visible`.
+        observations: `channel`, `issued_at`, `visible_at`, `visible`, and perhaps `since`: where it is not null, an
+            arrival is known only to lie between two exports, and no silence can be told from it.
         notices: the canonical table; a notice counts where arrivals fell below half of what was due in it, or where
             so little was due that the data cannot tell.
         taken_at: when the platform export was taken.
@@ -87,6 +88,8 @@ def stops(observations: pl.DataFrame, notices: pl.DataFrame, *, taken_at: dateti
     timed = observations.filter(pl.col("issued_at").is_not_null() & (pl.col("issued_at") <= taken_at))
     timed = timed.filter(pl.col("issued_at") > taken_at - LONGEST_SPAN)
     timed = timed.filter(pl.col("issued_at") > _listed_from(timed))
+    if "since" in timed.columns:
+        timed = timed.with_columns(visible_at=pl.when(pl.col("since").is_null()).then("visible_at"))
     known = pl.col("channel").is_not_null() & (pl.col("visible_at").count().over("channel") > 0)
     channels = timed.filter(known).sort("channel", maintain_order=True).partition_by("channel", maintain_order=True)
     rows: list[dict[str, Any]] = []
