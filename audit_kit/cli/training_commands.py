@@ -28,6 +28,14 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--month", default="2025-05", metavar="YYYY-MM")
     sub.add_argument("--cause", action="append", type=_share, default=[], metavar="CAUSE=SHARE")
     sub.add_argument("--format", choices=("xlsx", "csv", "parquet"), default="xlsx")
+    sub.add_argument(
+        "--arrivals",
+        choices=("log", "exports", "platform", "none"),
+        default="log",
+        help="what tells when invoices arrived: the sync log (default), an earlier export without a log, a column of "
+        "the export that the real one has not, or nothing",
+    )
+    sub.add_argument("--plain", action="store_true", help="ledger and exports alone: no logs, no backups")
 
     sub = command(
         "drill",
@@ -62,6 +70,8 @@ def _simulate(options: argparse.Namespace) -> int:
         seed=options.seed,
         month=options.month,
         format=options.format,
+        arrivals=options.arrivals,
+        plain=options.plain,
         causes=dict(options.cause) or DEFAULT,
     )
     return counted(truth, "cause", options)

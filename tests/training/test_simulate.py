@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from python_calamine import CalamineWorkbook
 from stdnum.cn import uscc
 
+from audit_kit.analysis.work import analyse
 from audit_kit.cli.main import main
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
@@ -278,6 +279,7 @@ def test_any_month_is_made_whole_and_agrees_with_the_rules(seed, invoices, cause
         ({"invoices": 0}, "At least one invoice"),
         ({"causes": {"lost": 2.0}}, "a number from 0 to 1"),
         ({"format": "docx"}, "'docx' is not a format"),
+        ({"arrivals": "guessed"}, "'guessed' tells no arrivals"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_sentence(tmp_path, asked, sentence):
@@ -316,7 +318,7 @@ def test_the_truth_lies_beside_the_engagement_and_not_in_it(tmp_path):
 def test_the_export_has_the_shape_of_the_real_one(tmp_path):
     simulate(tmp_path / "e", invoices=300)
     book = CalamineWorkbook.from_path(next((tmp_path / "e" / "platform").iterdir()))
-    assert book.sheet_names == ["发票基础信息", "信息汇总表"]
+    assert book.sheet_names == ["发票基础信息", "信息汇总表", "建筑服务"]
     rows = book.get_sheet_by_name("发票基础信息").to_python()
     assert rows[0] == [
         *(
@@ -353,6 +355,33 @@ def test_the_export_has_the_shape_of_the_real_one(tmp_path):
     lines = book.get_sheet_by_name("信息汇总表").to_python()
     assert len(lines[0]) == 27
     assert len(lines) > len(rows) - 1
+    special = book.get_sheet_by_name("建筑服务").to_python()
+    assert special[0][:9] == rows[0][:9]
+    known, business = {row[3]: row for row in rows}, lines[0].index("特定业务类型")
+    assert all(row[:9][1:] == known[row[3]][:9][1:] for row in special[1:])
+    assert {row[3] for row in special[1:]} == {row[3] for row in lines if row[business] == "建筑服务"}
+    assert not [sheet for sheet in book.sheet_names if "入库时间" in book.get_sheet_by_name(sheet).to_python()[0]]
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "logged", "timed", "earlier"),
+    [("log", True, False, 0), ("exports", False, False, 1), ("platform", True, True, 0), ("none", False, False, 0)],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_arrivals_stand_where_they_are_asked_for(tmp_path, kind, arrivals, logged, timed, earlier):
+    simulate(tmp_path / "e", invoices=60, arrivals=arrivals, format=kind, backups=False)
+    engagement = open_engagement(tmp_path / "e")
+    made = world(invoices=60, arrivals=arrivals, backups=False)
+    assert (engagement.table("sync_log").height > 0) == (made.sync_log.height > 0) == logged
+    for platform in (engagement.table("platform"), made.platform):
+        assert platform["visible_at"].is_not_null().all() if timed else platform["visible_at"].is_null().all()
+    assert engagement.table("exports")["taken_at"].n_unique() == len(made.earlier) == earlier
+
+
+def test_a_plain_engagement_is_the_ledger_and_the_exports(tmp_path):
+    simulate(tmp_path / "e", invoices=60, plain=True)
+    assert [path.name for path in sorted((tmp_path / "e").iterdir())] == ["audit.toml", "ledger", "platform"]
+    assert sorted(open_engagement(tmp_path / "e").sources) == ["ledger", "platform"]
 
 
 def test_csv_comes_in_the_encodings_that_are_met(tmp_path):
@@ -366,7 +395,7 @@ def test_csv_comes_in_the_encodings_that_are_met(tmp_path):
 
 
 def test_the_settings_say_how_the_export_was_asked_for(tmp_path):
-    simulate(tmp_path / "e", invoices=200, visible_at=True)
+    simulate(tmp_path / "e", invoices=200, arrivals="platform")
     content = tomllib.loads((tmp_path / "e" / "audit.toml").read_text(encoding="utf-8"))
     engagement = open_engagement(tmp_path / "e")
     assert content["engagement"]["taken_at"] == engagement.taken_at == datetime(2025, 5, 30, 20)
@@ -375,23 +404,38 @@ def test_the_settings_say_how_the_export_was_asked_for(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_sample_is_made_again_byte_for_byte(tmp_path):
-    text = (SAMPLE.parent / "README.md").read_text(encoding="utf-8")
-    command, _, options = re.findall(r"`audit-kit (simulate) (sample) (.*?)`", text)[0]
-    assert main([command, str(tmp_path / "sample"), *options.split()]) == 0
-    truth = pl.read_parquet(tmp_path / "sample.truth.parquet")
-    assert files(tmp_path / "sample") == files(SAMPLE)
-    assert [
-        name for name in files(SAMPLE) if (tmp_path / "sample" / name).read_bytes() != (SAMPLE / name).read_bytes()
-    ] == []
+@pytest.mark.parametrize("name", ["sample", "sample_two_exports"])
+def test_the_samples_are_made_again_byte_for_byte(tmp_path, name):
+    text, kept = (SAMPLE.parent / "README.md").read_text(encoding="utf-8"), SAMPLE.parent / name
+    [options] = re.findall(rf"audit-kit simulate {name} ([^`]*)`", text)
+    assert main(["simulate", str(tmp_path / name), *options.split()]) == 0
+    assert files(tmp_path / name) == files(kept)
+    assert [path for path in files(kept) if (tmp_path / name / path).read_bytes() != (kept / path).read_bytes()] == []
+    truth = pl.read_parquet(tmp_path / f"{name}.truth.parquet")
     counts = dict(truth.drop_nulls("cause")["cause"].value_counts().iter_rows())
-    assert counts.keys() == DEFAULT.keys() | {"late"}
-    assert min(counts.values()) >= 3
+    named = set(re.findall(r"--cause (\w+)=", options)) or DEFAULT.keys()
+    assert counts.keys() == named | {"late"}
+    assert min(counts.values()) >= (3 if name == "sample" else 2)
 
 
-def test_the_sample_is_small_and_marked():
-    assert sum((SAMPLE / name).stat().st_size for name in files(SAMPLE)) < 2_000_000
-    assert "synthetic" in (SAMPLE / "audit.toml").read_text(encoding="utf-8").splitlines()[0]
+def test_what_most_companies_bring_states_no_arrival_and_still_tells_late_from_lost():
+    engagement = open_engagement(SAMPLE.parent / "sample_two_exports")
+    assert engagement.table("platform")["visible_at"].null_count() == engagement.table("platform").height
+    assert sorted(engagement.sources) == ["exports", "ledger", "platform"]
+    work = analyse(engagement)
+    assert work.stops.is_empty()
+    chances = dict(work.findings.group_by("cause").agg(pl.col("probability_late").mean()).iter_rows())
+    assert work.observations["since"].drop_nulls().gt(0).any()
+    assert chances["late"] > 0.9
+    assert chances["lost"] < 0.1
+    assert chances["outage"] < 0.1
+
+
+@pytest.mark.parametrize(("name", "most"), [("sample", 2_000_000), ("sample_two_exports", 300_000)])
+def test_the_samples_are_small_and_marked(name, most):
+    kept = SAMPLE.parent / name
+    assert sum((kept / path).stat().st_size for path in files(kept)) < most
+    assert "synthetic" in (kept / "audit.toml").read_text(encoding="utf-8").splitlines()[0]
     assert "made up" in (SAMPLE.parent / "README.md").read_text(encoding="utf-8")
 
 

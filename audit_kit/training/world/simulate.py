@@ -5,6 +5,7 @@ Everything is made up and marked so. The same arguments give the same bytes on e
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from audit_kit.training.world.parties import Company
 
 DEFAULT: Mapping[str, float] = MappingProxyType({cause: how.share for cause, how in simulated().items()})
+ARRIVALS = ("log", "exports", "platform", "none")  # where the times of arrival are to be had
 EXPORT_HOUR = 20  # the export is taken in the evening of the last working day
 LATER_DAYS = 7
 
@@ -42,18 +44,24 @@ def world(
     open_outage_announced: bool = True,
     direction: str = "issued",
     backups: bool = True,
+    arrivals: str = "log",
     exports: int = 0,
     hostile: bool = False,
 ) -> World:
     """Make an engagement of `invoices` in a month; `causes` maps a cause to its share of them, {} = nothing is wrong.
 
     `days` shortens the period to the first days of the month. An outage of `open_outage_hours` is still going on when
-    the export is taken. `exports` earlier ones were taken on the evenings before. `hostile` puts names into it that
-    attack pages and workbooks.
+    the export is taken. `hostile` puts names into it that attack pages and workbooks.
+
+    The real export states no times of arrival; `arrivals` says what does: the sync log (`log`), or no sync log but an
+    earlier export (`exports`), or nothing (`none`), or, beside the log, a column 入库时间 that the real export has not
+    (`platform`). `exports` earlier ones were taken on the evenings before.
 
     Raises:
-        RequestError: an unknown cause or direction, a month that is none, or fewer than one invoice.
+        RequestError: unknown causes, direction or arrivals, a month that is none, or fewer than one invoice.
     """
+    if arrivals not in ARRIVALS:
+        raise RequestError(f"{arrivals!r} tells no arrivals; choose one of {', '.join(ARRIVALS)}.")
     start, taken = _period(month, days)
     counts = _counts(causes, invoices, direction)
     plan = stream.Plan(
@@ -71,7 +79,9 @@ def world(
     if open_outage_hours > 0:
         draft.windows.append(_still_open(taken, open_outage_hours, announced=open_outage_announced))
     fates.allot(draft)
-    return _assemble(draft, owners, start=start, direction=direction, backups=backups, exports=exports)
+    exports = max(exports, 1) if arrivals == "exports" else exports
+    made = _assemble(draft, owners, start=start, direction=direction, backups=backups, exports=exports)
+    return made if arrivals == "platform" else _untimed(made, logged=arrivals == "log")
 
 
 def _period(month: str, days: int | None) -> tuple[int, int]:
@@ -187,6 +197,21 @@ def _late(draft: fates.Draft) -> pl.Series:
     return pl.Series((draft.fate == "") & (draft.visible > draft.taken))
 
 
+def _untimed(made: World, *, logged: bool) -> World:
+    """Return a world whose exports state no time of arrival, and that keeps a sync log only if `logged`."""
+
+    def without(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.with_columns(visible_at=pl.lit(None, pl.Datetime("us")))
+
+    return replace(
+        made,
+        platform=without(made.platform),
+        later=without(made.later),
+        earlier={at: without(rows) for at, rows in made.earlier.items()},
+        sync_log=made.sync_log if logged else made.sync_log.clear(),
+    )
+
+
 def _facts(frame: pl.DataFrame, facts: pl.DataFrame) -> pl.DataFrame:
     """Return the compared fields of ledger or platform rows with what is known of their invoice."""
     known = facts[frame["i"].to_numpy()]
@@ -209,7 +234,7 @@ def _vouchers(book: pl.DataFrame) -> pl.Series:
 
 
 def _platform(listed: pl.DataFrame, source: str) -> pl.DataFrame:
-    """Return platform rows in canonical form; the real export has neither channel, account nor time of arrival."""
+    """Return platform rows in canonical form, with their times of arrival; the real export has no channel either."""
     frame = listed.with_columns(
         visible_at=stream.times(listed["visible"].to_numpy()),
         invoice_code=pl.col("code"),
@@ -282,13 +307,14 @@ def simulate(
     causes: Mapping[str, float] = DEFAULT,
     format: str = "xlsx",  # noqa: A002  the word of the command line
     backups: bool = True,
-    visible_at: bool = False,
+    plain: bool = False,
     **options: Any,  # noqa: ANN401  the other options of `world`
 ) -> pl.DataFrame:
     """Write an engagement into a new or empty folder and return the truth about it (see `World.truth`).
 
     The truth goes beside the folder, not in it: FOLDER.truth.parquet; so does a later export, FOLDER.later.*.
-    `format` is xlsx, csv or parquet; `visible_at` adds 入库时间, which the real export has not, to the platform.
+    `format` is xlsx, csv or parquet. A `plain` engagement is the ledger and the exports alone, as most companies bring
+    it: no logs, no backups.
 
     Raises:
         RequestError: the folder holds something, or see `world`.
@@ -300,14 +326,14 @@ def simulate(
         raise RequestError(f"{format!r} is not a format; choose one of {', '.join(writing.FORMATS)}.")
     if format == "xlsx" and invoices > writing.XLSX_ROWS:
         raise RequestError(f"A workbook holds {writing.XLSX_ROWS:,} rows; use csv or parquet for more.")
-    made = world(invoices=invoices, seed=seed, month=month, causes=causes, backups=backups, **options)
+    made = world(invoices=invoices, seed=seed, month=month, causes=causes, backups=backups and not plain, **options)
     later, truth = f"{target.name}.later.{format}", f"{target.name}.truth.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)
     with outputs.scratch(target.parent, outputs.MAKING) as stage:
         whole = stage / "whole"
         whole.mkdir()
-        writing.write(made, whole, file_format=format, visible_at=visible_at)
-        writing.write_later(made, stage / later, visible_at=visible_at)
+        writing.write(made, whole, file_format=format, plain=plain)
+        writing.write_later(made, stage / later)
         made.truth.write_parquet(stage / truth)
         for name in (later, truth):
             outputs.move_in(stage / name, target.parent / name)

@@ -31,34 +31,33 @@ ARCHIVED = ("backups", "backup_checks", "restore_tests", "backup_listing", "sche
 HIDDEN = ("source_file", "source_row", "cleaning", "date_only")
 
 
-def write(world: World, folder: Path, *, file_format: str, visible_at: bool = False) -> None:
-    """Write a world into an empty folder."""
+def write(world: World, folder: Path, *, file_format: str, plain: bool = False) -> None:
+    """Write a world into an empty folder; a `plain` one without its logs."""
     month = f"{world.export.period_start:%Y-%m}"
-    for name in ("ledger", "platform", "logs"):
+    for name in ("ledger", "platform", *(() if plain else ("logs",))):
         (folder / name).mkdir(parents=True)
-    _write_platform(world, world.platform, folder / "platform" / f"export-{month}.{file_format}", visible_at=visible_at)
+    _write_platform(world, world.platform, folder / "platform" / f"export-{month}.{file_format}")
     for at, rows in world.earlier.items():
         (folder / "exports").mkdir(exist_ok=True)
-        _write_platform(world, rows, folder / "exports" / f"export-{at:%Y-%m-%d}.{file_format}", visible_at=False)
+        _write_platform(world, rows, folder / "exports" / f"export-{at:%Y-%m-%d}.{file_format}")
     _write_ledger(world.ledger, folder / "ledger" / f"ledger-{month}.{file_format}")
-    for table in LOGS:
-        _write_csv(_worded(getattr(world, table), table), folder / "logs" / f"{table}.csv")
-    sync_log = _write_sync_log(world.sync_log, folder / "logs", file_format)
+    sources = {} if plain else _write_logs(world, folder, file_format)
     if world.archive:
-        _write_archive(world.archive, folder)
-    text = _settings(world, file_format, sync_log)
+        sources |= _write_archive(world.archive, folder)
+    text = _settings(world, file_format, sources)
     (folder / "audit.toml").write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_later(world: World, path: Path, *, visible_at: bool = False) -> None:
+def write_later(world: World, path: Path) -> None:
     """Write the export taken later; the name's ending is the format."""
-    _write_platform(world, world.later, path, visible_at=visible_at)
+    _write_platform(world, world.later, path)
 
 
-def _write_platform(world: World, rows: pl.DataFrame, path: Path, *, visible_at: bool) -> None:
-    """Write an export: as a workbook with its two sheets, as csv (UTF-8 with BOM), or typed as parquet."""
+def _write_platform(world: World, rows: pl.DataFrame, path: Path) -> None:
+    """Write an export: as a workbook with its three sheets, as csv (UTF-8 with BOM), or typed as parquet."""
+    timed = rows["visible_at"].null_count() < len(rows)
     if path.suffix == ".parquet":
-        hidden = HIDDEN if visible_at else (*HIDDEN, "visible_at")
+        hidden = HIDDEN if timed else (*HIDDEN, "visible_at")
         rows.drop(hidden).write_parquet(path)
         return
     words = resources.load("simulation")["export"]
@@ -70,14 +69,16 @@ def _write_platform(world: World, rows: pl.DataFrame, path: Path, *, visible_at:
     else:
         totals = {name: rows[name].sum() for name in ("net", "tax")}
     stated = {words["money"][name]: [float(total)] for name, total in totals.items()}
-    basic = listed.select(*words["basic"], *([words["visible"]] if visible_at else []))
+    basic = listed.select(*words["basic"], *([words["visible"]] if timed else []))
     basic = pl.concat([basic, pl.DataFrame({words["basic"][0]: [words["total"]]} | stated)], how="diagonal")
     if path.suffix == ".csv":
         _write_csv(basic, path)
         return
     sheets = {words["basic_sheet"]: basic}
     if len(rows) <= MANY_ROWS:
-        sheets[words["lines_sheet"]] = _lines(listed, words)
+        lines = _lines(listed, words)
+        sheets[words["lines_sheet"]] = lines.select(words["lines"])
+        sheets |= _special(lines, words["special"])
     _workbook(path, sheets)
 
 
@@ -118,13 +119,23 @@ def _lines(listed: pl.DataFrame, words: dict[str, Any]) -> pl.DataFrame:
     second = [(pl.col(name) - part).round(2).alias(name) for name, part in parts.items()]
     lines = pl.concat([rows.with_columns(first), rows.filter(split).with_columns(second)])
     lines = lines.sort("row", maintain_order=True)
+    special = pl.col(words["goods"][1]).is_in(words["special"]["items"]) & (pl.col(words["basic"][3]) != words["none"])
     percent = (pl.col("rate") * 100).round(0).cast(pl.Int64).cast(pl.String) + "%"
     return lines.with_columns(
         _counted(words),
         (pl.col(net) + pl.col(tax)).round(2).alias(gross),
         pl.col(net).alias("单价"),
         pl.when(pl.col("rate") == 0).then(pl.lit(words["exempt"])).otherwise(percent).alias("税率"),
-    ).select(words["lines"])
+        pl.when(special).then(pl.lit(words["special"]["sheet"])).otherwise(pl.lit("")).alias("特定业务类型"),
+    )
+
+
+def _special(lines: pl.DataFrame, words: dict[str, Any]) -> dict[str, pl.DataFrame]:
+    """Return the sheet of a special business, one row an invoice, if there is any; all of it stands elsewhere too."""
+    rows = lines.filter(pl.col("特定业务类型") == words["sheet"]).unique("row", keep="first", maintain_order=True)
+    constant = (pl.lit(text).alias(header) for header, text in words["facts"].items())
+    table = rows.with_columns(pl.int_range(1, pl.len() + 1).cast(pl.String).alias("序号"), *constant)
+    return {words["sheet"]: table.select(*words["columns"], *words["facts"])} if len(table) else {}
 
 
 def _labels(vocabulary: str) -> dict[str, str]:
@@ -155,6 +166,16 @@ def _write_csv(table: pl.DataFrame, path: Path) -> None:
     table.write_csv(
         path, include_bom=True, line_terminator="\r\n", float_precision=2 if "税额" in table.columns else None
     )
+
+
+def _write_logs(world: World, folder: Path, file_format: str) -> dict[str, str]:
+    """Write what is logged beside the invoices; return the paths by the tables."""
+    paths = {table: f"logs/{table}.csv" for table in LOGS}
+    for table, path in paths.items():
+        _write_csv(_worded(getattr(world, table), table), folder / path)
+    if world.sync_log.is_empty():
+        return paths
+    return {"sync_log": f"logs/{_write_sync_log(world.sync_log, folder / 'logs', file_format)}"} | paths
 
 
 def _write_sync_log(rows: pl.DataFrame, folder: Path, file_format: str) -> str:
@@ -196,15 +217,17 @@ def _vocabulary(dtype: pl.Enum) -> str:
     return next(name for name, words in resources.load("vocabularies").items() if set(words) == known)
 
 
-def _write_archive(archive: Archive, folder: Path) -> None:
-    """Write the backup tables and the sample of e-invoice files."""
+def _write_archive(archive: Archive, folder: Path) -> dict[str, str]:
+    """Write the backup tables and the sample of e-invoice files; return the paths by the tables."""
     (folder / "backups").mkdir()
-    for table in ARCHIVED:
-        _write_csv(_worded(getattr(archive, table), table), folder / "backups" / f"{table}.csv")
+    paths = {table: f"backups/{table}.csv" for table in ARCHIVED}
+    for table, path in paths.items():
+        _write_csv(_worded(getattr(archive, table), table), folder / path)
     for path, content in archive.files.items():
         file = folder / "invoice_files" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
+    return paths | {"invoice_files": "invoice_files"}
 
 
 def _workbook(path: Path, sheets: dict[str, pl.DataFrame], *, numbers: Collection[tuple[int, int]] = ()) -> None:
@@ -234,12 +257,10 @@ def _workbook(path: Path, sheets: dict[str, pl.DataFrame], *, numbers: Collectio
                         sheet.write_string(at + 1, place, value)
 
 
-def _settings(world: World, file_format: str, sync_log: str) -> str:
-    """Return the engagement's audit.toml."""
+def _settings(world: World, file_format: str, others: dict[str, str]) -> str:
+    """Return the engagement's audit.toml; `others` are the paths of what stands beside ledger and platform."""
     sources = {"ledger": f"ledger/*.{file_format}", "platform": f"platform/*.{file_format}"}
-    sources |= {"sync_log": f"logs/{sync_log}"} | {table: f"logs/{table}.csv" for table in LOGS}
-    if world.archive:
-        sources |= {table: f"backups/{table}.csv" for table in ARCHIVED} | {"invoice_files": "invoice_files"}
+    sources |= others
     export = world.export
     times = {
         "taken_at": world.taken_at,
