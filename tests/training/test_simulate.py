@@ -364,11 +364,17 @@ def test_the_export_has_the_shape_of_the_real_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arrivals", "logged", "timed", "earlier"),
-    [("log", True, False, 0), ("exports", False, False, 1), ("platform", True, True, 0), ("none", False, False, 0)],
+    ("arrivals", "told"),
+    [
+        ("log", (True, False, 0)),
+        ("exports", (False, False, 1)),
+        ("platform", (True, True, 0)),
+        ("none", (False, False, 0)),
+    ],
 )
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_arrivals_stand_where_they_are_asked_for(tmp_path, kind, arrivals, logged, timed, earlier):
+def test_arrivals_stand_where_they_are_asked_for(tmp_path, kind, arrivals, told):
+    logged, timed, earlier = told
     simulate(tmp_path / "e", invoices=60, arrivals=arrivals, format=kind, backups=False)
     engagement = open_engagement(tmp_path / "e")
     made = world(invoices=60, arrivals=arrivals, backups=False)

@@ -375,6 +375,7 @@ def test_between_two_exports_the_level_is_a_range(pages: dict[str, Page]) -> Non
     assert row["share"] is None
     assert f"{len(old)} 张中，超时 {row['used']:.0f} 张，另有 {row['open']:.0f} 张" in level
     assert row["used"] >= sum(i.arrived is None for i in old)
+    assert not [line for line in sync_answers.delays(page) if "停机 " in line or "没有公告的停机" in line]
     truly = sum(i.arrived is not None for i in old) / len(old)
     assert row["lower"] <= truly <= row["upper"]
 

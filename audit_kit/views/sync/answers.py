@@ -142,9 +142,10 @@ def _incident(page: Page) -> list[str]:
 
 
 def _stops(page: Page) -> list[str]:
+    """Return what is known of stops; of silence nothing is known where no arrival has a moment, only two exports."""
     words, taken_at = page.words, page.whole.taken_at
     stops = tables.stops(page)
-    blind = untimed(page.whole)
+    blind = bool(timed(page.whole.observations).filter("visible")["since"].is_not_null().all())
     if blind:
         stops = stops.filter("announced")
     if stops.is_empty():
