@@ -1,36 +1,33 @@
-"""One month of an analysis, its positions moved to the rows that are left."""
+"""A month of an analysis, or a year, its positions moved to the rows that are left."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from audit_kit.core.errors import RequestError
+from audit_kit.analysis.report_scope import lonely, scope
 
 if TYPE_CHECKING:
     from audit_kit.analysis.analysis import Analysis
+    from audit_kit.analysis.report_scope import Scope
 
 
 def month(analysis: Analysis, wanted: str) -> Analysis:
-    """Return the analysis of one month, `YYYY-MM`: the ledger's rows of it, and earlier ones still missing.
+    """Return the analysis of a month, `YYYY-MM`, or of a year, `YYYY`; all of it for `all`.
 
-    Rows without a date stay, for nobody knows that they are not of it. Positions are those in the new frames.
+    It holds what either side dates within it, both rows of such a pair, and earlier rows of either side whose finding
+    is still open. Rows without a date stay, for nobody knows that they are not of it. Positions are those in the new
+    frames.
 
     Raises:
-        RequestError: `wanted` is no month.
+        RequestError: `wanted` is no month, no year and not `all`.
     """
-    start, end = _bounds(wanted)
-    issued, outcome = pl.col("issued_at"), pl.col("outcome").cast(pl.String)
-    dates = analysis.ledger.select("issued_at").with_row_index("ledger_row")
-    status = analysis.matches.select("ledger_row", outcome).drop_nulls("ledger_row")
-    within = issued.is_between(start, end, closed="left") | issued.is_null()
-    kept = dates.join(status, on="ledger_row", how="left", maintain_order="left").filter(
-        within | ((issued < start) & (outcome == "missing"))
-    )["ledger_row"]
-    unbooked = analysis.platform.select("issued_at").with_row_index("platform_row").filter(within)["platform_row"]
+    of = scope(wanted)
+    if of.start is None:
+        return analysis
+    kept, unbooked = _booked(analysis, of), _unbooked(analysis, of)
     booked = pl.col("ledger_row").is_in(kept.implode())
     matches = analysis.matches.filter(
         booked | (pl.col("ledger_row").is_null() & pl.col("platform_row").is_in(unbooked.implode()))
@@ -54,6 +51,33 @@ def month(analysis: Analysis, wanted: str) -> Analysis:
     )
 
 
+def _booked(analysis: Analysis, of: Scope) -> pl.Series:
+    """Return the ledger rows that a scope shows, in order."""
+    rows = analysis.ledger.select("issued_at").with_row_index("ledger_row")
+    pairs = analysis.matches.drop_nulls(["ledger_row", "platform_row"]).select("ledger_row", "platform_row")
+    listed = pairs.with_columns(issued_at=analysis.platform["issued_at"].gather(pairs["platform_row"])).filter(
+        of.holds()
+    )
+    found = analysis.findings["ledger_row"].drop_nulls()
+    is_open = (pl.col("issued_at") < of.start) & pl.col("ledger_row").is_in(found.implode())
+    within = of.holds() | pl.col("issued_at").is_null() | pl.col("ledger_row").is_in(listed["ledger_row"].implode())
+    return rows.filter(within | is_open)["ledger_row"]
+
+
+def _unbooked(analysis: Analysis, of: Scope) -> pl.Series:
+    """Return the platform rows that a scope shows where no ledger row claims them.
+
+    Earlier ones are open only from the ledger's first month on: what lies before it, the ledger does not cover.
+    """
+    rows = analysis.platform.select("issued_at").with_row_index("platform_row")
+    found = analysis.findings.filter(pl.col("ledger_row").is_null())["platform_row"].drop_nulls()
+    odd = pl.col("issued_at").dt.strftime("%Y-%m").is_in(lonely(analysis.ledger)["month"].implode())
+    begins = analysis.ledger.filter(~odd).select(pl.col("issued_at").min().dt.truncate("1mo")).item()
+    is_open = pl.col("issued_at").is_between(pl.lit(begins, pl.Datetime("us")), of.start, closed="left")
+    is_open &= pl.col("platform_row").is_in(found.implode())
+    return rows.filter(of.holds() | pl.col("issued_at").is_null() | is_open)["platform_row"]
+
+
 class _Moves:
     """Positions before and after rows were left out."""
 
@@ -70,11 +94,3 @@ class _Moves:
                 new = moved.columns[0]
                 frame = frame.join(moved, on=name, how="left", maintain_order="left").drop(name).rename({new: name})
         return frame.select(columns)
-
-
-def _bounds(wanted: str) -> tuple[datetime, datetime]:
-    try:
-        start = datetime.strptime(wanted, "%Y-%m")  # noqa: DTZ007 (Beijing time, stored without zone)
-    except ValueError:
-        raise RequestError(f"{wanted!r} is no month; write it as 2025-05.") from None
-    return start, datetime(start.year + start.month // 12, start.month % 12 + 1, 1)  # noqa: DTZ001 (the same)

@@ -25,7 +25,12 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     )
     sub.add_argument("engagement", nargs="?", type=Path, help="folder with the audit.toml, or with the files alone")
     sub.add_argument("--sample", action="store_true", help="report on the sample engagement that comes with the kit")
-    sub.add_argument("--month", metavar="YYYY-MM", help="default: the latest month in the ledger")
+    about = sub.add_mutually_exclusive_group()
+    about.add_argument(
+        "--month", metavar="YYYY-MM", help="default: the latest month in the ledger, lonely dates left out"
+    )
+    about.add_argument("--year", metavar="YYYY", help="a whole year in one report")
+    about.add_argument("--all", action="store_true", help="everything in one report")
     sub.add_argument("--out", type=Path, default=Path("reports"), help="where reports are kept (default: reports)")
     sub.add_argument("--pdf", action="store_true", help="also print every page as PDF (needs Chromium, Chrome or Edge)")
     sub.add_argument("--redact", action="store_true", help="mask names and tax ids, to send the report outside")
@@ -64,7 +69,7 @@ def _report(options: argparse.Namespace) -> int:
         raise RequestError("Name the engagement's folder, or ask for --sample, one of the two.")
     result = run_report(
         sample() if options.sample else options.engagement,
-        month=options.month,
+        month=_month(options),
         out=options.out,
         lang=options.lang,
         pdf=options.pdf,
@@ -80,6 +85,15 @@ def _report(options: argparse.Namespace) -> int:
     else:
         print(page.resolve().as_uri())
     return result.exit_code
+
+
+def _month(options: argparse.Namespace) -> str | None:
+    """Return what the report is to be about, as run_report takes it."""
+    from audit_kit.analysis.report_scope import EVERYTHING, scope
+
+    if options.year is not None and scope(options.year).kind != "year":
+        raise RequestError(f"{options.year!r} is no year; write it as 2024.")
+    return EVERYTHING if options.all else options.year or options.month
 
 
 def _lab(options: argparse.Namespace) -> int:

@@ -112,8 +112,11 @@ class Words:
         return str(entry.get(self.lang, {}).get(part, ""))
 
     def month(self, month: str) -> str:
-        """Return a month, `YYYY-MM`, as a person writes it."""
-        return self("page.month", year=month[:4], month=int(month[5:]))
+        """Return a month, `YYYY-MM`, a year, `YYYY`, or `all`, as a person writes it."""
+        year, dash, number = month.partition("-")
+        if dash:
+            return self("page.month", year=year, month=int(number))
+        return self("page.year", year=year) if year.isdecimal() else self("page.all")
 
     def count(self, number: Decimal | float | None) -> str:
         """Return a whole number with thousands separators."""

@@ -1,4 +1,4 @@
-"""The front page of a month, and the page that lists the months: figures in, words and HTML out."""
+"""The front page of a report, and the page that lists the reports: figures in, words and HTML out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from audit_kit.analysis.report_scope import EVERYTHING, scope
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.unused import LEFT_OUT
 from audit_kit.report.job import WORKBOOK
 from audit_kit.report.manifest import ACUTE, CHANGES
 from audit_kit.report.pages import render
+from audit_kit.views.overview.charts import PLACED
+from audit_kit.views.overview.periods import FIGURES, place_name
+from audit_kit.views.overview.periods import month_name as month_of
 from audit_kit.views.show import theme
 
 if TYPE_CHECKING:
@@ -37,7 +41,10 @@ def head(manifest: Mapping[str, Any], *, lang: str) -> dict[str, Any]:
     """Return what every page of a report shows at its head and foot."""
     engagement = manifest["engagement"]
     named = [engagement["taxpayer_name"] or engagement["name"], *engagement["taxpayer_ids"]]
+    words, kind = Words(lang), scope(manifest["month"]).kind
     return {
+        "title": words(f"page_title.{kind}"),
+        "short": words(f"page_short.{kind}"),
         "month": month_name(manifest["month"], lang=lang),
         "name": named[0],
         "taxpayer": " · ".join(named),
@@ -58,12 +65,14 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
     return render(
         "front",
         lang=lang,
-        title=f"{words('page.short')} {manifest['month']} {about['name']}",
+        title=f"{about['short']} {about['month']} {about['name']}",
         head=about,
         tabs=tabs,
         terms={"severity": words.terms("severities", schema.SEVERITIES)},
         verdict=_verdict(manifest, words),
-        tiles=_tiles(figures, words),
+        scope=figures["scope"]["lines"],
+        months=_months(figures, words),
+        tiles=_tiles(manifest, words),
         bars=_bars(figures, words),
         tie=_tie(figures, words),
         causes=[_cause(cause, words) for cause in figures["causes"]],
@@ -79,7 +88,7 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
 
 
 def months_page(manifests: Sequence[Mapping[str, Any]], *, lang: str) -> str:
-    """Return the list of the months, newest first."""
+    """Return the list of the reports, newest first."""
     words = Words(lang)
     return render(
         "months",
@@ -90,7 +99,7 @@ def months_page(manifests: Sequence[Mapping[str, Any]], *, lang: str) -> str:
 
 
 def month_name(month: str, *, lang: str) -> str:
-    """Return a month as a person writes it."""
+    """Return what a report is about as a person writes it."""
     return Words(lang).month(month)
 
 
@@ -110,9 +119,29 @@ def _verdict(manifest: Mapping[str, Any], words: Words) -> dict[str, Any]:
     return {"lines": lines, "tone": "bad" if count else "good"}
 
 
-def _tiles(figures: Mapping[str, Any], words: Words) -> list[dict[str, str]]:
-    ledger, missing, changed = figures["ledger"], figures["missing"], figures["changes"]
-    found = {key: ledger[key] - missing[key] for key in ("rows", "yuan")}
+def _months(figures: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
+    """Return the lines of the table of months, and their sum."""
+    months = figures["scope"]["months"]
+    total = {name: sum(line[name] for line in months) for name in FIGURES}
+    partly = figures["scope"]["kind"] != EVERYTHING
+    lines = [
+        {"name": month_of(line, words), "place": place_name(line, words), "own": partly and line["place"] == "within"}
+        | line
+        for line in months
+    ]
+    lines.append({"name": words("front.total"), "place": "", "total": True} | total)
+    return [
+        {key: line.get(key) for key in ("name", "own", "total", "place")}
+        | {"cells": [f"{line[name]:,.2f}" if name.endswith("_yuan") else words.count(line[name]) for name in FIGURES]}
+        for line in lines
+    ]
+
+
+def _tiles(manifest: Mapping[str, Any], words: Words) -> list[dict[str, str]]:
+    figures = manifest["summary"]
+    ledger, missing, early = figures["ledger"], figures["missing"], figures["before"]["missing"]
+    changed = figures["changes"]
+    found = {key: ledger[key] - missing[key] + early[key] for key in ("rows", "yuan")}
     count = acute(figures)
     tiles = [
         {
@@ -127,6 +156,8 @@ def _tiles(figures: Mapping[str, Any], words: Words) -> list[dict[str, str]]:
             ("missing", missing, "bad" if missing["rows"] else "good"),
         )
     ]
+    if early["rows"]:
+        tiles[-1]["note"] = words("tile.early", yuan=tiles[-1]["note"], rows=words.count(early["rows"]))
     tiles.append(
         {
             "name": words("tile.acute"),
@@ -135,9 +166,13 @@ def _tiles(figures: Mapping[str, Any], words: Words) -> list[dict[str, str]]:
             "tone": "bad" if count else "good",
         }
     )
-    value = words("tile.first") if changed is None else _three(changed, words)
+    value = _not_yet(manifest, words) if changed is None else _three(changed, words)
     tiles.append({"name": words("tile.change"), "value": value, "note": words("tile.change_note"), "tone": ""})
     return tiles
+
+
+def _not_yet(manifest: Mapping[str, Any], words: Words) -> str:
+    return words("tile.not_compared" if scope(manifest["month"]).start is None else "tile.first")
 
 
 def _three(changed: Mapping[str, Any], words: Words) -> str:
@@ -166,7 +201,7 @@ def _bars(figures: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
 def _tie(figures: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
     by_place = {(line["side"], line["outcome"]): line for line in figures["outcomes"]}
     lines = []
-    for outcome in schema.OUTCOMES:
+    for outcome in PLACED:
         sides = [by_place.get((side, outcome)) for side in SIDES]
         if any(sides):
             lines.append(
@@ -181,7 +216,11 @@ def _tie(figures: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
         "total": True,
         "cells": _money_cells([figures[side] for side in SIDES], words),
     }
-    return [*lines, total]
+    before = figures["before"]
+    if not any(side["rows"] for side in before.values()):
+        return [*lines, total]
+    early = {"name": words("tables.before"), "cells": _money_cells([before[side] for side in SIDES], words)}
+    return [*lines, total, early]
 
 
 def _money_cells(sides: Sequence[Mapping[str, Any] | None], words: Words) -> list[str]:
@@ -219,7 +258,8 @@ def _change(manifest: Mapping[str, Any], words: Words) -> dict[str, Any]:
         for word in (CHANGES if changed else ())
     ]
     title = words("front.change", month=month) if changed else words("tile.change")
-    return {"title": title, "first": changed is None, "tiles": tiles}
+    first = words("front.change_all" if scope(manifest["month"]).start is None else "front.change_first")
+    return {"title": title, "first": first if changed is None else "", "tiles": tiles}
 
 
 def _sources(manifest: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
@@ -273,12 +313,13 @@ def _month_line(manifest: Mapping[str, Any], words: Words) -> dict[str, str]:
     changed = figures["changes"]
     return {
         "month": manifest["month"],
+        "period": month_name(manifest["month"], lang=words.lang),
         "name": manifest["engagement"]["taxpayer_name"] or manifest["engagement"]["name"],
         "invoices": words.count(figures["ledger"]["rows"]),
         "missing": words.count(figures["missing"]["rows"]),
         "missing_yuan": f"{Decimal(figures['missing']['yuan']):,.2f}",
         "acute": words.count(acute(figures)),
-        "change": words("tile.first") if changed is None else _three(changed, words),
+        "change": _not_yet(manifest, words) if changed is None else _three(changed, words),
         "made_at": _moment(manifest["started_at"]),
     }
 

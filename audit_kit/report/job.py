@@ -25,8 +25,8 @@ STEPS = ("reading", "matching", "delays", "backups", "diagnosis")
 class Job:
     """A report that is being made: what was asked for, the folder `stage` in which it is made, and who is told.
 
-    `month` is null for the latest; `place` is the engagement's folder; `notebooks` become the pages; `papers` are
-    working papers that auditors filled in.
+    `month` is as it was named, null for the latest; `place` is the engagement's folder; `notebooks` become the pages;
+    `papers` are working papers that auditors filled in.
     """
 
     engagement: Engagement

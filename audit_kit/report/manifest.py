@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit.analysis import earlier
+from audit_kit.analysis.report_scope import EVERYTHING
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
 from audit_kit.core.hashing import hash_file
-from audit_kit.views.overview import answers, charts
+from audit_kit.views.overview import answers, charts, periods
 from audit_kit.views.show import provenance
 from audit_kit.views.show.masking import company
 
@@ -39,14 +40,17 @@ def findings(page: Page) -> pl.DataFrame:
 
 def summary(page: Page, found: pl.DataFrame) -> dict[str, Any]:
     """Return the figures of a month as plain values: the answer, outcomes on both sides, causes, changes."""
-    totals = charts.outcome_totals(page.analysis)
+    totals = charts.outcome_totals(page.analysis, start=page.start, end=page.end)
+    before = charts.before_totals(page.analysis, start=page.start)
     severities = found["severity"].cast(pl.String).value_counts()
     return {
         "answer": answers.overview(page),
         "outcomes": totals.to_dicts(),
         "ledger": _side(totals, "ledger"),
         "platform": _side(totals, "platform"),
-        "missing": _side(totals.filter(pl.col("outcome") == "missing"), "ledger"),
+        "missing": _plus(_side(totals.filter(pl.col("outcome") == "missing"), "ledger"), before["missing"]),
+        "before": {name: {"rows": rows, "yuan": yuan} for name, (rows, yuan) in before.items()},
+        "scope": _scope(page),
         "severities": dict(severities.iter_rows()),
         "causes": _causes(found),
         "changes": _changed(page.compared) if page.previous else None,
@@ -56,16 +60,20 @@ def summary(page: Page, found: pl.DataFrame) -> dict[str, Any]:
 
 
 def previous(out: Path, month: str, owner: Owner) -> Path | None:
-    """Return the manifest of the latest earlier month of the same engagement in a folder of reports."""
+    """Return the manifest of the latest earlier month of the same engagement in a folder of reports.
+
+    A year is compared with an earlier year, and a report of everything with none.
+    """
     for path in sorted(all_in(out), reverse=True):
-        if path.parent.name < month and belongs(read(path), owner):
+        name = path.parent.name
+        if len(name) == len(month) and name < month and belongs(read(path), owner):
             return path
     return None
 
 
 def all_in(out: Path) -> list[Path]:
-    """Return the manifests of the months in a folder of reports."""
-    return list(out.glob(f"[12]???-??/{FILE}"))
+    """Return the manifests of the reports in a folder of reports: months, years, everything."""
+    return [path for name in ("[12]???-??", "[12]???", EVERYTHING) for path in out.glob(f"{name}/{FILE}")]
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,21 @@ def text(manifest: dict[str, Any]) -> str:
 def _side(totals: pl.DataFrame, side: str) -> dict[str, Any]:
     of_side = totals.filter(pl.col("side") == side)
     return {"rows": int(of_side["rows"].sum()), "yuan": of_side["yuan"].sum() or Decimal(0)}
+
+
+def _plus(side: dict[str, Any], before: tuple[int, Decimal]) -> dict[str, Any]:
+    return {"rows": side["rows"] + before[0], "yuan": side["yuan"] + before[1]}
+
+
+def _scope(page: Page) -> dict[str, Any]:
+    """Return what the report is about, in sentences and by month."""
+    return {
+        "kind": page.scope.kind,
+        "by_default": page.by_default,
+        "lines": periods.scope(page),
+        "outside": periods.outside(page),
+        "months": periods.lines(page).to_dicts(),
+    }
 
 
 def _causes(found: pl.DataFrame) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from audit_kit.analysis import earlier
+from audit_kit.analysis.report_scope import scope
 from audit_kit.core import outputs
 from audit_kit.core.errors import RequestError
 from audit_kit.report import front, manifest, pages
@@ -37,9 +38,10 @@ def publish(finished: Finished) -> Path:
         manifest.check_owner(out, finished.owner)
         manifest.check_month(folder)
         kept = _history(out, job.stage)
-        made = observations.remembered(kept, finished.delays, month=month)
-        outputs.write_parquet(made, job.stage / HISTORY)
-        outputs.move_in(job.stage / HISTORY, out / HISTORY)
+        if scope(month).kind == "month":
+            made = observations.remembered(kept, finished.delays, month=month)
+            outputs.write_parquet(made, job.stage / HISTORY)
+            outputs.move_in(job.stage / HISTORY, out / HISTORY)
         outputs.move_in(finished.folder, folder)
         shutil.rmtree(out / FAILED / month, ignore_errors=True)
         _list_months(out, job.lang)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.analysis.report_scope import scope
 from audit_kit.analysis.work import require_both_sides
 from audit_kit.core import outputs, places, schema
 from audit_kit.core.errors import EXIT_DONE, EXIT_FINDINGS, PlaceError, RequestError
@@ -55,12 +56,12 @@ def run_report(
     without: Sequence[str] = (),
     papers: Sequence[str | Path] = (),
 ) -> ReportResult:
-    """Write the report of one month to `out/month`, replacing an earlier one only when the new one is whole.
+    """Write the report of a month, a year or everything to `out/month`; an earlier one is replaced by a whole one.
 
     Args:
         engagement: the engagement's folder.
-        month: `YYYY-MM`; null = the latest in the ledger.
-        out: folder of the reports of this engagement; its index.html lists the months.
+        month: as `2025-05`, `2024` or `all`; null = the latest month that is not lonely (analysis.report_scope).
+        out: folder of the reports of this engagement; its index.html lists them.
         lang: `zh` or `en`.
         pdf: also print each page; needs a Chromium.
         redact: mask names and tax ids.
@@ -74,7 +75,7 @@ def run_report(
         PlaceError: `out` has no room, cannot be written to, or is held by another run.
         ReportError: a notebook failed; it stands in `out/failed/month` with its failing cell.
     """
-    _check(lang=lang, fail_on=fail_on, jobs=jobs, pdf=pdf)
+    _check(month=month, lang=lang, fail_on=fail_on, jobs=jobs, pdf=pdf)
     started_at, notebooks = now(), [path for path in places.notebooks() if not path.name.startswith(TRAINING)]
     with Progress(steps=len(STEPS) + len(notebooks) + 1) as progress:
         opened = _opened(engagement, without, Path(out), progress, lang)
@@ -104,11 +105,13 @@ def run_report(
     return ReportResult(folder=folder, exit_code=code, findings=material.findings, summary=material.manifest["summary"])
 
 
-def _check(*, lang: str, fail_on: str | None, jobs: int, pdf: bool) -> None:
+def _check(*, month: str | None, lang: str, fail_on: str | None, jobs: int, pdf: bool) -> None:
     if lang not in LANGUAGES:
         raise RequestError(f"{lang!r} is no language of the reports; they are {' and '.join(LANGUAGES)}.")
     if fail_on is not None and fail_on not in schema.SEVERITIES:
         raise RequestError(f"{fail_on!r} is no severity; they are {', '.join(schema.SEVERITIES)}.")
+    if month is not None:
+        scope(month)
     if jobs < 1:
         raise RequestError(f"jobs is {jobs}; at least 1 notebook must run at a time.")
     if pdf:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from audit_kit.analysis import earlier
 from audit_kit.analysis.month import month as one_month
+from audit_kit.analysis.report_scope import EVERYTHING, latest, months_of, scope
 from audit_kit.analysis.work import analyse
 from audit_kit.core.errors import RequestError
 from audit_kit.core.words import Words
 from audit_kit.report import manifest, workbook, working_papers
 from audit_kit.report.job import HISTORY, STEPS, WORKBOOK, Job
 from audit_kit.rules.sync import observations
+from audit_kit.views.overview import periods
 from audit_kit.views.show.page import Page, left_out
 
 if TYPE_CHECKING:
@@ -48,16 +49,16 @@ def work_up(job: Job) -> Material:
     Raises:
         RequestError, EngagementError, SourceError: a month without an invoice, or an input that cannot be used.
     """
-    engagement, month = job.engagement, job.month
+    engagement = job.engagement
+    month = scope(job.month).name if job.month else None
     if month is None and (job.out / HISTORY).is_file():
-        month = _latest_month(engagement.table("ledger"))
+        month = latest(engagement.table("ledger"))
     history = _earlier_months(job, month)
     whole = analyse(engagement, lang=job.lang, history=history, progress=job.progress.step)
     job.progress.reach(len(STEPS))
-    month = month or _latest_month(whole.ledger)
+    month = month or latest(whole.ledger)
     of_month = one_month(whole, month)
-    if month not in (months := _months(whole.ledger)):
-        raise RequestError(f"The ledger has no invoice of {month}; its months are {', '.join(months) or 'unknown'}.")
+    _check_months(whole.ledger, month)
     manifest.check_month(job.out / month)
     owner = manifest.owner(engagement)
     before = manifest.previous(job.out, month, owner)
@@ -69,7 +70,9 @@ def work_up(job: Job) -> Material:
         redact=job.redact,
         previous=str(before or ""),
         parameters={"month": month, "lang": job.lang, "redact": job.redact} | left_out(job.without, redact=job.redact),
+        by_default=not job.month,
     )
+    job.progress.note(*periods.scope(page))
     found = page.safe(manifest.findings(page))
     return Material(
         job=replace(job, engagement=engagement.without_readings()),  # its frames are in the cache now
@@ -128,18 +131,16 @@ def _earlier_months(job: Job, month: str | None) -> Path | None:
     """Return a file of the delays of earlier months alone, so that a month made again is made from the same."""
     with suppress(RequestError):  # it counts as none, and is kept aside when the report is published
         kept = earlier.history(job.out / HISTORY)
-        if kept is not None and month is not None and not (before := kept.filter(pl.col("month") < month)).is_empty():
+        if kept is None or month in {None, EVERYTHING}:
+            return None
+        if not (before := kept.filter(pl.col("month") < month)).is_empty():
             before.write_parquet(job.stage / HISTORY)
             return job.stage / HISTORY
     return None
 
 
-def _latest_month(ledger: pl.DataFrame) -> str:
-    latest = ledger["issued_at"].max()
-    if not isinstance(latest, datetime):
-        raise RequestError("No row of the ledger has a date; name the month as --month 2025-05.")
-    return f"{latest:%Y-%m}"
-
-
-def _months(ledger: pl.DataFrame) -> list[str]:
-    return ledger["issued_at"].drop_nulls().dt.strftime("%Y-%m").unique().sort().to_list()
+def _check_months(ledger: pl.DataFrame, month: str) -> None:
+    """Refuse a month or a year of which the ledger has nothing."""
+    months = months_of(ledger)
+    if scope(month).start is not None and not any(known.startswith(month) for known in months):
+        raise RequestError(f"The ledger has no invoice of {month}; its months are {', '.join(months) or 'unknown'}.")

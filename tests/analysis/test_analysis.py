@@ -335,7 +335,7 @@ def test_a_date_that_cannot_be_read_is_set_aside_with_what_stood_there(tmp_path)
     assert aside["value"].unique().to_list() == ["32/13/2025"]
 
 
-@pytest.mark.parametrize("wanted", ["2025-13", "May", "2025", ""])
+@pytest.mark.parametrize("wanted", ["2025-13", "May", "25-05", "2025-5-1", "2025-00", "20255", ""])
 def test_what_is_no_month_is_said(whole, wanted):
     with pytest.raises(RequestError, match="no month"):
         months.month(whole, wanted)

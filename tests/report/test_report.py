@@ -251,7 +251,7 @@ def test_months_are_listed_and_compared_with_the_one_before(april: Path, may: Pa
     assert lists.index('href="2025-05/index.html"') < lists.index('href="2025-04/index.html"')
     page = (out / "2025-05" / "00_overview.html").read_text(encoding="utf-8")
     assert "2025-04/manifest.json" in page
-    assert "与上月报告相比（2025-04）" in (out / "2025-05" / "index.html").read_text(encoding="utf-8")
+    assert "与上期报告相比（2025-04）" in (out / "2025-05" / "index.html").read_text(encoding="utf-8")
 
 
 def test_two_months_at_once_keep_the_history_of_both(

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from audit_kit.core import schema
+from audit_kit.views.overview.charts import PLACED
 from audit_kit.views.show import theme
 
 HOSTILE = "</script><script>alert(1)</script>{{7*7}}"
@@ -81,5 +82,5 @@ def test_the_first_font_is_one_with_simplified_chinese():
 
 
 def test_every_word_of_a_vocabulary_has_its_colour():
-    assert tuple(theme.OUTCOMES) == schema.OUTCOMES
+    assert tuple(theme.OUTCOMES) == PLACED
     assert tuple(theme.SEVERITIES) == schema.SEVERITIES

@@ -24,11 +24,10 @@ TOP = 3
 def missing(page: Page) -> list[str]:
     """Return the missing page's sentences: how many, why, when, in runs, in stops, where, and what is lost."""
     words, work = page.words, page.analysis
-    outcomes = work.matches.filter(pl.col("ledger_row").is_not_null())["outcome"].cast(pl.String)
-    count = int((outcomes == "missing").sum())
+    count = work.matches.filter(pl.col("outcome").cast(pl.String) == "missing").height
     lines = [words("answer_missing.none")]
     if count:
-        lines = _counts(words, work, len(outcomes), count)
+        lines = _counts(page, count)
         lines += [*_day(page), *_common(words, work.findings), *_likely(page)]
     unbooked = work.findings.filter(pl.col("cause") == "unbooked")
     if unbooked.height:
@@ -43,7 +42,8 @@ def missing(page: Page) -> list[str]:
     return page.say([*lines, unknown_sources(page, ASKED)])
 
 
-def _counts(words: Words, work: Analysis, everyone: int, count: int) -> list[str]:
+def _counts(page: Page, count: int) -> list[str]:
+    words, work = page.words, page.analysis
     rows = work.findings.filter(pl.col("ledger_row").is_not_null())
     gone = rows.join(
         work.matches.filter(pl.col("outcome") == "missing").select("ledger_row"), on="ledger_row", how="semi"
@@ -55,14 +55,22 @@ def _counts(words: Words, work: Analysis, everyone: int, count: int) -> list[str
         for cause, number, yuan in top.iter_rows()
     ]
     definite = gone.filter(~pl.col("cause").is_in(BY_AGE)).height
+    booked = work.ledger.with_row_index("ledger_row")
+    early = booked.clear() if page.start is None else booked.filter(pl.col("issued_at") < page.start)
+    late = booked.clear() if page.end is None else booked.filter(pl.col("issued_at") >= page.end)
+    everyone = booked.height - early.height - late.height
+    still = early.join(gone, on="ledger_row", how="semi").height
+    sentence = words(
+        "answer_missing.count_early" if still else "answer_missing.count",
+        ledger=words.count(everyone),
+        missing=words.count(count),
+        own=words.count(count - still),
+        early=words.count(still),
+        share=percent((count - still) / everyone) if everyone else words("unit.nothing"),
+        yuan=words.yuan(gone["amount"].sum()),
+    )
     return [
-        words(
-            "answer_missing.count",
-            ledger=words.count(everyone),
-            missing=words.count(count),
-            share=percent(count / everyone),
-            yuan=words.yuan(gone["amount"].sum()),
-        ),
+        sentence,
         words("answer_missing.causes", list=listed(words, named)),
         words("answer_missing.explained", rows=words.count(definite), share=percent(definite / max(gone.height, 1))),
     ]

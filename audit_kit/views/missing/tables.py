@@ -34,6 +34,12 @@ def gaps(analysis: Analysis, *, lang: str = "zh") -> gt.GT | HTML:
     )
 
 
+def of_missing(analysis: Analysis) -> pl.DataFrame:
+    """Return the findings of the invoices that are not on the platform, and of no others."""
+    gone = analysis.matches.filter(pl.col("outcome").cast(pl.String) == "missing")["ledger_row"].drop_nulls()
+    return analysis.findings.filter(pl.col("ledger_row").is_in(gone.implode()))
+
+
 def is_missing(analysis: Analysis) -> pl.DataFrame:
     """Return `ledger_row`, `missing` of every ledger row that the platform could list."""
     never = analysis.findings.filter(pl.col("cause") == "elsewhere")["ledger_row"].drop_nulls()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,7 +11,7 @@ from audit_kit.analysis.earlier import CHANGES
 from audit_kit.core import schema
 from audit_kit.loaders.reading import LIST
 from audit_kit.rules.causes.scope import unstated_ids
-from audit_kit.views.overview.charts import outcome_totals
+from audit_kit.views.overview.charts import CROSS_MONTH, before_totals, outcome_totals
 from audit_kit.views.show.sentences import likely, listed, ratio, undated, unknown_sources, untimed
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ NOT_AGREEING = ("mistyped", "conflict", "duplicate", "ambiguous", "unbooked")
 def overview(page: Page) -> list[str]:
     """Return the overview's sentences: the tie, what is missing and merely late, what it costs, what is unknown."""
     words = page.words
-    totals = outcome_totals(page.analysis)
+    totals = outcome_totals(page.analysis, start=page.start, end=page.end)
     if totals.is_empty():
         return [words("answer_overview.nothing")]
     ledger, platform = (totals.filter(pl.col("side") == side) for side in ("ledger", "platform"))
@@ -40,6 +41,7 @@ def overview(page: Page) -> list[str]:
         )
     ]
     lines.append(_others(totals, page))
+    lines.append(_cross_month(totals, page))
     lines.append(_missing(page, ledger))
     lines.append(undated(page))
     lines.append(_dearest(page))
@@ -48,6 +50,18 @@ def overview(page: Page) -> list[str]:
     lines.append(group(page))
     lines.append(unknown_sources(page, OPTIONAL))
     return page.say(lines)
+
+
+def _cross_month(totals: pl.DataFrame, page: Page) -> str:
+    """Return how many invoices the two sides date in different months; empty where there is none."""
+    words, moved = page.words, totals.filter(pl.col("outcome") == CROSS_MONTH)
+    if moved.is_empty():
+        return ""
+    figures: dict[str, str] = {}
+    for side in ("ledger", "platform"):
+        part = moved.filter(pl.col("side") == side)
+        figures |= {side: words.count(part["rows"].sum()), f"{side}_yuan": words.yuan(part["yuan"].sum())}
+    return words("answer_overview.cross_month", **figures)
 
 
 def _others(totals: pl.DataFrame, page: Page) -> str:
@@ -67,15 +81,22 @@ def _others(totals: pl.DataFrame, page: Page) -> str:
 def _missing(page: Page, ledger: pl.DataFrame) -> str:
     words = page.words
     missing = ledger.filter(pl.col("outcome") == "missing")
-    count = missing["rows"].sum()
+    own, (early, early_yuan) = missing["rows"].sum(), before_totals(page.analysis, start=page.start)["missing"]
+    count, yuan = own + early, Decimal(missing["yuan"].sum() or 0) + early_yuan
     if not count:
         return words("answer_overview.none_missing")
-    line = words(
-        "answer_overview.missing",
-        missing=words.count(count),
-        share=words.share(ratio(count, ledger["rows"].sum()), digits=2),
-        yuan=words.yuan(missing["yuan"].sum()),
-    )
+    share = words.share(ratio(own, ledger["rows"].sum()), digits=2)
+    said = {"missing": words.count(count), "share": share, "yuan": words.yuan(yuan)}
+    if early:
+        own_figures = {"own": words.count(own), "own_yuan": words.yuan(yuan - early_yuan)}
+        line = words(
+            "answer_overview.missing_early",
+            **(said | own_figures),
+            early=words.count(early),
+            early_yuan=words.yuan(early_yuan),
+        )
+    else:
+        line = words("answer_overview.missing", **said)
     counts = likely(words, page.analysis.findings)
     if not counts:
         return line + words("answer_overview.late_unknown")

@@ -6,6 +6,7 @@ frame from an Analysis. Selections are Vega's own, so they work in a report that
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import altair as alt
@@ -36,25 +37,67 @@ if TYPE_CHECKING:
     from audit_kit.analysis.analysis import Analysis
 
 SIDES = ("ledger", "platform")
+CROSS_MONTH = "cross_month"
+PLACED = (*schema.OUTCOMES, CROSS_MONTH)
+PAIRED = ("matched", "matched_cleaned", "mistyped", "conflict")
 _FIT_FOR_LABEL = 0.13
 
 
-def outcome_totals(analysis: Analysis) -> pl.DataFrame:
+def outcome_totals(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
     """Return `side` (ledger, platform), `outcome`, `rows`, `yuan` (decimal): every row of both sides exactly once.
 
-    A platform row that several ledger rows point to counts once, under the outcome of the first.
+    A platform row that several ledger rows point to counts once, under the outcome of the first. With `start` and `end`
+    each side has what it dates within them, and what has no date; a pair of which the other side's date lies outside is
+    CROSS_MONTH, so that the sum of a side is that of its file.
     """
     sides = []
     for side, table in zip(SIDES, (analysis.ledger, analysis.platform), strict=True):
         row = f"{side}_row"
-        matches = analysis.matches.filter(pl.col(row).is_not_null()).unique(row, keep="first", maintain_order=True)
+        matches = _of_period(analysis, side, start, end).unique(row, keep="first", maintain_order=True)
         amounts = table["gross"].gather(matches[row]) if "gross" in table.columns else None
-        frame = matches.select(outcome=pl.col("outcome").cast(pl.String))
+        frame = matches.select("outcome")
         frame = frame.with_columns(yuan=pl.lit(None, pl.Decimal(18, 2)) if amounts is None else amounts)
         totals = frame.group_by("outcome").agg(rows=pl.len(), yuan=pl.col("yuan").sum())
         sides.append(totals.select(pl.lit(side).alias("side"), "outcome", "rows", "yuan"))
-    order = pl.Enum(schema.OUTCOMES)
-    return pl.concat(sides).sort("side", pl.col("outcome").cast(order))
+    return pl.concat(sides).sort("side", pl.col("outcome").cast(pl.Enum(PLACED)))
+
+
+def _of_period(analysis: Analysis, side: str, start: datetime | None, end: datetime | None) -> pl.DataFrame:
+    """Return the matches of one side's rows of a period, those that tie within it before the others."""
+    outcome = pl.col("outcome").cast(pl.String)
+    matches = analysis.matches.filter(pl.col(f"{side}_row").is_not_null()).with_columns(outcome)
+    if start is None or end is None:
+        return matches
+    dates = {name: table["issued_at"] for name, table in zip(SIDES, (analysis.ledger, analysis.platform), strict=True)}
+    matches = matches.with_columns(dates[name].gather(matches[f"{name}_row"]).alias(f"_{name}") for name in SIDES)
+    own, other = (pl.col(f"_{name}") for name in (SIDES if side == "ledger" else SIDES[::-1]))
+    if side == "platform":  # without a date of its own it is of the month of the row it is matched with
+        own = pl.coalesce(own, other)
+    within_it = own.is_null() | own.is_between(start, end, closed="left")
+    elsewhere = pl.col("outcome").is_in(PAIRED) & ~other.is_between(start, end, closed="left").fill_null(value=True)
+    matches = matches.filter(within_it).with_columns(
+        outcome=pl.when(elsewhere).then(pl.lit(CROSS_MONTH)).otherwise("outcome")
+    )
+    return matches.sort(pl.col("outcome") == CROSS_MONTH, maintain_order=True)
+
+
+def before_totals(analysis: Analysis, *, start: datetime | None) -> dict[str, tuple[int, Decimal]]:
+    """Return number and yuan of what is shown though it is dated before `start`, because it is still open.
+
+    By `ledger`, `platform` (rows that nothing in the ledger claims) and `missing` (of those of the ledger).
+    """
+    matches = analysis.matches.with_columns(pl.col("outcome").cast(pl.String))
+    booked = matches.filter(pl.col("ledger_row").is_not_null())
+    chosen = {
+        "ledger": (analysis.ledger, booked["ledger_row"]),
+        "platform": (analysis.platform, matches.filter(pl.col("ledger_row").is_null())["platform_row"].drop_nulls()),
+        "missing": (analysis.ledger, booked.filter(pl.col("outcome") == "missing")["ledger_row"]),
+    }
+    found = {}
+    for name, (table, rows) in chosen.items():
+        early = table[rows.unique()].filter(pl.col("issued_at") < start) if start is not None else table.clear()
+        found[name] = (early.height, Decimal(early["gross"].sum() or 0) if "gross" in early.columns else Decimal(0))
+    return found
 
 
 def outcome_bar(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
@@ -83,7 +126,7 @@ def outcome_bar(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
 
 def _placed(frame: pl.DataFrame, words: Words) -> tuple[pl.DataFrame, dict[str, str]]:
     """Return the frame with `place`, the order in which its outcomes are stacked, and their labels in that order."""
-    present = [word for word in schema.OUTCOMES if word in frame["outcome"].to_list()]
+    present = [word for word in PLACED if word in frame["outcome"].to_list()]
     order = pl.DataFrame({"outcome": present, "place": range(len(present))})
     return bounded(frame).join(order, on="outcome"), words.terms("outcomes", present)
 
@@ -110,10 +153,16 @@ def _half(  # noqa: PLR0917 -- one bar of the pair, called twice above
 
 
 def days(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
-    """Return `day` (date), `outcome`, `rows`, `yuan` of the ledger; longer spans by week, then by month."""
-    ledger = analysis.ledger.select("issued_at", "gross").with_row_index("ledger_row")
-    joined = analysis.matches.select("ledger_row", "outcome").join(ledger, on="ledger_row")
-    frame = within(joined.filter(pl.col("issued_at").is_not_null()), start, end)
+    """Return `day` (date), `outcome`, `rows`, `yuan` of the ledger, and of what only the platform has.
+
+    Longer spans are by week, then by month.
+    """
+    parts = []
+    for name, table in zip(SIDES, (analysis.ledger, analysis.platform), strict=True):
+        row, own = f"{name}_row", pl.col("ledger_row").is_not_null() == (name == "ledger")
+        rows = table.select("issued_at", "gross").with_row_index(row)
+        parts.append(analysis.matches.filter(own).select(row, "outcome").join(rows, on=row).drop(row))
+    frame = within(pl.concat(parts).filter(pl.col("issued_at").is_not_null()), start, end)
     step = _step(frame["issued_at"])
     return (
         frame.group_by(day=pl.col("issued_at").dt.truncate(step).dt.date(), outcome=pl.col("outcome").cast(pl.String))
@@ -157,10 +206,11 @@ def day_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
         .add_params(brush)
     )
     sums = alt.Chart(data, width=150, height=190).transform_filter(brush)
+    sums = sums.transform_filter(alt.datum.outcome != labels.get("matched"))
     sums = sums.transform_aggregate(rows="sum(rows)", yuan="sum(yuan)", groupby=["outcome", "place"])
     sums = sums.encode(
         alt.Y("outcome:N", title=None, sort=list(labels.values())),
-        alt.X("rows:Q", title=words("head.rows"), scale=alt.Scale(type="symlog"), axis=None),
+        alt.X("rows:Q", title=words("head.rows"), axis=figures_axis(words, tickCount=3)),
     )
     bars = sums.mark_bar().encode(color=colour, opacity=faded(chosen), tooltip=tooltip[1:]).add_params(chosen)
     text = sums.mark_text(align="left", dx=4).encode(text=alt.Text("rows:Q", format=","))

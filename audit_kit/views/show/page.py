@@ -1,10 +1,9 @@
-"""What a notebook opens: an engagement worked up, one month of it, its findings, and what may be shown of them."""
+"""What a notebook opens: an engagement worked up, a month or more of it, findings, and what may be shown of them."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from IPython.display import publish_display_data
 from itables.javascript import generate_init_offline_itables_html
 
 from audit_kit.analysis import earlier
+from audit_kit.analysis import report_scope as scopes
 from audit_kit.analysis.month import month as one_month
 from audit_kit.analysis.work import analyse
 from audit_kit.core.files import shown
@@ -25,18 +25,21 @@ from audit_kit.views.show import masking, theme
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from audit_kit.analysis.analysis import Analysis
+    from audit_kit.analysis.report_scope import Scope
 
 ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
 
 
 @dataclass(frozen=True)
 class Page:
-    """One month of an engagement, in one language, with personal data hidden as far as asked.
+    """A month, a year or all of an engagement, in one language, with personal data hidden as far as asked.
 
-    `analysis` holds the ledger's rows of the month and earlier ones still missing; `whole` all of them. Frames of an
-    analysis are not masked: whatever shows rows passes them through `safe`.
+    `month` names which of them (analysis.report_scope); `by_default`: nobody named it. `analysis` holds what is of it
+    and what is still open of before; `whole` everything. Frames of an analysis are not masked: what shows rows passes
+    them through `safe`.
     """
 
     whole: Analysis
@@ -46,6 +49,7 @@ class Page:
     redact: bool
     previous: str
     parameters: dict[str, Any]
+    by_default: bool = False
 
     @property
     def words(self) -> Words:
@@ -53,14 +57,19 @@ class Page:
         return Words(self.lang)
 
     @property
+    def scope(self) -> Scope:
+        """What the page is about."""
+        return scopes.scope(self.month or scopes.EVERYTHING)
+
+    @property
     def start(self) -> datetime | None:
-        """The first moment of the month; null without a month."""
-        return _bounds(self.month)[0]
+        """The first moment of what the page is about; null where that is everything."""
+        return self.scope.start
 
     @property
     def end(self) -> datetime | None:
-        """The moment after the month; null without a month."""
-        return _bounds(self.month)[1]
+        """The moment after what the page is about; null where that is everything."""
+        return self.scope.end
 
     @cached_property
     def findings(self) -> pl.DataFrame:
@@ -134,7 +143,7 @@ def open_page(
 
     Args:
         engagement: its folder; empty = the one `audit-kit lab` was given, else the sample.
-        month: as 2025-05; empty = the latest in the ledger.
+        month: as 2025-05, 2024 or all; empty = the ledger's latest month that is not lonely: see analysis.report_scope.
         lang: `zh` or `en`.
         redact: hide names and taxpayer ids.
         previous: manifest.json of last month's report; empty = no comparison.
@@ -149,10 +158,10 @@ def open_page(
     publish_display_data({"text/html": generate_init_offline_itables_html(itables.options.dt_bundle)})  # type: ignore[no-untyped-call]
     opened = open_engagement(engagement or os.environ.get(ENGAGEMENT) or sample(), without=without.splitlines())
     whole = analyse(opened, lang=lang, history=Path(history) if history else None)
-    wanted = month or _latest(whole.ledger)
+    wanted = scopes.scope(month or scopes.latest(whole.ledger)).name
     return Page(
         whole=whole,
-        analysis=one_month(whole, wanted) if wanted else whole,
+        analysis=one_month(whole, wanted),
         month=wanted,
         lang=lang,
         redact=redact,
@@ -164,6 +173,7 @@ def open_page(
             "redact": redact,
         }
         | left_out(without.splitlines(), redact=redact),
+        by_default=not month,
     )
 
 
@@ -176,15 +186,3 @@ def left_out(names: Sequence[str], *, redact: bool) -> dict[str, str]:
 def one_a_line(names: Iterable[str]) -> str:
     """Return names as the notebooks' parameter `without` takes them."""
     return "\n".join(map(shown, names))
-
-
-def _latest(ledger: pl.DataFrame) -> str:
-    last = ledger["issued_at"].max()
-    return f"{last:%Y-%m}" if isinstance(last, datetime) else ""
-
-
-def _bounds(month: str) -> tuple[datetime | None, datetime | None]:
-    if not month:
-        return None, None
-    start = pl.Series([f"{month}-01"]).str.to_datetime("%Y-%m-%d", time_unit="us")
-    return start[0], start.dt.offset_by("1mo")[0]

@@ -26,6 +26,7 @@ RED = "#c4512d"
 PLUM = "#9b5d8f"
 GREY = "#b3b9c2"
 SLATE = "#46536a"
+SAND = "#e8dfc0"
 
 FONT = '"Noto Sans CJK SC", "Noto Sans SC", "Microsoft YaHei", "PingFang SC", "Segoe UI", sans-serif'
 WIDTH = 840
@@ -39,6 +40,7 @@ OUTCOMES = {
     "ambiguous": GREY,
     "missing": RED,
     "unbooked": SLATE,
+    "cross_month": SAND,
 }
 SEVERITIES = {"critical": "#8f2d14", "high": RED, "medium": AMBER, "low": SKY, "info": GREY}
 SLOTS = {"ok": SKY, "late": AMBER, "missing": RED, "unknown": GREY}

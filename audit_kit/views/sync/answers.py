@@ -65,15 +65,15 @@ def _speed(page: Page) -> list[str]:
 
 
 def _level(page: Page) -> list[str]:
-    """Return the month's service level, its slowest channels, its change on the month before, what the misses are."""
+    """Return the last month's service level, its slowest channels, its change on the month before, the misses."""
     words, policy = page.words, page.whole.engagement.policy.sync
     table = tables.service_level(page.whole)
     levels = table.filter(pl.col("channel") == ALL_CHANNELS)
-    if page.month:
-        levels = levels.filter(pl.col("month") <= page.month)
+    if page.end is not None:
+        levels = levels.filter(pl.col("month") < f"{page.end:%Y-%m}")
     hours = f"{policy.target_hours:g}"
     last = levels.row(-1, named=True) if levels.height else None
-    if last is None or (page.month and last["month"] != page.month):
+    if last is None or (page.start is not None and last["month"] < f"{page.start:%Y-%m}"):
         return [words("answer_sync.level_none", month=words.month(page.month), hours=hours)] if page.month else []
     lines = [_month_level(words, last, hours)]
     lines += [words("answer_sync.untimed_rows", rows=words.count(last["untimed"]))] if last["untimed"] else []
