@@ -55,13 +55,14 @@ def _booked(analysis: Analysis, of: Scope) -> pl.Series:
     """Return the ledger rows that a scope shows, in order."""
     rows = analysis.ledger.select("issued_at").with_row_index("ledger_row")
     pairs = analysis.matches.drop_nulls(["ledger_row", "platform_row"]).select("ledger_row", "platform_row")
-    listed = pairs.with_columns(issued_at=analysis.platform["issued_at"].gather(pairs["platform_row"])).filter(
-        of.holds()
-    )
-    found = analysis.findings["ledger_row"].drop_nulls()
-    is_open = (pl.col("issued_at") < of.start) & pl.col("ledger_row").is_in(found.implode())
-    within = of.holds() | pl.col("issued_at").is_null() | pl.col("ledger_row").is_in(listed["ledger_row"].implode())
-    return rows.filter(within | is_open)["ledger_row"]
+    listed = pairs.with_columns(issued_at=analysis.platform["issued_at"].gather(pairs["platform_row"]))
+    before, found = pl.col("issued_at") < of.start, analysis.findings["ledger_row"].drop_nulls()
+
+    def either(when: pl.Expr) -> pl.Expr:
+        return when | pl.col("ledger_row").is_in(listed.filter(when)["ledger_row"].implode())
+
+    is_open = either(before) & pl.col("ledger_row").is_in(found.implode())
+    return rows.filter(pl.col("issued_at").is_null() | either(of.holds()) | is_open)["ledger_row"]
 
 
 def _unbooked(analysis: Analysis, of: Scope) -> pl.Series:

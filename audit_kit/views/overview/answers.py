@@ -57,11 +57,11 @@ def _cross_month(totals: pl.DataFrame, page: Page) -> str:
     words, moved = page.words, totals.filter(pl.col("outcome") == CROSS_MONTH)
     if moved.is_empty():
         return ""
-    figures: dict[str, str] = {}
-    for side in ("ledger", "platform"):
-        part = moved.filter(pl.col("side") == side)
-        figures |= {side: words.count(part["rows"].sum()), f"{side}_yuan": words.yuan(part["yuan"].sum())}
-    return words("answer_overview.cross_month", **figures)
+    said = [
+        words(f"answer_overview.cross_{side}", rows=words.count(rows), yuan=words.yuan(yuan))
+        for side, rows, yuan in moved.select("side", "rows", "yuan").iter_rows()
+    ]
+    return words("answer_overview.cross_month", list=words("answer.semicolon").join(said))
 
 
 def _others(totals: pl.DataFrame, page: Page) -> str:
