@@ -1,7 +1,8 @@
 """What a report is about: one month, one year or everything; which month it is where none is named; what lies outside.
 
-A month is lonely where it stands at either end of the ledger with so few invoices beside those of the others that a
-wrong date is the likelier reading. It chooses no report, and is named in every one.
+A month is lonely where it stands at an end of the ledger with so few invoices beside those of the others that a wrong
+date is the likelier reading; at the beginning only where days lie between, for a ledger often begins a little before
+its period. It chooses no report, and is named in every one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 EVERYTHING = "all"
 MONTHS_A_YEAR = 12
 LONELY_ROWS = 3  # of a small ledger; of a large one LONELY_SHARE of a month
-LONELY_SHARE = 0.01
+LONELY_SHARE = 0.001
+LONELY_DAYS = 7  # between it and the next invoice, where it is the first
 LONELY_TIMES = 5  # a month of others has so many times the rows
 LONELY_TIMES_APART = 2  # the same, where months without any row lie between
 PLACES = ("within", "before", "after", "undated")
@@ -99,29 +101,35 @@ def months_of(ledger: pl.DataFrame) -> list[str]:
 
 
 def _counts(ledger: pl.DataFrame) -> pl.DataFrame:
-    dated = ledger.select(at=pl.col("issued_at").dt.truncate("1mo")).drop_nulls()
-    counts = dated.group_by("at").len("rows").sort("at")
-    return counts.select(month=pl.col("at").dt.strftime("%Y-%m"), at="at", rows="rows")
+    dated = ledger.select(at="issued_at").drop_nulls()
+    counts = dated.group_by(pl.col("at").dt.truncate("1mo").alias("start")).agg(
+        rows=pl.len(), first=pl.col("at").min(), last=pl.col("at").max()
+    )
+    return counts.sort("start").select(pl.col("start").dt.strftime("%Y-%m").alias("month"), "rows", "first", "last")
 
 
 def _lonely(counts: pl.DataFrame) -> list[str]:
     """Return the lonely months at the ends; `counts` is one row a month, in order."""
-    lines = list(counts.iter_rows())
+    months = list(counts.iter_rows(named=True))
     found: list[str] = []
-    for inwards in (-1, 1):
-        end = -1 if inwards == -1 else 0
-        while len(lines) > 1 and _is_lonely(lines[end], lines[end + inwards], [line[2] for line in lines], end):
-            found.append(lines.pop(end)[0])
+    while len(months) > 1 and _few(months[-1], months[-2], months[:-1]):
+        found.append(months.pop()["month"])
+    while (
+        len(months) > 1
+        and months[1]["first"] - months[0]["last"] >= timedelta(days=LONELY_DAYS)
+        and _few(months[0], months[1], months[1:])
+    ):
+        found.append(months.pop(0)["month"])
     return found
 
 
-def _is_lonely(line: tuple[Any, ...], beside: tuple[Any, ...], rows: list[int], end: int) -> bool:
-    (_, at, count), (_, neighbour, _) = line, beside
-    others = sorted(rows[:-1] if end else rows[1:])
-    usual = others[len(others) // 2]
-    apart = abs((at.year - neighbour.year) * MONTHS_A_YEAR + at.month - neighbour.month) > 1
-    few = count <= max(LONELY_ROWS, LONELY_SHARE * usual)
-    return bool(few and count * (LONELY_TIMES_APART if apart else LONELY_TIMES) <= usual)
+def _few(month: dict[str, Any], beside: dict[str, Any], others: list[dict[str, Any]]) -> bool:
+    """Tell whether a month has next to nothing beside what is usual in the others."""
+    usual = sorted(other["rows"] for other in others)[len(others) // 2]
+    one, two = month["first"], beside["first"]
+    apart = abs((one.year - two.year) * MONTHS_A_YEAR + one.month - two.month) > 1
+    few = month["rows"] <= max(LONELY_ROWS, LONELY_SHARE * usual)
+    return bool(few and month["rows"] * (LONELY_TIMES_APART if apart else LONELY_TIMES) <= usual)
 
 
 def months(whole: Analysis, of: Scope) -> pl.DataFrame:

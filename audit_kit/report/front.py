@@ -125,8 +125,12 @@ def _months(figures: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
     total = {name: sum(line[name] for line in months) for name in FIGURES}
     partly = figures["scope"]["kind"] != EVERYTHING
     lines = [
-        {"name": month_of(line, words), "place": place_name(line, words), "own": partly and line["place"] == "within"}
-        | line
+        line
+        | {
+            "name": month_of(line, words),
+            "place": place_name(line, words),
+            "own": partly and line["place"] == "within",
+        }
         for line in months
     ]
     lines.append({"name": words("front.total"), "place": "", "total": True} | total)

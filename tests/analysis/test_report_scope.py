@@ -119,8 +119,8 @@ def ledger_of(**counts: int) -> pl.DataFrame:
         ({"m202404": 25, "m202501": 24, "m202412": 1, "m202411": 25}, "2025-01", []),  # few, but not at an end
         ({"m201204": 1, "m202411": 25, "m202412": 25}, "2024-12", ["2012-04"]),
         ({"m202412": 25, "m202501": 1, "m202502": 1}, "2024-12", ["2025-01", "2025-02"]),
-        ({"m202411": 20_000, "m202412": 20_000, "m202501": 90}, "2024-12", ["2025-01"]),
-        ({"m202411": 20_000, "m202412": 20_000, "m202501": 900}, "2025-01", []),  # a month that has begun
+        ({"m202411": 20_000, "m202412": 20_000, "m202501": 15}, "2024-12", ["2025-01"]),
+        ({"m202411": 20_000, "m202412": 20_000, "m202501": 90}, "2025-01", []),  # a month that has begun
         ({"m202501": 1}, "2025-01", []),
         ({"m202412": 1, "m202501": 1}, "2025-01", []),
         ({}, "all", []),
@@ -130,6 +130,13 @@ def test_a_lonely_date_is_named_and_chooses_no_month(counts, chosen, alone):
     ledger = ledger_of(**counts)
     assert report_scope.latest(ledger) == chosen
     assert report_scope.lonely(ledger)["month"].to_list() == alone
+
+
+@pytest.mark.parametrize(("day", "alone"), [(30, []), (2, ["2025-04"])])
+def test_a_ledger_may_begin_a_day_before_its_period(day, alone):
+    days = [datetime(2025, 4, day), *(datetime(2025, 5, 1 + place) for place in range(30))]
+    ledger = pl.DataFrame({"issued_at": days}, schema={"issued_at": pl.Datetime("us")})
+    assert (report_scope.latest(ledger), report_scope.lonely(ledger)["month"].to_list()) == ("2025-05", alone)
 
 
 def test_a_lonely_date_is_named_with_its_row(tmp_path, monkeypatch):

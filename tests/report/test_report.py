@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,6 +22,7 @@ from audit_kit.core import places
 from audit_kit.core.errors import (
     EXIT_DEFECT,
     EXIT_FINDINGS,
+    EXIT_UNUSABLE,
     EngagementError,
     PlaceError,
     ReportError,
@@ -252,6 +256,113 @@ def test_months_are_listed_and_compared_with_the_one_before(april: Path, may: Pa
     page = (out / "2025-05" / "00_overview.html").read_text(encoding="utf-8")
     assert "2025-04/manifest.json" in page
     assert "与上期报告相比（2025-04）" in (out / "2025-05" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_year_and_everything_are_reports_of_their_own_beside_the_months(
+    april: Path, may: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "reports"
+    report.run_report(april, out=out)
+    year = report.run_report(may, out=out, month="2025")
+    assert year.summary["changes"] is None  # a month is no earlier year
+    assert (year.summary["ledger"]["rows"], year.summary["missing"]["rows"]) == (6, 2)
+    assert cli.main(["report", str(may), "--out", str(out), "--all", "--json"]) == 0
+    everything = json.loads(capsys.readouterr().out)
+    assert everything["summary"]["ledger"] == year.summary["ledger"] | {"yuan": "2373.00"}
+    assert cli.main(["report", str(may), "--out", str(out), "--month", "2025-5"]) == 0
+    assert capsys.readouterr().out.endswith("/2025-05/index.html\n")
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["2025", "2025-04", "2025-05", "all"]
+    about = json.loads((out / "2025-05" / "manifest.json").read_text(encoding="utf-8"))
+    assert (about["previous"], about["parameters"]["month"]) == ("2025-04", "2025-05")
+    lists = (out / "index.html").read_text(encoding="utf-8")
+    for name, said in (("2025", "2025 年"), ("2025-05", "2025 年 5 月"), ("all", "全部期间")):
+        assert f'<a href="{name}/index.html">{said}</a>' in lists
+    pages_of = {name: (out / name / "index.html").read_text(encoding="utf-8") for name in ("2025", "all")}
+    assert "<h1>平台缺失发票审计年报</h1>" in pages_of["2025"]
+    assert "<h1>平台缺失发票审计报告</h1>" in pages_of["all"]
+    assert "全部期间的报告不与以往的报告比较" in pages_of["all"]
+    other = engagement(tmp_path / "别家", taken_at="2025-06-01T09:00:00", rows=MAY, missing=set(), tax_id="91110105MA0")
+    for name in ("2025-04", "2025-05", "2025"):
+        shutil.rmtree(out / name)
+    with pytest.raises(RequestError, match="holds the reports of"):
+        report.run_report(other, out=out)
+
+
+def test_only_months_are_kept_in_the_history(may: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observations, "remembered", remembered)
+    for month in ("all", "2025", "2025-05"):
+        report.run_report(may, out=tmp_path / "reports", month=month)
+    assert pl.read_parquet(tmp_path / "reports" / "history.parquet", glob=False)["month"].to_list() == ["2025-05"]
+
+
+def test_a_later_month_of_the_same_files_closes_nothing(tmp_path: Path) -> None:
+    """Each kind of finding of April is still there in May, though no file has changed."""
+    folder = engagement(tmp_path / "e", taken_at="2025-06-01T09:00:00", rows=[*APRIL, *MAY], missing={3, 6})
+    text = (folder / "platform.csv").read_text(encoding="utf-8")
+    text = text.replace("113.00", "131.00") + lines([(90, "2025-04-09 10:00:00", "77.00")]).splitlines()[1] + "\n"
+    (folder / "platform.csv").write_text(text, encoding="utf-8")
+    first = report.run_report(folder, out=tmp_path / "reports", month="2025-04")
+    before = first.findings.filter(pl.col("area") != "backup")
+    assert before["invoice_key"].sort().to_list() == [key(1), key(3), key(90)]
+    changes = report.run_report(folder, out=tmp_path / "reports", month="2025-05").summary["changes"]
+    assert (changes["closed"]["rows"], changes["new"]["rows"]) == (0, 1)
+    assert changes["open"]["rows"] == first.findings.height
+    mended = text.replace("131.00", "113.00")
+    (folder / "platform.csv").write_text(mended, encoding="utf-8")
+    changes = report.run_report(folder, out=tmp_path / "reports", month="2025-05").summary["changes"]
+    assert changes["closed"] == {"rows": 1, "yuan": Decimal("113.00")}
+
+
+def test_the_page_and_the_console_say_which_month_and_what_lies_outside(
+    may: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = report.run_report(may, out=tmp_path / "reports")
+    lines_of = [
+        "本报告范围：2025 年 5 月。未指定月份，取台账最近的一个月。",
+        (
+            "范围以外：台账 3 张、678.00 元，平台 2 张、339.00 元，涉及发现 1 项，"
+            "其中 1 项此前未解决或跨月，已列入本报告。"
+        ),
+    ]
+    assert made.summary["scope"]["lines"] == lines_of
+    said = capsys.readouterr().err
+    page = (made.folder / "index.html").read_text(encoding="utf-8")
+    for line in lines_of:
+        assert line in page
+        assert line in said
+    table = page[page.index('id="months"') :]
+    rows = re.findall(r"<tr[^>]*><th scope=\"row\">(.*?)</th>(.*?)</tr>", table[: table.index("</table>")])
+    cells = {name: re.findall("<td[^>]*>(.*?)</td>", line) for name, line in rows}
+    assert cells["2025 年 4 月"] == ["3", "678.00", "2", "339.00", "1", "339.00", "1", "此前；未解决的列入本报告"]
+    assert cells["2025 年 5 月"] == ["3", "1,695.00", "2", "1,017.00", "1", "678.00", "1", "本报告"]
+    assert cells["合计"] == ["6", "2,373.00", "4", "1,356.00", "2", "1,017.00", "2", ""]
+    assert "此前月份仍未解决（不计入合计）" in page
+    assert "其中此前月份 1 张" in page
+    asked = report.run_report(may, out=tmp_path / "reports", month="2025-05")
+    assert asked.summary["scope"]["lines"][0] == "本报告范围：2025 年 5 月。"
+
+
+def test_a_lonely_date_chooses_no_month_and_is_named_on_the_page(tmp_path: Path) -> None:
+    rows = [(number, f"2024-12-{number:02d} 10:00:00", "106.00") for number in range(1, 21)]
+    rows.append((21, "2025-01-21 10:00:00", "106.00"))
+    folder = engagement(tmp_path / "e", taken_at="2025-02-01T09:00:00", rows=rows, missing={3})
+    made = report.run_report(folder, out=tmp_path / "reports")
+    assert made.folder.name == "2024-12"
+    page = (made.folder / "index.html").read_text(encoding="utf-8")
+    assert "取台账最近的一个月，孤立的日期不计" in page
+    assert "2025 年 1 月只有 1 张（最早为 ledger.csv 第 22 行，2025-01-21）" in page
+    assert report.run_report(folder, out=tmp_path / "reports", month="2025-01").folder.name == "2025-01"
+
+
+def test_a_year_is_asked_for_as_a_year(may: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["report", str(may), "--out", str(tmp_path / "reports")]
+    assert cli.main([*command, "--year", "2025-05"]) == EXIT_UNUSABLE
+    assert "'2025-05' is no year" in capsys.readouterr().err
+    assert cli.main([*command, "--year", "2024"]) == EXIT_UNUSABLE
+    assert "no invoice of 2024" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--year", "2025", "--all"])
+    assert cli.main([*command, "--year", "2025"]) == 0
 
 
 def test_two_months_at_once_keep_the_history_of_both(
