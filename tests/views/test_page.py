@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 
 import polars as pl
@@ -11,7 +12,10 @@ import pytest
 from audit_kit.core import places
 from audit_kit.core.errors import RequestError
 from audit_kit.views.backups.answers import backups
+from audit_kit.views.missing import tables as missing_tables
 from audit_kit.views.missing.answers import missing
+from audit_kit.views.overview import charts, periods
+from audit_kit.views.overview import tables as overview_tables
 from audit_kit.views.overview.answers import OPTIONAL, overview
 from audit_kit.views.show import page as pages
 from audit_kit.views.show.sentences import unknown_sources
@@ -44,7 +48,59 @@ def test_a_month_that_is_none_is_refused(engagement):
         pages.open_page(str(engagement), month="2025-5x")
 
 
-@pytest.mark.parametrize("name", ["page", "english", "bare"])
+@pytest.fixture(scope="module")
+def year(engagement):
+    return pages.open_page(str(engagement), month="2025")
+
+
+@pytest.fixture(scope="module")
+def everything(bare_engagement):
+    return pages.open_page(str(bare_engagement), month="all")
+
+
+def test_a_page_is_a_year_or_everything(year, everything):
+    assert (year.start, year.end, year.month) == (datetime(2025, 1, 1), datetime(2026, 1, 1), "2025")
+    assert (everything.start, everything.end) == (None, None)
+    assert everything.analysis is everything.whole
+    assert pages.open_page(str(everything.whole.engagement.folder), month="2025-5").month == "2025-05"
+
+
+def test_the_missing_are_listed_and_no_others(page, year):
+    for opened in (page, year):
+        rows = missing_tables.of_missing(opened.analysis)
+        gone = opened.analysis.matches.filter(pl.col("outcome") == "missing")
+        assert sorted(rows["ledger_row"]) == sorted(gone["ledger_row"])
+        assert rows.height < opened.analysis.findings.height
+
+
+def test_the_months_and_the_tie_are_drawn(page, year, everything):
+    for opened in (page, year, everything):
+        lines = periods.lines(opened)
+        assert lines["ledger_rows"].sum() == opened.whole.ledger.height
+        drawn = overview_tables.months(lines, lang=opened.lang).as_raw_html()
+        assert f"{opened.whole.ledger.height:,}" in drawn
+        assert opened.words.month(opened.whole.ledger["issued_at"].max().strftime("%Y-%m")) in drawn
+        before = charts.before_totals(opened.analysis, start=opened.start)
+        totals = charts.outcome_totals(opened.analysis, start=opened.start, end=opened.end)
+        tie = overview_tables.tie(totals, before=before, lang=opened.lang).as_raw_html()
+        assert ("此前月份仍未解决" in tie) == (before["ledger"][0] > 0)
+
+
+def test_of_many_months_those_outside_are_summed_by_year(page):
+    days = [datetime(2019 + place // 12, place % 12 + 1, 5) for place in range(76)]
+    ledger = page.whole.ledger.head(76).with_columns(issued_at=pl.Series(days, dtype=pl.Datetime("us")))
+    matches, findings = page.whole.matches.clear(), page.whole.findings.clear()
+    whole = replace(page.whole, ledger=ledger, matches=matches, findings=findings)
+    lines = periods.lines(replace(page, whole=whole, analysis=whole, month="2024-03")).filter(pl.col("ledger_rows") > 0)
+    months = [f"2024-{number:02d}" for number in range(1, 13)]
+    assert lines["month"].to_list() == ["2019", "2020", "2021", "2022", "2023", *months, "2025"]
+    assert lines.filter(pl.col("place") == "within")["month"].to_list() == ["2024-03"]
+    assert lines["ledger_rows"].sum() == 76
+    whole_years = periods.lines(replace(page, whole=whole, analysis=whole, month="all"))
+    assert whole_years.filter(pl.col("ledger_rows") > 0)["month"].to_list() == [str(year) for year in range(2019, 2026)]
+
+
+@pytest.mark.parametrize("name", ["page", "english", "bare", "year", "everything"])
 @pytest.mark.parametrize("answer", [overview, delays, missing, backups])
 def test_every_page_opens_with_sentences_in_words_and_numbers(name, answer, request):
     opened = request.getfixturevalue(name)

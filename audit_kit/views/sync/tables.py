@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.analysis import report_scope as scopes
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.core.words import Words
 from audit_kit.rules.sync import service_level as service
@@ -16,6 +16,8 @@ from audit_kit.views.show.parts import within
 from audit_kit.views.show.tables import badge, markup, table
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import great_tables as gt
     from IPython.display import HTML
 
@@ -126,8 +128,8 @@ def ahead(page: Page, *, hours: float = 24) -> pl.DataFrame:
     told = service.of_delays(whole.observations, whole.findings)
     table = lateness(told, history=whole.history)
     rows = work.observations
-    last = whole.ledger["issued_at"].max()
-    if service.timed(told).is_empty() or (page.end is not None and isinstance(last, datetime) and last >= page.end):
+    is_last = page.end is None or scopes.latest(whole.ledger) < f"{page.end:%Y-%m}"
+    if service.timed(told).is_empty() or not is_last:
         rows, table = rows.clear(), table.clear()
     return forecast(
         rows, taken_at=work.taken_at, hours=hours, table=table, chances=work.findings, past=whole.observations
