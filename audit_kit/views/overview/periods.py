@@ -26,7 +26,7 @@ OUTSIDE = ("before", "after")
 def scope(page: Page) -> list[str]:
     """Return what the page is about and why, what lies outside it, and which dates stand alone."""
     words = page.words
-    lines = [words("scope.about", scope=words.month(page.month)) + _why(page)]
+    lines = [(words("scope.about", scope=words.month(page.month)) + _why(page)).strip()]
     left = outside(page)
     if left["ledger_rows"] or left["platform_rows"]:
         counts = {name: words.count(left[name]) for name in ("ledger_rows", "platform_rows", "findings", "shown")}
