@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import copy
+import hashlib
+import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from importlib.resources import files
+from datetime import datetime
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,18 +22,27 @@ import platformdirs
 from jupyter_core.paths import jupyter_config_dir
 
 from audit_kit.core import outputs, places, processes
-from audit_kit.core.errors import RequestError
+from audit_kit.core.errors import AuditError, RequestError
 from audit_kit.core.files import shown, shown_path
 from audit_kit.core.hashing import hash_file
+from audit_kit.core.words import LANGUAGES
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.report import lab_server, notebooks
 from audit_kit.report.progress import unused_lines
+from audit_kit.views.show import choices
 from audit_kit.views.show.page import ENGAGEMENT, one_a_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-MADE = ".audit-kit.json"
+    from nbformat import NotebookNode
+
+    from audit_kit.loaders.engagement.engagement import Engagement
+
+EARLIER = "earlier"
+OURS = "audit_kit"  # in a notebook's metadata: the lab's script runs such a one when it opens without results
+KEY_DIGITS = 8
+EXTENSIONS = "extensions"
 FIRST_PORT = 8888
 LOCALES = {"zh": "zh_CN", "en": "en"}
 TRANSLATION = "@jupyterlab/translation-extension:plugin"
@@ -55,7 +69,8 @@ def run_lab(
     Args:
         engagement: null = the sample.
         lang: language of the notebooks' prose and of JupyterLab's menus.
-        folder: where the copies are kept; null = `audit-kit` among the user's documents.
+        folder: where the copies are kept; null = a folder of this engagement's own, under `audit-kit` among the
+            user's documents.
         port: null = the first free one from 8888.
         browser: open it; else only print the address.
         without: files of the engagement that are left out on the user's word.
@@ -67,16 +82,19 @@ def run_lab(
         say(line)
     if port is not None and not _is_free(port):
         raise RequestError(f"Port {port} is taken; name another, or none and a free one is found.")
-    home = folder or Path(platformdirs.user_documents_dir()) / "audit-kit" / shown(opened.folder.name)
-    place = home.resolve()
+    place = folder.resolve() if folder else own_folder(opened.folder)
+    root = place if folder else place.parent
     values = {"engagement": shown_path(opened.folder), "lang": lang, "without": one_a_line(without)}
-    kept = copy_notebooks(place, values)
+    _check_owner(place, opened.folder)
+    kept = copy_notebooks(place, values, state=_state(opened))
     with outputs.scratch(prefix="audit-kit-lab-") as settings:
         write_settings(settings, lang=lang)
-        command = _command(place, settings, port=port or _free_port(), browser=browser, terminals=terminals)
+        address = choices.address("" if folder else place.name)
+        free = port or _free_port()
+        command = _command(root, settings, port=free, browser=browser, terminals=terminals, address=address)
         say(f"{place}" + (f" ({', '.join(kept)}: yours, kept)" if kept else ""))
-        environment = _environment(settings, opened.folder)
-        with subprocess.Popen(command, env=environment, cwd=place) as lab:  # noqa: S603  our own Python, no shell
+        environment = _environment(settings, opened.folder) | {choices.COPIES: str(root)}
+        with subprocess.Popen(command, env=environment, cwd=root) as lab:  # noqa: S603  our own Python, no shell
             return _awaited(lab)
 
 
@@ -97,25 +115,154 @@ def _awaited(lab: subprocess.Popen[bytes]) -> int:
             raise
 
 
-def copy_notebooks(folder: Path, values: Mapping[str, object]) -> list[str]:
-    """Copy the notebooks with their parameters set; a copy that a person changed is kept, and its name returned."""
+def own_folder(engagement: Path) -> Path:
+    """Return where the copies of an engagement are kept: no other has the same, however much their names agree."""
+    whole = engagement.resolve()
+    key = hashlib.sha256(os.fsencode(os.path.normcase(whole))).hexdigest()[:KEY_DIGITS]
+    return (Path(platformdirs.user_documents_dir()) / "audit-kit" / f"{shown(whole.name)}-{key}").resolve()
+
+
+def _check_owner(folder: Path, engagement: Path) -> None:
+    """Refuse a folder that holds the notebooks of another engagement."""
+    owner = choices.read_record(folder).get("engagement")
+    if owner and owner != shown_path(engagement):
+        raise RequestError(f"{shown_path(folder)} holds the notebooks of {owner}; name another folder for this one.")
+
+
+def _state(engagement: Engagement) -> str:
+    """Return the fingerprint of what is read; empty where it cannot be read, which the notebook then says."""
+    try:
+        return engagement.fingerprint()
+    except AuditError:
+        return ""
+
+
+def copy_notebooks(folder: Path, values: Mapping[str, object], *, state: str = "") -> list[str]:
+    """Copy the notebooks in one language, code folded, with their parameters set.
+
+    A copy whose cells a person changed is kept, and its name returned; but its parameters are always those given. What
+    a copy shows stays as long as it was made from the same: once parameters or `state`, the fingerprint of what is
+    read, differ, a copy with results goes into the folder `earlier`, and the one in its place has none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    record = folder / MADE
-    made: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    noted = choices.read_record(folder)
+    made = dict(noted.get("made", {} if "told" in noted else noted))
+    told = {**values, "state": state}
     kept = []
     for source in places.notebooks():
-        copy = folder / source.name
-        if copy.is_file() and made.get(copy.name) != hash_file(copy):
-            kept.append(copy.name)
-            continue
-        notebook = nbformat.read(source, as_version=4)
-        for cell in notebook.cells:
-            if notebooks.PARAMETERS in cell.metadata.get("tags", ()):
-                cell.source = with_values(cell.source, values)
-        nbformat.write(notebook, copy)
-        made[copy.name] = hash_file(copy)
-    record.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+        path, whole = folder / source.name, nbformat.read(source, as_version=4)
+        fresh = fitted(whole, values)
+        mine = _saved(path, made.get(path.name))
+        if mine is not None:
+            is_same = not _set_parameters(mine, fresh, values) and noted.get("told") == told
+            is_changed = _is_changed(mine, whole)
+            kept += [path.name] if is_changed else []
+            if is_same:
+                continue
+            if any(cell.get("outputs") for cell in mine.cells):
+                _put_by(path)
+            if is_changed:
+                nbformat.write(_emptied(mine, whole, lang=str(values.get("lang", ""))), path)
+                made.pop(path.name, None)
+                continue
+        nbformat.write(fresh, path)
+        made[path.name] = hash_file(path)
+    record = {"engagement": str(values.get("engagement", "")), "told": told, "made": made}
+    with outputs.writing(folder / choices.RECORD) as file:
+        file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return kept
+
+
+def fitted(notebook: NotebookNode, values: Mapping[str, object]) -> NotebookNode:
+    """Return a notebook as the lab opens it: one language, code folded, parameters set, marked as the kit's own."""
+    made = copy.deepcopy(notebook)
+    unwanted = set(LANGUAGES) - {values["lang"]} if "lang" in values else set()
+    made.cells = [cell for cell in made.cells if not unwanted & _tags(cell)]
+    for cell in made.cells:
+        if cell.cell_type == "code":
+            cell.metadata["jupyter"] = {**cell.metadata.get("jupyter", {}), "source_hidden": True}
+        if notebooks.PARAMETERS in _tags(cell):
+            cell.source = with_values(cell.source, values)
+    if "engagement" in notebooks.parameters(notebook):  # not a drill, whose answers a person gives first
+        made.metadata[OURS] = {"notebook": True}
+    return made
+
+
+def _saved(path: Path, ours: str | None) -> NotebookNode | None:
+    """Return a copy that is no longer as we wrote it; null where there is none, or none that can be read."""
+    if not path.is_file() or hash_file(path) == ours:
+        return None
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError, KeyError, nbformat.ValidationError):
+        _put_by(path)
+        return None
+
+
+def _put_by(path: Path) -> None:
+    """Move a copy to those of earlier states, by its time, as it is: what Jupyter trusts in it stays trusted."""
+    at = datetime.fromtimestamp(path.stat().st_mtime)  # noqa: DTZ006  the clock on the user's wall, in a file's name
+    earlier = path.parent / EARLIER
+    earlier.mkdir(exist_ok=True)
+    path.replace(earlier / f"{path.stem}-{at:%Y%m%d-%H%M%S}.ipynb")
+
+
+def _set_parameters(mine: NotebookNode, fresh: NotebookNode, values: Mapping[str, object]) -> bool:
+    """Set the parameters of a person's copy; return whether that changed it. A cell that is broken is made anew."""
+    (whole,) = (cell for cell in fresh.cells if notebooks.PARAMETERS in _tags(cell))
+    cells = [cell for cell in mine.cells if notebooks.PARAMETERS in _tags(cell)]
+    if not cells:
+        mine.cells.insert(0, copy.deepcopy(whole))
+        return True
+    before = [cell.source for cell in cells]
+    for cell in cells:
+        cell.source = _told(cell.source, values) or whole.source
+    return before != [cell.source for cell in cells]
+
+
+def _told(source: str, values: Mapping[str, object]) -> str:
+    """Return a parameters cell with the values; empty where it then says anything else of them."""
+    try:
+        made = with_values(source, values)
+        said = {
+            node.target.id: ast.literal_eval(node.value)
+            for node in ast.parse(made).body
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
+        }
+        bound = [node.id for node in ast.walk(ast.parse(made)) if isinstance(node, ast.Name)]
+    except (SyntaxError, ValueError):
+        return ""
+    is_said = all(said.get(name) == value and bound.count(name) == 1 for name, value in values.items())
+    return made if is_said else ""
+
+
+def _is_changed(mine: NotebookNode, whole: NotebookNode) -> bool:
+    """Tell whether a person changed any cell but the parameters."""
+    return not any(_cells(mine) == _cells(fitted(whole, {"lang": lang})) for lang in LANGUAGES)
+
+
+def _cells(notebook: NotebookNode) -> list[tuple[str, str]]:
+    return [(cell.cell_type, cell.source) for cell in notebook.cells if notebooks.PARAMETERS not in _tags(cell)]
+
+
+def _emptied(mine: NotebookNode, whole: NotebookNode, *, lang: str) -> NotebookNode:
+    """Return a person's copy without results, our prose in it in the language asked for."""
+    instead = {
+        one.source: other
+        for first, second in itertools.pairwise(whole.cells)
+        for one, other in ((first, second), (second, first))
+        if lang in _tags(other) and _tags(one) & (set(LANGUAGES) - {lang})
+    }
+    mine.cells = [copy.deepcopy(instead.get(cell.source, cell)) for cell in mine.cells]
+    for cell in mine.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    mine.metadata.pop("widgets", None)
+    return mine
+
+
+def _tags(cell: NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", ()))
 
 
 def with_values(source: str, values: Mapping[str, object]) -> str:
@@ -133,9 +280,10 @@ def with_values(source: str, values: Mapping[str, object]) -> str:
 
 
 def write_settings(folder: Path, *, lang: str) -> None:
-    """Write what JupyterLab is told: our settings, with the menus in the language asked for."""
-    text = files("audit_kit").joinpath("resources", "jupyterlab", "overrides.json").read_text(encoding="utf-8")
-    settings = json.loads(text)
+    """Write what JupyterLab is told: our settings, with the menus in the language asked for, and our script."""
+    with as_file(files("audit_kit").joinpath("resources", "jupyterlab")) as ours:
+        settings = json.loads((ours / "overrides.json").read_text(encoding="utf-8"))
+        shutil.copytree(ours / "labextension", folder / EXTENSIONS / "audit-kit-lab")
     settings[TRANSLATION] = {**settings.get(TRANSLATION, {}), "locale": LOCALES[lang]}
     (folder / "overrides.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
@@ -159,7 +307,9 @@ def _environment(settings: Path, engagement: Path) -> dict[str, str]:
     }
 
 
-def _command(folder: Path, settings: Path, *, port: int, browser: bool, terminals: bool = False) -> list[str]:
+def _command(
+    folder: Path, settings: Path, *, port: int, browser: bool, terminals: bool = False, address: str = "/lab"
+) -> list[str]:
     own = Path(jupyter_config_dir()) / "lab"  # how JupyterLab looks to this person: colours, keys, open tabs
     options = {
         "ServerApp.ip": "127.0.0.1",
@@ -169,7 +319,9 @@ def _command(folder: Path, settings: Path, *, port: int, browser: bool, terminal
         "ServerApp.kernel_spec_manager_class": f"{notebooks.__name__}.{notebooks.OwnPython.__name__}",
         "ServerApp.terminals_enabled": terminals,
         "ServerApp.jpserver_extensions": {TERMINALS: terminals},
+        "LabApp.default_url": address,
         "LabApp.app_settings_dir": settings,
+        "LabApp.extra_labextensions_path": settings / EXTENSIONS,
         "LabApp.user_settings_dir": own / "user-settings",
         "LabApp.workspaces_dir": own / "workspaces",
         "LabApp.extension_manager": "readonly",

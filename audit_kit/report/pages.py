@@ -1,12 +1,11 @@
 """From an executed notebook to one HTML page that needs nothing but itself.
 
-Charts find Vega in the page: Altair looks for `VEGA_DEBUG` before it would ask the network. A content security policy
+Charts find Vega in the page (see `views.show.vega`). A content security policy
 forbids every request, so that a page which would need one fails our tests and not the reader.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from functools import cache
 from html import unescape
@@ -18,9 +17,8 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from audit_kit.core import outputs
-from audit_kit.core.cache_folder import cache_folder, make_folder
-from audit_kit.core.errors import AuditError
 from audit_kit.core.words import Words
+from audit_kit.views.show import vega
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +29,6 @@ CONTENT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; style-src 'unsafe-inline' data:;"
     " img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
 )
-_DOOR = "window.vegaEmbed = vegaEmbed; window.vega = vega; window.vegaLite = vegaLite;"
 _HEADING = re.compile(r"<h([1-3])[^>]*\bid=\"([^\"]+)\"[^>]*>(.*?)</h\1>", re.DOTALL)
 _ANCHOR = re.compile(r"<a class=\"anchor-link\".*?</a>", re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
@@ -58,7 +55,7 @@ def notebook_page(notebook: NotebookNode, *, file: str, lang: str, **context: An
         file=file,
         body=Markup(body),  # noqa: S704  what the notebook's own cells drew
         contents=_contents(body),
-        scripts=_scripts(),
+        scripts=Markup(vega.scripts()),  # noqa: S704  the library's own text
         **context,
     )
 
@@ -82,42 +79,6 @@ def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     with outputs.writing(path) as made:
         made.write_text(text, encoding="utf-8")
-
-
-def vega() -> str:
-    """Return Vega, Vega-Lite and vega-embed as one script; building it takes seconds, so it is kept."""
-    kept = cache_folder() / f"vega-{version('vl-convert-python')}-{version('altair')}.js"
-    try:
-        sum_, _, text = kept.read_text(encoding="utf-8").partition("\n")
-        if sum_ == _sum(text):
-            return text
-    except (OSError, UnicodeDecodeError):
-        pass
-    import altair as alt  # noqa: PLC0415  2 s, and only the first time
-    import vl_convert  # noqa: PLC0415  the same
-
-    text = vl_convert.javascript_bundle(_DOOR, ".".join(alt.VEGALITE_VERSION.split(".")[:2]))
-    text = text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-    try:
-        make_folder(kept.parent)
-        write(kept, f"{_sum(text)}\n{text}")
-    except (OSError, AuditError):
-        return text
-    return text
-
-
-def _sum(script: str) -> str:
-    """Return a kept script's first line: what is not as it was written is not put into a page."""
-    return f"// {hashlib.sha256(script.encode()).hexdigest()}"
-
-
-@cache
-def _scripts() -> Markup:
-    from altair.vegalite.v6.display import VEGA_VERSION, VEGAEMBED_VERSION, VEGALITE_VERSION  # noqa: PLC0415  2 s
-
-    found = f'var VEGA_DEBUG = {{vega_version: "{VEGA_VERSION}", vegalite_version: "{VEGALITE_VERSION}", '
-    found += f'vegaembed_version: "{VEGAEMBED_VERSION}"}};'
-    return Markup(f"<script>{vega()}</script>\n<script>{found}</script>")  # noqa: S704  the library's own text
 
 
 def _cells(notebook: NotebookNode, *, lang: str) -> str:

@@ -23,9 +23,9 @@ from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, RequestError, SourceError
 from audit_kit.loaders.engagement import shared_inputs
 from audit_kit.loaders.engagement.engagement import open_engagement
-from audit_kit.report import pages
 from audit_kit.rules.sync import observations
 from audit_kit.training.world.simulate import simulate
+from audit_kit.views.show import vega
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -503,9 +503,9 @@ def test_the_cache_is_its_owners_alone_and_a_changed_script_is_made_anew(kept, t
     (entry,) = (path.parent for path in kept.glob("*/manifest.json"))
     assert entry.stat().st_mode & 0o077 == 0
     monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "new"))
-    script = pages.vega()
+    script = vega.vega()
     (script_file,) = (tmp_path / "new").glob("vega-*.js")
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
     for damaged in (script_file.read_bytes()[:-9], b"alert(1)", script_file.read_bytes().replace(b"vega", b"Vega", 1)):
         script_file.write_bytes(damaged)
-        assert pages.vega() == script
+        assert vega.vega() == script

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from audit_kit.report.pages import _scripts
 from audit_kit.report.printing import browser_path
 from audit_kit.training.world.simulate import simulate
 from audit_kit.views.backups import charts as backup_charts
 from audit_kit.views.missing import charts as missing_charts
 from audit_kit.views.overview import charts
+from audit_kit.views.show import vega
 from audit_kit.views.show.page import open_page
 from audit_kit.views.sync import charts as sync_charts
 from audit_kit.views.sync import late_charts
@@ -49,7 +49,7 @@ def made(tmp_path_factory):
     }
     body = "".join(f'<section id="{name}">{_html(chart)}</section>' for name, chart in drawn.items())
     path = place / "charts.html"
-    path.write_text(f'<!doctype html><meta charset="utf-8">{_scripts()}<body>{body}', encoding="utf-8")
+    path.write_text(f'<!doctype html><meta charset="utf-8">{vega.scripts()}<body>{body}', encoding="utf-8")
     yield path
     patch.undo()
 

@@ -8,7 +8,7 @@ import pytest
 
 from audit_kit.core import schema
 from audit_kit.views.overview.charts import PLACED
-from audit_kit.views.show import theme
+from audit_kit.views.show import theme, vega
 
 HOSTILE = "</script><script>alert(1)</script>{{7*7}}"
 
@@ -57,11 +57,14 @@ def test_no_text_of_the_engagement_can_leave_its_script():
     assert "the spec goes here" not in page
 
 
-def test_a_lab_gets_widgets_and_a_report_gets_html(monkeypatch):
+def test_a_lab_gets_pictures_too_and_a_report_gets_html(monkeypatch):
+    published = []
+    monkeypatch.setattr(vega, "publish", lambda: published.append(1))
     monkeypatch.delenv(theme.BATCH, raising=False)
     monkeypatch.setenv("JPY_SESSION_NAME", "book.ipynb")
     theme.setup("zh")
-    assert alt.renderers.active == "jupyter"
+    assert alt.renderers.active == "audit_kit_lab"
+    assert published == [1]
     monkeypatch.setenv(theme.BATCH, "1")
     theme.setup("zh")
     assert alt.renderers.active == "audit_kit"

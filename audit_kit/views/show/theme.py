@@ -11,7 +11,10 @@ import os
 from typing import Any, cast
 
 import altair as alt
+import polars as pl
 from altair.vegalite.v6.display import html_renderer
+
+from audit_kit.views.show import vega
 
 INK = "#1f2937"
 MUTED = "#6b7280"
@@ -55,6 +58,7 @@ COOL = ("#f3f6f9", "#c5dbeb", "#8ebadb", "#4f8fbf", "#1e4e79")
 BATCH = "AUDIT_KIT_BATCH"
 _IN_A_LAB = "JPY_SESSION_NAME"
 _RENDERER = "audit_kit"
+_IN_LAB = "audit_kit_lab"
 _CONTROLS = (
     "<style>.vega-bindings{margin:2px 0 0 8px}.vega-bind{font-size:12px;color:#46536a}"
     ".vega-bind-name{font-weight:600}.vega-bind label{margin-right:8px}</style>"
@@ -65,19 +69,23 @@ _PLACE = {"audit_kit": "the spec goes here"}
 def setup(lang: str = "zh", *, batch: bool | None = None) -> None:
     """Register the theme and choose how charts are shown.
 
-    In a report charts are HTML that finds Vega in the page; in JupyterLab they are widgets that bring their own copy.
-    Neither needs a network. Without `batch`, the environment says which it is: a kernel that Jupyter opened for a
-    person is a lab, unless AUDIT_KIT_BATCH is set.
+    In a report charts are HTML that finds Vega in the page; in JupyterLab the cell that calls this puts Vega into the
+    notebook, and each chart is kept as a picture too. Neither needs a network. Without `batch`, the environment says
+    which it is: a kernel that Jupyter opened for a person is a lab, unless AUDIT_KIT_BATCH is set.
     """
     if batch is None:
         batch = bool(os.environ.get(BATCH)) or _IN_A_LAB not in os.environ
     alt.theme.register("audit_kit", enable=True)(_theme)
+    alt.data_transformers.register(_RENDERER, _with_days)
+    alt.data_transformers.enable(_RENDERER)
     alt.renderers.register(_RENDERER, _safe_html)
+    alt.renderers.register(_IN_LAB, _live_html)
     options = embed_options(lang)
     if batch:
         alt.renderers.enable(_RENDERER, embed_options=options)
     else:
-        alt.renderers.enable("jupyter", offline=True, embed_options=options)
+        alt.renderers.enable(_IN_LAB, embed_options=options)
+        vega.publish()
 
 
 def embed_options(lang: str) -> dict[str, Any]:
@@ -93,9 +101,21 @@ def scale(colours: dict[str, str], labels: dict[str, str]) -> alt.Scale:
 def _safe_html(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:  # noqa: ANN401 -- the renderer protocol
     """Render a chart as HTML in which no text of the engagement can end the script it stands in."""
     bundle: dict[str, Any] = html_renderer(dict(_PLACE), **metadata)
-    text = json.dumps(spec, ensure_ascii=False).replace("<", "\\u003c").replace("\u2028", "\\u2028")
-    page = bundle["text/html"].replace("display: flex;", "display: block;").replace(json.dumps(_PLACE), text)
-    return {**bundle, "text/html": _CONTROLS + page}
+    page = bundle["text/html"].replace("display: flex;", "display: block;")
+    return {**bundle, "text/html": _CONTROLS + page.replace(json.dumps(_PLACE), vega.as_script(spec))}
+
+
+def _with_days(data: Any) -> Any:  # noqa: ANN401 -- the transformer protocol
+    """Say which columns are times, so that they are that in every panel, also in one that only filters by them."""
+    made = alt.default_data_transformer(data)
+    if isinstance(data, pl.DataFrame) and (times := data.select(pl.selectors.temporal()).columns):
+        made["format"] = {"parse": dict.fromkeys(times, "date")}
+    return made
+
+
+def _live_html(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:  # noqa: ANN401 -- the renderer protocol
+    bundle = vega.live(spec, **metadata)
+    return {**bundle, "text/html": _CONTROLS + bundle["text/html"]}
 
 
 def _number_locale(_lang: str) -> dict[str, Any]:
