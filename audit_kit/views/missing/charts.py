@@ -15,6 +15,7 @@ from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
 from audit_kit.views.show.finding_rows import not_listed
+from audit_kit.views.show.linked import selected, with_zeros
 from audit_kit.views.show.parts import (
     OTHER,
     Chart,
@@ -172,8 +173,9 @@ def _bands(data: pl.DataFrame, days: alt.Parameter, channels: alt.Parameter, wor
     labels = words("axis.bands").split("|")
     order = [labels[place] for place in sorted(data["band"].unique().to_list())]
     data = data.with_columns(label=pl.col("band").replace_strict(range(len(labels)), labels, return_dtype=pl.String))
+    data = with_zeros(data, ["label", "band"], ["issued", "missing", "yuan"])
     base = _summed(
-        alt.Chart(data, width=310, height=alt.Step(24)).transform_filter(days).transform_filter(channels),
+        alt.Chart(data, width=310, height=alt.Step(24)).transform_filter(selected(days, channels)),
         ["label", "band"],
     ).encode(alt.Y("label:N", title=words("axis.band"), sort=order))
     tips = _tips(words, ("label:N", "axis.band"))
@@ -219,7 +221,7 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     severities = [word for word in schema.SEVERITIES if word in frame["severity"].to_list()]
     labels = words.terms("severities", severities)
     data = labelled(bounded(frame.filter(pl.col("cause").is_in(kept))), "severity", labels)
-    data = labelled(data, "cause", named)
+    data = with_zeros(labelled(data, "cause", named), ["cause", "severity"], ["rows", "yuan"])
     picked = alt.selection_point(fields=["cause"], name="picked_cause")
     brush = alt.selection_interval(encodings=["x"], name="cause_days")
     legend = alt.Legend(orient="bottom", columns=3, title=None)  # no wider than the panel it stands under
@@ -231,7 +233,7 @@ def causes_in_time(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
             "cause:N", sort=list(named.values()), title=None, axis=alt.Axis(labelLimit=200) if not place else None
         )
         x = alt.X(f"sum({measure}):Q", title=words(f"head.{measure}"), axis=figures_axis(words, tickCount=3))
-        bars = alt.Chart(data, width=150, height=alt.Step(20)).transform_filter(brush).mark_bar(size=13)
+        bars = alt.Chart(data, width=150, height=alt.Step(20)).transform_filter(selected(brush)).mark_bar(size=13)
         colour = colours.legend(None) if place else colours
         panels.append(bars.encode(x, y, color=colour, opacity=faded(picked, low=0.3), tooltip=tips).add_params(picked))
     dated = data.filter(pl.col("day").is_not_null())

@@ -15,6 +15,7 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
+from audit_kit.views.show.linked import REAL, selected, with_zeros
 from audit_kit.views.show.parts import (
     Chart,
     bounded,
@@ -185,7 +186,7 @@ def day_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     if frame.is_empty():
         return nothing(words("overview.days"), words("unit.no_rows"))
     placed, labels = _placed(frame, words)
-    data = labelled(placed, "outcome", labels)
+    data = with_zeros(labelled(placed, "outcome", labels), ["outcome", "place"], ["rows", "yuan"])
     brush = alt.selection_interval(encodings=["x"], name="brushed_days")
     chosen = alt.selection_point(fields=["outcome"], name="outcome_of_days")
     colour = alt.Color("outcome:N", legend=None, scale=theme.scale(theme.OUTCOMES, labels))
@@ -201,11 +202,12 @@ def day_bars(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
             order="place:Q",
             tooltip=tooltip,
         )
+        .transform_filter(REAL)
         .transform_filter(alt.datum.outcome != labels.get("matched"))
         .transform_filter(chosen)
         .add_params(brush)
     )
-    sums = alt.Chart(data, width=150, height=190).transform_filter(brush)
+    sums = alt.Chart(data, width=150, height=190).transform_filter(selected(brush))
     sums = sums.transform_filter(alt.datum.outcome != labels.get("matched"))
     sums = sums.transform_aggregate(rows="sum(rows)", yuan="sum(yuan)", groupby=["outcome", "place"])
     sums = sums.encode(

@@ -17,6 +17,7 @@ from audit_kit.core.words import Words
 from audit_kit.rules.sync.curves import total
 from audit_kit.rules.sync.service_level import judged, of_delays, timed
 from audit_kit.views.show import theme
+from audit_kit.views.show.linked import REAL, selected, with_zeros
 from audit_kit.views.show.parts import (
     OTHER,
     Chart,
@@ -260,10 +261,12 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
     if frame.is_empty():
         return markup("")
     data = labelled(bounded(frame), "channel", {OTHER: words("unit.other")})
+    data = with_zeros(data, ["channel"], ["issued", "late"])
     chosen = alt.selection_point(fields=["channel"], name="slow_channel")
     brush = alt.selection_interval(encodings=["x"], name="slow_days")
     heat = (
         alt.Chart(data, width=570, height=230)
+        .transform_filter(REAL)
         .transform_filter(chosen)
         .transform_aggregate(issued="sum(issued)", late="sum(late)", groupby=["day", "hour"])
         .transform_calculate(share="datum.late / datum.issued")
@@ -290,14 +293,17 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
     )
     sums = (
         alt.Chart(data, width=120, height=230)
-        .transform_filter(brush)
+        .transform_filter(selected(brush))
         .transform_aggregate(issued="sum(issued)", late="sum(late)", groupby=["channel"])
-        .transform_calculate(share="datum.late / datum.issued")
+        .transform_calculate(
+            share="datum.issued ? datum.late / datum.issued : 0",
+            told=f"datum.issued ? format(datum.share, '.2%') : '{words('unit.nothing')}'",
+        )
         .encode(alt.Y("channel:N", title=None), alt.X("share:Q", title=words("head.late_share"), axis=None))
     )
     tips = tooltips(words, "channel:N", ("issued:Q", "judged", ",.0f"), ("late:Q", "late", ",.0f"))
     bars = sums.mark_bar(color=theme.RED).encode(opacity=faded(chosen, low=0.3), tooltip=tips).add_params(chosen)
-    text = sums.mark_text(align="left", dx=4).encode(text=alt.Text("share:Q", format=".2%"))
+    text = sums.mark_text(align="left", dx=4).encode(text="told:N")
     upper = together(heat.add_params(brush), bars + text, heading=alt.TitleParams(""), spacing=18)
     heading = title(words("sync.slow"), words("sync.slow_how"))
     days = frame["day"].sort()

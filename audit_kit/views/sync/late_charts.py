@@ -13,6 +13,7 @@ import polars as pl
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
+from audit_kit.views.show.linked import REAL, selected, with_zeros
 from audit_kit.views.show.parts import (
     Chart,
     bounded,
@@ -59,11 +60,13 @@ def late_bars(frame: pl.DataFrame, *, threshold: float = 0.5, presence: bool = F
         channel=pl.when(pl.col("channel").is_in(top.to_list())).then("channel").otherwise(pl.lit(words("unit.other"))),
         end=pl.col("bin") + 1 / _BINS,
     )
+    data = with_zeros(data, ["channel"], ["rows", "yuan"])
     brush = alt.selection_interval(encodings=["x"], name="brushed_chance")
     channels = top.to_list()
     colour = alt.Color("channel:N", title=words("head.channel"), scale=channel_colours(channels, ALL_CHANNELS))
     left = (
         alt.Chart(data, width=490, height=190)
+        .transform_filter(REAL)
         .mark_bar(stroke=theme.PAPER, strokeWidth=0.5)
         .encode(
             alt.X(
@@ -85,7 +88,7 @@ def late_bars(frame: pl.DataFrame, *, threshold: float = 0.5, presence: bool = F
     right = (
         alt.Chart(data, width=210, height=190)
         .mark_bar()
-        .transform_filter(brush)
+        .transform_filter(selected(brush))
         .encode(
             alt.X("sum(yuan):Q", title=words("head.yuan"), axis=figures_axis(words, tickCount=3)),
             alt.Y("channel:N", title=None, sort="-x"),
