@@ -9,7 +9,8 @@ import openpyxl
 import pytest
 from playwright.sync_api import sync_playwright
 
-from audit_kit.core import places
+from audit_kit.core import places, schema
+from audit_kit.core.words import Words
 from audit_kit.report import run
 from audit_kit.report.printing import browser_path
 from audit_kit.training.world.simulate import simulate
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Locator, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 INVOICES = 900
@@ -143,6 +144,47 @@ def test_rows_are_saved_from_inside_the_page(folder: Path, offline: BrowserConte
     page.close()
     assert data.startswith(b"\xef\xbb\xbf")
     assert b'="25' in data.replace(b'""', b'"')
+    assert said == []
+
+
+def test_a_click_on_a_title_sorts_and_amounts_are_found_with_separators_and_without(
+    folder: Path, offline: BrowserContext
+) -> None:
+    page, said = opened(offline, folder / "00_overview.html")
+    table = page.locator(".dt-container").filter(has=page.locator(".dtcc-dropdown, .dtcc-button")).first
+    lang = "zh" if table.get_by_text("搜索：").count() else "en"
+    ranks = list(Words(lang).terms("severities", schema.SEVERITIES).values())
+
+    def column(place: int) -> list[str]:
+        page.wait_for_timeout(400)
+        return table.locator(f"tbody tr td:nth-child({place})").all_inner_texts()
+
+    def title(place: int) -> Locator:
+        return table.locator(f"thead tr:first-child th:nth-child({place}) .dt-column-title").first
+
+    for reverse in (False, True):
+        title(1).click()
+        found = [ranks.index(text) for text in column(1)]
+        assert found == sorted(found, reverse=reverse)
+    title(3).click()
+    numbers = [text for text in column(3) if text]
+    assert numbers == sorted(numbers)
+    for _ in range(2):
+        title(7).click()
+    amounts = column(7)
+    assert "," in amounts[0]
+    assert [float(text.replace(",", "")) for text in amounts] == sorted(
+        (float(text.replace(",", "")) for text in amounts), reverse=True
+    )
+    assert "dt-right" in str(table.locator("tbody tr:first-child td:nth-child(7)").get_attribute("class"))
+    for text in (amounts[0], amounts[0].replace(",", "")):
+        table.locator(".dt-search > input").fill(text)
+        assert amounts[0] in column(7)
+        table.locator(".dt-search > input").fill("")
+        table.locator(".dtcc-searchNumber input").first.fill(text)
+        assert set(column(7)) == {amounts[0]}
+        table.locator(".dtcc-searchNumber input").first.fill("")
+    page.close()
     assert said == []
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 
 import altair as alt
@@ -96,10 +97,79 @@ def test_the_sentence_the_table_and_the_chart_follow_every_control(panel):
     assert drawn(panel) == 4
     panel.least.value = "1,5"
     assert panel.selected["amount"].to_list() == [20.0, 30.0]
-    panel.least.value = "abc"
+    assert panel.refused.value == ""
+    panel.least.value = "<abc>"
     assert panel.selected.height == 4
+    assert "“&lt;abc&gt;”不是金额" in panel.refused.value
+    panel.least.value = ""
+    assert panel.refused.value == ""
     panel.first.value = date(2025, 5, 3)
     assert panel.selected["amount"].to_list() == [30.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "yuan"),
+    [
+        ("10000", 10_000), ("10,000.50", 10_000.5), ("1万", 10_000), (" 1.5 万元 ", 15_000), ("２亿", 2e8),
+        ("¥3千", 3_000),         ("￥1，000", 1_000), ("-500", -500), (".5", 0.5), ("abc", None), ("", None), ("1万2", None), ("万", None),
+        ("1e9", None), ("1.2.3", None), ("nan", None), ("∞", None), ("１２,３元", 123),
+    ],
+)  # fmt: skip
+def test_an_amount_is_read_as_it_is_written_or_not_at_all(text, yuan):
+    assert widgets.amount_of(text) == yuan
+
+
+def test_nothing_that_passes_is_no_assurance(page, panel):
+    panel.search.value = "zzzz"
+    assert "没有符合筛选条件" in panel.sentence.value
+    for made in (findings_panel(page), missing_panel(page)):
+        made.search.value = "zzzz"
+        shown = str(made.chart.spec) + made.sentence.value
+        assert shown.count("没有符合筛选条件的发现") == 2
+        assert "都与平台一致" not in shown
+
+
+@pytest.fixture
+def long(panel):
+    numbers = [f"2511200000000000{place:04d}" for place in range(130)]
+    rows = pl.DataFrame(
+        {"channel": ["网页"] * 130, "amount": [float(place % 7) for place in range(130)], "text": numbers}
+    )
+    return widgets.Panel(rows.with_columns(at=pl.lit(datetime(2025, 5, 1))), COLUMNS, panel._draw)
+
+
+def test_the_table_is_turned_page_by_page_and_every_row_is_reached(long):
+    seen = []
+    for pages in (1, 2, 3):
+        assert f"第 {pages} 页，共 3 页" in long.place.value
+        seen += re.findall(r"2511200000000000\d{4}", long.table.value)
+        long.after.click()
+    assert len(set(seen)) == 130
+    assert long.after.disabled
+    long.search.value = "0007"
+    assert "第 1 页，共 1 页" in long.place.value
+
+
+def test_the_table_is_sorted_as_asked_over_all_pages(long):
+    long.order.value = ("text", True)
+    assert re.search(r"2511200000000000\d{4}", long.table.value)[0].endswith("0129")
+    long.order.value = ("amount", True)
+    assert long.selected["amount"].to_list() == sorted(long.selected["amount"].to_list(), reverse=True)
+    long.reset.click()
+    assert long.selected["text"][0].endswith("0000")
+
+
+def test_all_that_is_selected_is_saved_and_no_earlier_file_is_touched(long, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    long.least.value = "1"
+    long.save.click()
+    long.save.click()
+    first, second = tmp_path.glob("rows-*.csv")
+    assert first.read_bytes() == second.read_bytes()
+    lines = first.read_text(encoding="utf-8-sig").splitlines()
+    assert len(lines) == 1 + long.selected.height == 1 + 130 - 19
+    assert lines[0] == "渠道,金额,证据"
+    assert second.name in long.saved.value or first.name in long.saved.value
 
 
 def test_a_choice_shows_how_many_rows_it_has(panel):

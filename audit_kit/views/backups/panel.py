@@ -33,6 +33,7 @@ def backup_panel(page: Page) -> Panel:
         listed=listed | words.heads(shown="state"),
         searched=("job", "backup_id"),
         day="due",
+        name=f"backups-{page.month}",
     )
 
     def draw(selected: pl.DataFrame) -> Chart:

@@ -155,4 +155,6 @@ def finding_columns(page: Page, choices: Mapping[str, str]) -> Columns:
         searched=("invoice_key", "buyer_name", "evidence", "cause"),
         amount="amount",
         day="issued_at",
+        nothing="panel.no_findings",
+        name=f"findings-{page.month}",
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import altair as alt
 import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import altair as alt
 
 REAL = "!datum.always"  # the filter of a panel that shows every row
 
@@ -21,6 +20,6 @@ def with_zeros(frame: pl.DataFrame, by: Sequence[str], counted: Sequence[str]) -
     return pl.concat([frame.with_columns(always=pl.lit(None, pl.Boolean)), zeros], how="diagonal")
 
 
-def selected(*selections: alt.Parameter) -> dict[str, Any]:
+def selected(*selections: alt.Parameter) -> alt.PredicateComposition:
     """Return the filter of a panel that follows selections: with none of them made, everything."""
-    return {"or": ["datum.always", {"and": [{"param": one.name} for one in selections]}]}
+    return alt.LogicalOrPredicate(**{"or": ["datum.always", {"and": [{"param": one.name} for one in selections]}]})  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ import itables
 import polars as pl
 from IPython.display import HTML
 
+from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
 
@@ -125,38 +126,70 @@ def first_of(words: Words, most: int, rows: int) -> str:
 
 
 def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "zh", most: int = MOST_SEARCHED) -> HTML:
-    """Return a table to search and sort, of at most `most` rows; it says openly when there are more."""
+    """Return a table to search, filter by column and sort, of at most `most` rows; it says openly when there are more.
+
+    A click on a title sorts: severities by rank, amounts as numbers, all else as text. Amounts have separators, and are
+    found with them and without.
+    """
     words = Words(lang)
     if frame.is_empty():
         return said(words("tables.nothing"))
-    shown = frame.head(most).select(labels.keys())
+    shown, options = sortable(frame.head(most), labels=labels, words=words)
+    html = itables.to_html_datatable(
+        shown, connected=False, caption=first_of(words, most, frame.height) or None, **options
+    )
+    return markup(html + _PLAIN_NUMBERS)
+
+
+# What is typed into a column's filter of numbers may have separators.
+_PLAIN_NUMBERS = (
+    "<script>window.auditKitPlainNumbers ??= (document.addEventListener('input', (event) => {"
+    "if (event.target.closest?.('.dtcc-searchNumber')) "
+    "event.target.value = event.target.value.replace(/[,，\\s]/g, '');}, true), true);</script>"
+)
+
+
+def sortable(frame: pl.DataFrame, *, labels: Mapping[str, str], words: Words) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return a frame as itables shows it, under its labels, and the options it is shown with.
+
+    Behind the columns that are seen stand hidden ones, by which severities and amounts are sorted and amounts found.
+    """
+    shown = frame.select(labels.keys())
+    money = shown.select(pl.selectors.decimal()).columns
+    behind = {name: pl.col(name).cast(pl.String) for name in money}
+    if "severity" in labels:
+        ranks = list(words.terms("severities", schema.SEVERITIES).values())
+        behind["severity"] = pl.col("severity").cast(pl.String).replace_strict(ranks, range(len(ranks)), default=None)
+    hidden = {name: len(labels) + place for place, name in enumerate(behind)}
+    places = {name: place for place, name in enumerate(labels)}
+    columns = [
+        {"targets": [places[name]], **_column(name, shown.schema[name])}
+        | ({"orderData": [hidden[name]]} if name in hidden else {})
+        for name in labels
+    ]
+    columns.append({"targets": [*hidden.values()], "visible": False, "type": "num", "columnControl": []})
     shown = shown.with_columns(
-        pl.selectors.decimal().cast(pl.String),
+        *(_separated(name) for name in money),
+        *(value.alias(f"{name} ") for name, value in behind.items()),
         pl.selectors.datetime().dt.strftime("%Y-%m-%d %H:%M"),
         pl.selectors.by_dtype(pl.List(pl.String)).list.join("、"),
         pl.selectors.categorical().cast(pl.String),
-    ).rename(dict(labels))
-    whole = [place for place, name in enumerate(labels) if name in _WHOLE]
-    html = itables.to_html_datatable(
-        shown,
-        connected=False,
-        allow_html=False,
-        show_dtypes=False,
-        maxBytes=0,
-        maxColumns=0,
-        classes="display compact",
-        style="table-layout:auto;width:100%;font-size:12.5px",
-        css=_SEARCHED,
-        autoWidth=False,
-        columnDefs=[
-            {"targets": whole, "className": "dt-left whole"},
-            {"targets": [place for place in range(shown.width) if place not in whole], "className": "dt-left"},
-        ],
-        language=_language(words),
-        lengthMenu=[10, 25, 50, 100],
-        caption=first_of(words, most, frame.height) or None,
-    )
-    return markup(html)
+    ).rename({**labels, **{f"{name} ": f"{labels[name]} " for name in behind}})
+    return shown, _OPTIONS | {"columnDefs": columns, "language": _language(words)}
+
+
+def _separated(name: str) -> pl.Expr:
+    """Return an amount in yuan with separators and two decimals, exactly; null stays."""
+    return pl.col(name).map_elements(lambda amount: f"{amount:,.2f}", return_dtype=pl.String)
+
+
+def _column(name: str, kind: pl.DataType) -> dict[str, Any]:
+    """Return how a column is aligned, sorted and filtered: by a list of its values, as a number, or as text."""
+    is_number = kind.is_numeric()
+    classes = "dt-right whole" if is_number else f"dt-left{' whole' if name in _WHOLE else ''}"
+    content = _BY_LIST if name in _LISTED else "searchNumber" if is_number else "searchText"
+    filters = {"className": classes, "columnControl": [{"target": 1, "content": [content]}]}
+    return filters if is_number else {**filters, "type": "string"}
 
 
 _WHOLE = ("severity", "invoice_key", "channel", "amount")  # columns that are never broken over two lines
@@ -165,8 +198,33 @@ _SEARCHED = (
     "table.dataTable td:last-child{min-width:240px}table.dataTable th{white-space:nowrap}"
     ".dt-container{font-size:12.5px}table.dataTable td.whole{white-space:nowrap}"
 )
+_OPTIONS: dict[str, Any] = {
+    "allow_html": False,
+    "show_dtypes": False,
+    "maxBytes": 0,
+    "maxColumns": 0,
+    "classes": "display compact",
+    "style": "table-layout:auto;width:100%;font-size:12.5px",
+    "css": _SEARCHED,
+    "autoWidth": False,
+    "lengthMenu": [10, 25, 50, 100],
+    "text_in_header_can_be_selected": False,  # else only the small arrow sorts
+}
+_LISTED = ("severity", "cause", "channel")  # columns of few values, filtered by a list of them
+_BY_LIST = {"extend": "dropdown", "icon": "search", "content": ["searchList"]}
 
 
 def _language(words: Words) -> dict[str, Any]:
     names = ("search", "lengthMenu", "info", "infoEmpty", "infoFiltered", "zeroRecords")
-    return {name: words(f"searching.{name}") for name in names}
+    control = {
+        group: {name: words(f"searching.{name}") for name in named}
+        for group, named in (("text", _TEXT), ("number", _NUMBER), ("list", _LIST))
+    }
+    listed = {name.removeprefix("list_"): said for name, said in control.pop("list").items()}
+    told = {name: words(f"searching.{name}") for name in names}
+    return {**told, "columnControl": {"search": control, "list": listed}}
+
+
+_TEXT = ("contains", "notContains", "equal", "notEqual", "starts", "ends", "empty", "notEmpty")
+_NUMBER = ("equal", "notEqual", "greater", "greaterOrEqual", "less", "lessOrEqual", "empty", "notEmpty")
+_LIST = ("list_all", "list_none", "list_empty", "list_search")

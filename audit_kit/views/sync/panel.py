@@ -40,6 +40,7 @@ def delay_panel(page: Page) -> Panel:
         searched=("invoice_key", *wanted[1:]),
         amount="gross",
         day="issued_at",
+        name=f"delays-{page.month}",
     )
     sync = analysis.engagement.policy.sync
 
