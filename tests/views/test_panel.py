@@ -111,8 +111,8 @@ def test_the_sentence_the_table_and_the_chart_follow_every_control(panel):
     ("text", "yuan"),
     [
         ("10000", 10_000), ("10,000.50", 10_000.5), ("1万", 10_000), (" 1.5 万元 ", 15_000), ("２亿", 2e8),
-        ("¥3千", 3_000),         ("￥1，000", 1_000), ("-500", -500), (".5", 0.5), ("abc", None), ("", None), ("1万2", None), ("万", None),
-        ("1e9", None), ("1.2.3", None), ("nan", None), ("∞", None), ("１２,３元", 123),
+        ("¥3千", 3_000), ("￥1，000", 1_000), ("-500", -500), (".5", 0.5), ("１２,３元", 123), ("abc", None),
+        ("", None), ("1万2", None), ("万", None), ("1e9", None), ("1.2.3", None), ("nan", None), ("∞", None),
     ],
 )  # fmt: skip
 def test_an_amount_is_read_as_it_is_written_or_not_at_all(text, yuan):
