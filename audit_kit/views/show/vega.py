@@ -62,7 +62,8 @@ def scripts() -> str:
 
     found = f'var VEGA_DEBUG = {{vega_version: "{VEGA_VERSION}", vegalite_version: "{VEGALITE_VERSION}", '
     found += f'vegaembed_version: "{VEGAEMBED_VERSION}"}};'
-    return f"<script>{vega()}</script>\n<script>{found}</script>"
+    once = f"if (!window.vegaEmbed) {{{vega()}}}"  # a cell may run again, and two notebooks share one window
+    return f"<script>{once}</script>\n<script>{found}</script>"
 
 
 def publish() -> None:

@@ -291,6 +291,20 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
             ),
         )
     )
+    late = _late_by_channel(data, brush, chosen, words)
+    upper = together(heat.add_params(brush), late, heading=alt.TitleParams(""), spacing=18)
+    heading = title(words("sync.slow"), words("sync.slow_how"))
+    days = frame["day"].sort()
+    first, last = days[0], days[-1]
+    shown = stops.filter(
+        (pl.col("ends_at").fill_null(pl.lit(last).cast(pl.Datetime("us")))).dt.date() >= first,
+        pl.col("starts_at").dt.date() <= last,
+    )
+    bars = stop_bars(shown, first=first, last=last + timedelta(days=1), lang=lang)
+    return together(upper, bars, heading=heading, way="below", spacing=14)
+
+
+def _late_by_channel(data: pl.DataFrame, brush: alt.Parameter, chosen: alt.Parameter, words: Words) -> alt.LayerChart:
     sums = (
         alt.Chart(data, width=120, height=230)
         .transform_filter(selected(brush))
@@ -304,16 +318,8 @@ def slow_hours(frame: pl.DataFrame, stops: pl.DataFrame, *, lang: str = "zh") ->
     tips = tooltips(words, "channel:N", ("issued:Q", "judged", ",.0f"), ("late:Q", "late", ",.0f"))
     bars = sums.mark_bar(color=theme.RED).encode(opacity=faded(chosen, low=0.3), tooltip=tips).add_params(chosen)
     text = sums.mark_text(align="left", dx=4).encode(text="told:N")
-    upper = together(heat.add_params(brush), bars + text, heading=alt.TitleParams(""), spacing=18)
-    heading = title(words("sync.slow"), words("sync.slow_how"))
-    days = frame["day"].sort()
-    first, last = days[0], days[-1]
-    shown = stops.filter(
-        (pl.col("ends_at").fill_null(pl.lit(last).cast(pl.Datetime("us")))).dt.date() >= first,
-        pl.col("starts_at").dt.date() <= last,
-    )
-    bars = stop_bars(shown, first=first, last=last + timedelta(days=1), lang=lang)
-    return together(upper, bars, heading=heading, way="below", spacing=14)
+    layers: alt.LayerChart = bars + text
+    return layers
 
 
 def stop_bars(
