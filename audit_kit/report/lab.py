@@ -8,11 +8,15 @@ import hashlib
 import itertools
 import json
 import os
+import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import datetime
+from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +26,7 @@ import platformdirs
 from jupyter_core.paths import jupyter_config_dir
 
 from audit_kit.core import outputs, places, processes
-from audit_kit.core.errors import AuditError, RequestError
+from audit_kit.core.errors import RequestError
 from audit_kit.core.files import shown, shown_path
 from audit_kit.core.hashing import hash_file
 from audit_kit.core.words import LANGUAGES
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from audit_kit.loaders.engagement.engagement import Engagement
 
 EARLIER = "earlier"
+ELSEWHERE = "?"
 OURS = "audit_kit"  # in a notebook's metadata: the lab's script runs such a one when it opens without results
 KEY_DIGITS = 8
 EXTENSIONS = "extensions"
@@ -86,7 +91,9 @@ def run_lab(
     root = place if folder else place.parent
     values = {"engagement": shown_path(opened.folder), "lang": lang, "without": one_a_line(without)}
     _check_owner(place, opened.folder)
-    kept = copy_notebooks(place, values, state=_state(opened))
+    kept = copy_notebooks(place, values, state=state_of(opened.folder, is_whole=_is_whole(opened)))
+    if not folder:
+        _renew_others(root, place, lang=lang)
     with outputs.scratch(prefix="audit-kit-lab-") as settings:
         write_settings(settings, lang=lang)
         address = choices.address("" if folder else place.name)
@@ -129,20 +136,48 @@ def _check_owner(folder: Path, engagement: Path) -> None:
         raise RequestError(f"{shown_path(folder)} holds the notebooks of {owner}; name another folder for this one.")
 
 
-def _state(engagement: Engagement) -> str:
-    """Return the fingerprint of what is read; empty where it cannot be read, which the notebook then says."""
-    try:
-        return engagement.fingerprint()
-    except AuditError:
-        return ""
+def _is_whole(engagement: Engagement) -> bool:
+    """Tell whether all that is read lies in the engagement's folder."""
+    entries = [entry for found in engagement.sources.values() for entry in found]
+    return all(
+        entry.uri is None and all(Path(path).is_relative_to(engagement.folder) for path in entry.paths)
+        for entry in entries
+    )
+
+
+def state_of(folder: Path, *, is_whole: bool = True) -> str:
+    """Return what tells files that changed: names, sizes, times; each time another where some lie elsewhere."""
+    if not is_whole:
+        return ELSEWHERE + secrets.token_hex(8)
+    total = hashlib.sha256(version("audit-kit").encode())
+    for path in sorted(folder.rglob("*")):
+        with suppress(OSError):
+            found = path.stat()
+            if stat.S_ISREG(found.st_mode):
+                total.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return total.hexdigest()
+
+
+def _renew_others(home: Path, own: Path, *, lang: str) -> None:
+    """Bring the copies of the other engagements, which a list leads to, to what their files are now."""
+    for record in sorted(home.glob(f"*/{choices.RECORD}")):
+        place, told = record.parent, choices.read_record(record.parent).get("told")
+        if place == own or not isinstance(told, dict) or not told.get("engagement"):
+            continue
+        folder = Path(told["engagement"])
+        if not folder.is_dir() or own_folder(folder) != place:
+            continue
+        values = {name: value for name, value in told.items() if name != "state"} | {"lang": lang}
+        is_whole = not str(told.get("state", "")).startswith(ELSEWHERE)
+        copy_notebooks(place, values, state=state_of(folder, is_whole=is_whole))
 
 
 def copy_notebooks(folder: Path, values: Mapping[str, object], *, state: str = "") -> list[str]:
     """Copy the notebooks in one language, code folded, with their parameters set.
 
     A copy whose cells a person changed is kept, and its name returned; but its parameters are always those given. What
-    a copy shows stays as long as it was made from the same: once parameters or `state`, the fingerprint of what is
-    read, differ, a copy with results goes into the folder `earlier`, and the one in its place has none.
+    a copy shows stays as long as it was made from the same: once parameters or `state` (see `state_of`) differ, a copy
+    with results goes into the folder `earlier`, and the one in its place has none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     noted = choices.read_record(folder)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -232,3 +233,30 @@ def answer(port: int, path: str) -> dict[str, list[dict[str, Any]]]:
         except (URLError, ConnectionError):
             time.sleep(0.2)
     raise AssertionError("JupyterLab did not answer within a minute")
+
+
+def test_copies_that_a_list_leads_to_are_renewed_once_their_files_changed(
+    tmp_path: Path, kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lab.platformdirs, "user_documents_dir", lambda: str(tmp_path / "documents"))
+    here, other = engagement(tmp_path / "here"), engagement(tmp_path / "other")
+    place = lab.own_folder(other)
+    lab.copy_notebooks(place, {"engagement": str(other), "lang": "zh"}, state=lab.state_of(other))
+    saved(place / kit.name)
+    before = (place / kit.name).read_bytes()
+    lab._renew_others(place.parent, lab.own_folder(here), lang="zh")
+    assert (place / kit.name).read_bytes() == before
+    (other / "l.csv").write_text("发票号码\n")
+    lab._renew_others(place.parent, lab.own_folder(here), lang="zh")
+    made = nbformat.read(place / kit.name, as_version=4)
+    assert made.cells[1].outputs == []
+    assert first_cell(place / kit.name).startswith(f"engagement: str = '{other}'")
+
+
+def test_what_is_read_from_elsewhere_is_never_taken_for_the_same(tmp_path: Path) -> None:
+    inside = engagement(tmp_path / "e")
+    opened = lab.open_engagement(inside)
+    assert lab._is_whole(opened)
+    assert not lab._is_whole(dataclasses.replace(opened, folder=tmp_path / "other"))
+    assert lab.state_of(inside) == lab.state_of(inside)
+    assert lab.state_of(inside, is_whole=False) != lab.state_of(inside, is_whole=False)

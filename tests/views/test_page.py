@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from datetime import datetime
@@ -17,6 +18,7 @@ from audit_kit.views.missing.answers import missing
 from audit_kit.views.overview import charts, periods
 from audit_kit.views.overview import tables as overview_tables
 from audit_kit.views.overview.answers import OPTIONAL, overview
+from audit_kit.views.show import choices
 from audit_kit.views.show import page as pages
 from audit_kit.views.show.sentences import unknown_sources
 from audit_kit.views.sync.answers import delays
@@ -177,3 +179,28 @@ def test_a_party_that_only_a_paper_names_is_hidden(tmp_path, monkeypatch):
         told[redact] = page.safe(one)["evidence"].item()
     assert "某某姐妹公司 91110105MA02WXYR3K" in told[False]
     assert not [word for word in ("姐妹", "91110105MA02WXYR3K", "乙.csv") if word in told[True]]
+
+
+def test_the_lists_of_the_lab_name_every_month_and_engagement_and_stand_nowhere_else(
+    page, english, tmp_path, monkeypatch
+):
+    monkeypatch.delenv(choices.COPIES, raising=False)
+    assert choices.lists(page).data == ""
+    home = tmp_path / "home"
+    here = page.whole.engagement.folder.resolve()
+    hostile = tmp_path / "<b>2024"
+    for key, folder in (("11111111", here), ("22222222", hostile)):
+        folder.mkdir(exist_ok=True)
+        place = home / f"2024-{key}"
+        place.mkdir(parents=True)
+        (place / choices.FIRST).write_text("{}")
+        (place / choices.RECORD).write_text(json.dumps({"engagement": str(folder)}))
+    monkeypatch.setenv(choices.COPIES, str(home))
+    text = choices.lists(page).data
+    months = page.whole.ledger["issued_at"].dt.strftime("%Y-%m").drop_nulls().unique()
+    assert text.count('<option value="20') == len(months)
+    assert '<option value="2025-05" selected>2025-05（' in text
+    assert f'<option value="/lab/workspaces/11111111/tree/2024-11111111/{choices.FIRST}" selected>' in text
+    assert "&lt;b&gt;2024" in text
+    assert "<b>2024" not in text
+    assert "engagement" not in choices.lists(english).data  # redacted: other clients' names are not shown
