@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from audit_kit.core.policy import Export
     from audit_kit.loaders.engagement.engagement import Engagement
     from audit_kit.rules.backups.audit import BackupAudit
+    from audit_kit.rules.response.response import ResponseAudit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,7 +21,8 @@ class Analysis:
     """What is known of an engagement; positions such as `ledger_row` are those in the frames here.
 
     `observations`, `stops`, `curves`, `quantiles`: see rules.sync. `findings`: causes of area missing and sync.
-    `backup`: see rules.backups. `files`, `set_aside`, `control`: how every source was read, by `table`.
+    `backup`, `response`: see rules.backups, rules.response.
+    `files`, `set_aside`, `control`: how every source was read, by `table`.
     `history`: the delays of earlier months that were borrowed from; null = none.
     """
 
@@ -40,9 +42,15 @@ class Analysis:
     set_aside: pl.DataFrame
     control: pl.DataFrame
     backup: BackupAudit
+    response: ResponseAudit
     history: pl.DataFrame | None = None
 
     @property
     def backup_findings(self) -> pl.DataFrame:
         """Causes of area backup."""
         return self.backup.findings
+
+    @property
+    def response_findings(self) -> pl.DataFrame:
+        """Causes of area response."""
+        return self.response.findings

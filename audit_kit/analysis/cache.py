@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -25,6 +26,7 @@ from audit_kit.core.errors import PlaceError
 from audit_kit.core.hashing import hash_file, hash_once
 from audit_kit.core.policy import Export
 from audit_kit.rules.backups.audit import BackupAudit
+from audit_kit.rules.response.response import ResponseAudit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,8 +38,10 @@ CACHE_BYTES = 4 << 30
 CACHE_ENTRIES = 24
 MANIFEST = "manifest.json"
 FRAMES = tuple(field.name for field in fields(Analysis) if field.type == "pl.DataFrame")
-BACKUP_FRAMES = tuple(field.name for field in fields(BackupAudit))
-KEPT = {*(f"{name}.parquet" for name in FRAMES), *(f"backup.{name}.parquet" for name in BACKUP_FRAMES)}
+AUDITS = {"backup": BackupAudit, "response": ResponseAudit}
+PARTS = {name: tuple(field.name for field in fields(audit)) for name, audit in AUDITS.items()}
+NAMES = (*FRAMES, *(f"{audit}.{name}" for audit, names in PARTS.items() for name in names))
+KEPT = {f"{name}.parquet" for name in NAMES}
 
 
 def kept(
@@ -70,8 +74,7 @@ def _key(engagement: Engagement, lang: str, history: Path | None) -> str:
 
 def _save(entry: Path, analysis: Analysis) -> None:
     """Write an entry beside its place, then move it there in one step."""
-    frames = {name: getattr(analysis, name) for name in FRAMES}
-    frames |= {f"backup.{name}": getattr(analysis.backup, name) for name in BACKUP_FRAMES}
+    frames: dict[str, pl.DataFrame] = {name: attrgetter(name)(analysis) for name in NAMES}
     with outputs.scratch(entry.parent, NEW) as scratch:
         folder = scratch / entry.name
         folder.mkdir(mode=0o700)
@@ -101,8 +104,7 @@ def load(entry: Path, engagement: Engagement, lang: str, history: pl.DataFrame |
             return None
         with suppress(OSError):  # a cache shared read-only keeps no track of its use
             os.utime(entry / MANIFEST)
-        frames = {name: pl.read_parquet(entry / f"{name}.parquet", glob=False) for name in FRAMES}
-        backup = {name: pl.read_parquet(entry / f"backup.{name}.parquet", glob=False) for name in BACKUP_FRAMES}
+        frames = {name: pl.read_parquet(entry / f"{name}.parquet", glob=False) for name in NAMES}
         taken_at, export = datetime.fromisoformat(about["taken_at"]), _export(about["export"])
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
         return None
@@ -111,9 +113,10 @@ def load(entry: Path, engagement: Engagement, lang: str, history: pl.DataFrame |
         lang=lang,
         taken_at=taken_at,
         export=export,
-        backup=BackupAudit(**backup),
+        backup=BackupAudit(**{name: frames[f"backup.{name}"] for name in PARTS["backup"]}),
+        response=ResponseAudit(**{name: frames[f"response.{name}"] for name in PARTS["response"]}),
         history=history,
-        **frames,
+        **{name: frames[name] for name in FRAMES},
     )
 
 

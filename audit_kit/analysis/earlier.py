@@ -57,7 +57,11 @@ def changes(findings: pl.DataFrame, previous: str, *, whole: Analysis | None = N
     if not earlier.is_file():
         raise RequestError(f"{previous}: there is no {FINDINGS} beside it; name the manifest.json of a report.")
     before = pl.read_parquet(earlier, glob=False)
-    everything = findings if whole is None else _together(whole.findings, whole.backup_findings, findings)
+    everything = (
+        findings
+        if whole is None
+        else _together(whole.findings, whole.backup_findings, whole.response_findings, findings)
+    )
     known = _same("finding_id", before) | _same(INVOICE, before.with_columns(_invoice()))
     now = findings.with_columns(_invoice()).with_columns(
         change=pl.when(known).then(pl.lit("open")).otherwise(pl.lit("new")), seen=pl.lit(value=True)

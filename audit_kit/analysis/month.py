@@ -39,6 +39,9 @@ def month(analysis: Analysis, wanted: str) -> Analysis:
     without_row = pl.col("ledger_row").is_null() & (
         pl.col("platform_row").is_null() | pl.col("platform_row").is_in(listed.implode())
     )
+    # What was done about an invoice is of its month; a ticket is of every month while it stands.
+    of_tickets = pl.col("cause").str.starts_with("ticket_")
+    response = analysis.response_findings.filter(booked | pl.col("ledger_row").is_null() | of_tickets)
     return replace(
         analysis,
         ledger=analysis.ledger[kept],
@@ -48,6 +51,8 @@ def month(analysis: Analysis, wanted: str) -> Analysis:
         ),
         observations=move.rows(analysis.observations.filter(booked)),
         findings=move.rows(analysis.findings.filter(booked | without_row)),
+        backup=replace(analysis.backup, findings=move.rows(analysis.backup_findings)),
+        response=replace(analysis.response, findings=move.rows(response)),
     )
 
 

@@ -1,4 +1,4 @@
-"""An engagement worked up once: reconciled, timed, diagnosed, its backups audited, and kept for whoever asks next."""
+"""An engagement worked up once: reconciled, timed, diagnosed, backups and response audited, and kept for others."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from audit_kit.rules.backups import audit as backup_rules
 from audit_kit.rules.causes import diagnosis
 from audit_kit.rules.matching.reconcile import reconcile
 from audit_kit.rules.matching.side import side_by_side
+from audit_kit.rules.response.response import ResponseEvidence, respond
 from audit_kit.rules.sync import observations as delays
 from audit_kit.rules.sync.cuts import edges
 
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 EVIDENCE = ("accounts", "notices", "operations", "sync_log", "confirmations", "red_confirmations", "substitute")
 BACKUP_TABLES = ("backups", "backup_checks", "restore_tests", "backup_listing", "schedule")
+RESPONSE_TABLES = (
+    "register", "tickets", "confirmations", "substitute", "operations", "sync_log", "metrics", "notices", "accounts",
+    "invoice_files", "exports", "restore_tests",
+)  # fmt: skip
 READ = {"files": FILES, "set_aside": SET_ASIDE, "control": CONTROL}
 
 
@@ -50,7 +55,7 @@ def analyse(
         engagement: see `open_engagement`.
         lang: language of evidence and next steps, `zh` or `en`.
         history: parquet of earlier months' delays, to borrow from where this export is short.
-        progress: told the name of each step as it begins: reading, matching, delays, backups, diagnosis.
+        progress: told the name of each step as it begins: reading, matching, delays, backups, diagnosis, response.
 
     Raises:
         RequestError: another language.
@@ -132,6 +137,7 @@ def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, st
         taken_stated=engagement.taken_stated is not None,
     )
     findings = diagnosis.diagnose(evidence, lang=lang)
+    step("response")
     curves = delays.survival(delays.of_delays(observations, findings))
     return Analysis(
         engagement=engagement,
@@ -147,6 +153,7 @@ def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, st
         quantiles=delays.quantiles(curves),
         findings=findings,
         backup=backup,
+        response=respond(_response(engagement, evidence, findings), lang=lang),
         history=history,
         **{name: _all(readings, name, shape) for name, shape in READ.items()},
     )
@@ -211,6 +218,25 @@ def _world(engagement: Engagement, ledger: pl.DataFrame, taken_at: datetime) -> 
 def _keyed(engagement: Engagement, table: str) -> pl.DataFrame | None:
     """Return a table of invoices by `invoice_key`; null where there is none."""
     return with_key(engagement.table(table)) if engagement.has(table) else None
+
+
+def _response(engagement: Engagement, evidence: diagnosis.Evidence, findings: pl.DataFrame) -> ResponseEvidence:
+    """Return what the response is judged by."""
+    settings = engagement.settings
+    return ResponseEvidence(
+        ledger=evidence.ledger,
+        platform=evidence.platform,
+        matches=evidence.matches,
+        findings=findings,
+        stops=evidence.stops,
+        **{table: engagement.table(table) for table in RESPONSE_TABLES},
+        given=frozenset(table for table in (*schema.INPUTS, "exports") if engagement.has(table)),
+        policy=engagement.policy,
+        plan=settings.plan,
+        calendar=settings.calendar,
+        direction=engagement.direction,
+        taken_at=engagement.taken_at,
+    )
 
 
 def _earlier_exports(exports: pl.DataFrame, taken_at: datetime) -> dict[datetime, pl.DataFrame] | None:

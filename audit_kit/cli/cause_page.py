@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LINKS = "*[en](causes.md) · [zh](causes.zh-CN.md)*"
-GROUPS = {"missing": "causes", "backup": "backup_causes"}
+GROUPS = {"missing": "causes", "backup": "backup_causes", "response": "response_causes"}
 
 
 def cause_page(lang: str) -> str:

@@ -1,6 +1,7 @@
 """What is known of each cause of area missing and sync: one record a cause, from `resources/causes.toml`.
 
 A cause is its rule in `rules/causes` and its record here; texts, order, drills and made-up months follow from both.
+The records of area backup and response are plain: see `of_area`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import polars as pl
 
 from audit_kit import resources
 
+TABLES = {"backup": "backup_causes", "response": "response_causes"}
 TEXTS = ("title", "sentence", "evidence", "next_step", "needs", "example")  # each in two languages
 LASTING = ("entry", "known", "asked", "logs")  # what such a cause explains does not come by waiting
 
@@ -99,6 +101,12 @@ def require_texts(table: str, entries: dict[str, dict[str, Any]]) -> None:
         faults += [f"{name} is confused with {', '.join(strange)}, which is no other cause"] if strange else []
     if faults:
         raise LookupError(f"resources/{table}.toml: {'; '.join(faults)}.")
+
+
+def of_area(area: str) -> dict[str, dict[str, Any]]:
+    """Return the record of every cause of area backup or response, in running order; callers must not change it."""
+    found: dict[str, dict[str, Any]] = resources.load(TABLES[area])["causes"]
+    return found
 
 
 def of_stage(*stages: str) -> tuple[str, ...]:

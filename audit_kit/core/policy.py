@@ -1,7 +1,7 @@
 """The terms of an engagement: how the export was asked for, the thresholds that findings are judged by, and the plan.
 
 `audit.toml` sets them under `[export]`, `[policy.*]`, `[plan]`, `[calendar]` and `[training]`; a name that it does not
-know is refused. Of `metrics`, `response`, plan, calendar and training nothing is judged yet.
+know is refused. Of `metrics`, plan, calendar and training nothing is judged yet.
 """
 
 from __future__ import annotations
@@ -74,11 +74,13 @@ class BackupPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class ResponsePolicy:
-    """How soon a ticket gets its first reply, by level."""
+    """How soon a ticket gets its first reply, by level, in working hours; from when to when a working day lasts."""
 
     first_reply_hours: dict[str, float] = field(
         default_factory=lambda: {"support": 24.0, "it": 8.0, "management": 24.0, "tax_bureau": 72.0}
     )
+    day_starts: float = 9
+    day_ends: float = 18
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -250,6 +250,7 @@ class Tickets(Sourced):
     invoice_number = _text("发票号码", "20 digits, or code and number of an old invoice")
     level = _word("级别", TICKET_LEVELS, "support 客服, it IT部门, management 主管, tax_bureau 税务局")
     opened_at = _time("提交时间", "when it was opened")
+    replied_at = _time("首次回复时间", "first reply; where it is not told, the first change after opening counts")
     updated_at = _time("更新时间", "last change")
     due_at = _time("期限", "when an answer is due")
     state = _word("状态", TICKET_STATES, "open 处理中, waiting 待回复, solved 已解决, closed 已关闭")

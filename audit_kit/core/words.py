@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("zh", "en")
 SEVERITIES = ("critical", "high", "medium", "low", "info")
+CAUSE_TABLES = ("causes", "backup_causes", "response_causes")
 MINUTES_AN_HOUR = 60
 MINUTES_A_DAY = 24 * 60
 
@@ -105,7 +106,7 @@ class Words:
         return self._of_cause(cause, "next_step")
 
     def _of_cause(self, cause: str, part: str) -> str:
-        tables = [resources.load(name)["causes"] for name in ("causes", "backup_causes")]
+        tables = [resources.load(name)["causes"] for name in CAUSE_TABLES]
         entry: dict[str, Any] = next((table[cause] for table in tables if cause in table), {})
         if part in entry:
             return str(entry[part][LANGUAGES.index(self.lang)])

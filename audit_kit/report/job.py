@@ -18,7 +18,7 @@ HISTORY = "history.parquet"
 INDEX = "index.html"
 WORKBOOK = "findings.xlsx"
 FAILED = "failed"
-STEPS = ("reading", "matching", "delays", "backups", "diagnosis")
+STEPS = ("reading", "matching", "delays", "backups", "diagnosis", "response")
 
 
 @dataclass(frozen=True, kw_only=True)

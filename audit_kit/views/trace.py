@@ -234,7 +234,8 @@ class _Story:
         """Return what was found of it, at the time of the export."""
         mine = pl.col("invoice_key").is_in(self.keys.implode())
         found = self.analysis.findings.filter(mine | pl.col("ledger_row").is_in(self.mine["ledger"]["place"].implode()))
-        judged = pl.concat([found, self.analysis.backup_findings.filter(mine)], how="diagonal_relaxed")
+        others = (self.analysis.backup_findings, self.analysis.response_findings)
+        judged = pl.concat([found, *(frame.filter(mine) for frame in others)], how="diagonal_relaxed")
         return judged.with_columns(at=pl.lit(self.analysis.taken_at, pl.Datetime("us")))
 
     def _judged(self, source: str, what: str) -> Iterator[pl.DataFrame]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -21,6 +22,7 @@ from audit_kit.analysis import month as months
 from audit_kit.analysis import work as analysis
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, RequestError, SourceError
+from audit_kit.core.identity import with_key
 from audit_kit.loaders.engagement import shared_inputs
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.rules.sync import observations
@@ -65,8 +67,7 @@ def whole(folder, kept, cache) -> analysis.Analysis:
 
 
 def frames(found: analysis.Analysis) -> dict[str, pl.DataFrame]:
-    own = {name: getattr(found, name) for name in kept_analyses.FRAMES}
-    return own | {f"backup.{name}": getattr(found.backup, name) for name in kept_analyses.BACKUP_FRAMES}
+    return {name: attrgetter(name)(found) for name in kept_analyses.NAMES}
 
 
 def assert_same(one: analysis.Analysis, other: analysis.Analysis) -> None:
@@ -89,10 +90,15 @@ def line(number: int, day: str, gross: str = "106.00") -> str:
 def test_everything_is_there_and_has_its_shape(folder):
     steps = []
     found = analysis.analyse(open_engagement(folder), progress=steps.append)
-    assert steps == ["reading", "matching", "delays", "backups", "diagnosis"]
+    assert steps == ["reading", "matching", "delays", "backups", "diagnosis", "response"]
     booked = found.matches.filter(pl.col("ledger_row").is_not_null())
     assert booked["ledger_row"].to_list() == list(range(found.ledger.height))
-    for frame, table in ((found.findings, "findings"), (found.backup_findings, "findings"), (found.matches, "matches")):
+    for frame, table in (
+        (found.findings, "findings"),
+        (found.backup_findings, "findings"),
+        (found.response_findings, "findings"),
+        (found.matches, "matches"),
+    ):
         assert {name: frame.schema[name] for name in schema.dtypes(table)} == schema.dtypes(table)
     assert set(found.findings["area"].cast(pl.String)) <= {"missing", "sync"}
     assert set(found.backup_findings["area"].cast(pl.String)) == {"backup"}
@@ -263,6 +269,10 @@ def test_positions_hold_in_every_month(whole):
         rows = part.ledger[found["ledger_row"]]
         assert rows["source_row"].to_list() == found["source_row"].to_list()
         assert set(found["finding_id"]) <= set(whole.findings["finding_id"])
+        for others in (part.backup_findings, part.response_findings):
+            named = others.filter(pl.col("ledger_row").is_not_null())
+            keys = with_key(part.ledger)["invoice_key"][named["ledger_row"]]
+            assert keys.to_list() == named["invoice_key"].to_list()
 
 
 UNDATED = ["", " ", "--", "无", "/"]

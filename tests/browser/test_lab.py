@@ -24,7 +24,7 @@ from audit_kit.views.show import choices
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
-NOTEBOOKS = ("00_overview", "01_sync_delays", "02_missing_invoices", "03_backup_completeness")
+NOTEBOOKS = ("00_overview", "01_sync_delays", "02_missing_invoices", "03_backup_completeness", "05_response")
 TOKEN = "audit"  # noqa: S105 - of a server that lives as long as this test
 HARMLESS = ("Failed to load resource", "net::ERR", "WebSocket", "favicon", "plugin", "Deprecat")
 WAIT = 240_000

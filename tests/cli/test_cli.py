@@ -294,7 +294,9 @@ def test_the_page_of_causes_in_the_docs_is_current(lang: str, page: str, capsys:
     assert cli.main(["causes", "--lang", lang]) == 0
     current = capsys.readouterr().out
     assert current == (HOUSE / "docs" / page).read_text(encoding="utf-8"), "run: make docs"
-    names = [name for table in ("causes", "backup_causes") for name in resources.load(table)["causes"]]
+    names = [
+        name for table in ("causes", "backup_causes", "response_causes") for name in resources.load(table)["causes"]
+    ]
     assert re.findall(r"^### (.+)$", current, re.MULTILINE) == names
     anchors = set(re.findall(r"\]\(#([^)]+)\)", current))
     assert anchors <= {name.lower() for name in names}

@@ -15,7 +15,7 @@ import pytest
 from audit_kit.report import notebooks as execution
 from audit_kit.training.world.simulate import simulate
 
-PATHS = sorted(Path(__file__).parents[2].joinpath("notebooks").glob("0[0-3]_*.ipynb"))
+PATHS = sorted(Path(__file__).parents[2].joinpath("notebooks").glob("0[0-35]_*.ipynb"))
 PARAMETERS = {"engagement", "month", "lang", "redact", "previous", "history", "without"}
 LEAST_CHARTS = 3
 LARGEST_OUTPUT = 1_800_000  # characters of a page's own outputs; the frame adds some 1.3 MB

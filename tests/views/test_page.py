@@ -30,7 +30,8 @@ def test_a_page_is_one_month_with_its_bounds(page):
     assert (page.start, page.end) == (datetime(2025, 5, 1), datetime(2025, 6, 1))
     inside = page.analysis.ledger["issued_at"].drop_nulls()
     assert inside.max() < page.end
-    assert page.findings.height == page.analysis.findings.height + page.analysis.backup_findings.height
+    parts = (page.analysis.findings, page.analysis.backup_findings, page.analysis.response_findings)
+    assert page.findings.height == sum(part.height for part in parts)
 
 
 def test_without_a_month_it_is_the_ledgers_latest(engagement):

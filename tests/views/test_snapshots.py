@@ -20,6 +20,7 @@ from audit_kit.views.backups import charts as backup_charts
 from audit_kit.views.missing import charts as missing_charts
 from audit_kit.views.missing import pattern_charts
 from audit_kit.views.overview import charts
+from audit_kit.views.response import charts as response_charts
 from audit_kit.views.show.page import Page, open_page
 from audit_kit.views.sync import charts as sync_charts
 from audit_kit.views.sync import late_charts
@@ -81,6 +82,20 @@ CHARTS: dict[str, Callable[[Page], Chart]] = {
     "backups_sizes": lambda page: backup_charts.size_lines(
         backup_charts.sizes(page.analysis.engagement.table("backups"), **_month(page))
     ),
+    "response_replies": lambda page: response_charts.reply_bars(
+        response_charts.replies(page.analysis.response.tickets),
+        allowed=page.analysis.engagement.policy.response.first_reply_hours,
+    ),
+    "response_ladder": lambda page: response_charts.ladder(
+        response_charts.climbing(page.analysis.response.tickets, page.analysis.taken_at), page.analysis.taken_at
+    ),
+    "response_register": lambda page: response_charts.register_bars(
+        response_charts.by_day(page.analysis.response), response_charts.by_amount(page.analysis.response)
+    ),
+    "response_gaps": lambda page: response_charts.gap_bars(
+        response_charts.gap_rows(page.analysis.response), has_register=True
+    ),
+    "response_voices": lambda page: response_charts.voice_bars(response_charts.voices(page.analysis.response)),
     "backups_coverage": lambda page: backup_charts.coverage_bars(backup_charts.coverage(page.analysis.backup)),
 }
 

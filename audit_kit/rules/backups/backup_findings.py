@@ -1,9 +1,9 @@
-"""Findings of area backup: the rules give frames of figures, here they get their words, severity, id and subject.
+"""Findings of area backup and response: rules give figures, here they get their words, severity, id and subject.
 
 A rule gives one row a finding. Of its columns these are known here: `about` (what makes the id, in an order that stays
 the same from run to run), `variant` (which wording of the evidence; null = the plain one), `state` (null = fails),
-`severity` (null = the record's own), `invoice_key`, `source_file`, `source_row`. All others are figures, which fill the
-named places of `backup_causes.toml`.
+`severity` (null = the record's own), `invoice_key`, `amount` (null = the ledger's), `source_file`, `source_row`. All
+others are figures, which fill the named places of `backup_causes.toml` and `response_causes.toml`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.core import schema
+from audit_kit.core import cause_records, schema
 from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.resources import load
 
@@ -31,9 +31,11 @@ KNOWN = {
     "state": pl.String(),
     "severity": pl.String(),
     "invoice_key": pl.String(),
+    "amount": pl.Decimal(18, 2),
     "source_file": pl.String(),
     "source_row": pl.UInt32(),
 }
+SHOWN_AS = {"kind": "backup_kinds"}
 OF_RUN = {
     "about": pl.concat_list("repo_id", "backup_id"),
     "repo": pl.col("repo_id"),
@@ -66,18 +68,20 @@ def together(*frames: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(found, how="diagonal_relaxed") if found else facts()
 
 
-def worded(cause: str, found: pl.DataFrame, *, lang: str) -> pl.DataFrame:
-    """Return what a rule found as findings, without the ledger's columns."""
+def worded(cause: str, found: pl.DataFrame, *, lang: str, area: str = "backup") -> pl.DataFrame:
+    """Return what a rule of an area (backup, response) found as findings, without the ledger's columns."""
     if found.is_empty():
         return pl.DataFrame()
-    entry, at, words = load("backup_causes")["causes"][cause], LANGUAGES.index(lang), Words(lang)
+    entry, at, words = cause_records.of_area(area)[cause], LANGUAGES.index(lang), Words(lang)
     absent = {name: pl.lit(None, dtype) for name, dtype in KNOWN.items() if name not in found.columns}
     rows = found.with_columns(**absent).cast(KNOWN)  # type: ignore[arg-type]
     rows = rows.with_columns(key="invoice_key", state=pl.col("state").fill_null("fails"))
     wordings = {variant: _wording(entry, variant)[at] for variant in rows["variant"].unique()}
     fields = {name for text in wordings.values() for _, name, _, _ in Formatter().parse(text) if name}
     wanted = [name for name in rows.columns if name in fields | set(entry.get("subject", ()))]
-    figures = rows.select("variant", *(_shown(rows[name], words) for name in wanted))
+    kinds = SHOWN_AS | entry.get("vocabularies", {})
+    rows = rows.with_columns(_told(rows[name], entry, words) for name in wanted if _is_told(rows[name]))
+    figures = rows.select("variant", *(_shown(rows[name], words, kinds) for name in wanted))
     unknown = entry.get("unknown_severity", UNKNOWN_SEVERITY)
     own = pl.when(pl.col("state") == "fails").then(pl.lit(entry["severity"])).otherwise(pl.lit(unknown))
     subject = [pl.when(pl.col(name) != NOTHING).then(name) for name in entry.get("subject", ()) if name in figures]
@@ -86,15 +90,34 @@ def worded(cause: str, found: pl.DataFrame, *, lang: str) -> pl.DataFrame:
         pl.Series("finding_id", [identifier(cause, key, *(about or ())) for key, about in parts]),
         "state",
         "invoice_key",
+        "amount",
         "source_file",
         "source_row",
-        area=pl.lit("backup"),
+        area=pl.lit(area),
         cause=pl.lit(cause),
         severity=pl.coalesce("severity", own),
         next_step=pl.lit(entry["next_step"][at]),
         evidence=pl.lit(_evidence(wordings, figures)),
         subject=pl.lit(_subject(figures, subject)),
     )
+
+
+def _is_told(figures: pl.Series) -> bool:
+    return isinstance(figures.dtype, pl.List) and isinstance(figures.dtype.inner, pl.Struct)
+
+
+def _told(figures: pl.Series, entry: Mapping[str, Any], words: Words) -> pl.Series:
+    """Return lists of structs as a sentence each: the wording of its `part`, filled with its other fields."""
+    at, kinds = LANGUAGES.index(words.lang), entry.get("vocabularies", {})
+    between = ("；", "; ")[at]
+
+    def said(part: Mapping[str, str]) -> str:
+        fields = {name: words.term(kinds[name], text) if name in kinds else text for name, text in part.items()}
+        pair: Sequence[str] = entry["parts"][part["part"]]
+        return pair[at].format(**fields)
+
+    texts = [between.join(map(said, row[:MOST_NAMED])) if row else None for row in figures.to_list()]
+    return pl.Series(figures.name, texts, dtype=pl.String)
 
 
 def _wording(entry: Mapping[str, Any], variant: str | None) -> list[str]:
@@ -123,10 +146,15 @@ def _subject(figures: pl.DataFrame, parts: Sequence[pl.Expr]) -> pl.Series:
     return said.replace("", None)
 
 
-def _shown(figures: pl.Series, words: Words) -> pl.Series:
-    """Return figures as evidence shows them: times to the minute, lists joined, nothing as a dash."""
-    if figures.name == "kind":
-        return figures.replace(words.terms("backup_kinds", figures.drop_nulls().unique().to_list())).fill_null(NOTHING)
+def _shown(figures: pl.Series, words: Words, kinds: Mapping[str, str]) -> pl.Series:
+    """Return figures as evidence shows them: times to the minute, lists joined, nothing as a dash.
+
+    `kinds` maps a figure to the vocabulary that holds its words.
+    """
+    if vocabulary := kinds.get(figures.name):
+        present = figures.drop_nulls().unique().to_list()
+        terms = words.causes(present) if vocabulary == "causes" else words.terms(vocabulary, present)
+        return figures.cast(pl.String).replace(terms).fill_null(NOTHING)
     if figures.name == "fault":
         faults = load("backup_causes")["faults"]
         return figures.replace({name: pair[LANGUAGES.index(words.lang)] for name, pair in faults.items()})
@@ -134,6 +162,9 @@ def _shown(figures: pl.Series, words: Words) -> pl.Series:
         text = figures.dt.strftime(TIME)
     elif isinstance(figures.dtype, pl.List):
         text = pl.Series(figures.name, [some(names) for names in figures.to_list()], dtype=pl.String)
+    elif figures.dtype.is_decimal():
+        numbers = [None if value is None else f"{value:,.2f}" for value in figures]
+        text = pl.Series(figures.name, numbers, dtype=pl.String)
     elif figures.dtype.is_float():
         numbers = [None if value is None else f"{value:.2f}".rstrip("0").rstrip(".") for value in figures]
         text = pl.Series(figures.name, numbers, dtype=pl.String)
@@ -171,8 +202,9 @@ def findings(found: Iterable[pl.DataFrame], ledger: pl.DataFrame) -> pl.DataFram
         .unique("invoice_key", keep="first", maintain_order=True)
     )
     return (
-        whole.drop("ledger_row", "amount")
-        .join(booked.rename({"gross": "amount"}), on="invoice_key", how="left", maintain_order="left")
+        whole.drop("ledger_row")
+        .join(booked, on="invoice_key", how="left", maintain_order="left")
+        .with_columns(pl.coalesce("amount", "gross").alias("amount"))
         .select(list(dtypes))
         .cast(dtypes)  # type: ignore[arg-type]
         .sort(pl.col("severity").to_physical(), "state", "cause", "invoice_key", "finding_id", maintain_order=True)

@@ -106,7 +106,7 @@ def _tax_ids(name: str, frame: pl.DataFrame) -> pl.Expr:
 
 
 def _hidden(column: pl.Expr, role: str, known: Mapping[str, str]) -> pl.Expr:
-    if role == "name":
+    if role in {"name", "person"}:
         return names(column)
     if role == "tax_id":
         hidden = tax_ids(column)
@@ -127,10 +127,10 @@ def _replaced(text: pl.Expr, known: Mapping[str, str]) -> pl.Expr:
 
 
 def instead(words: pl.Series, role: str) -> dict[str, str]:
-    """Return what stands in place of each word of a role: name, tax_id or account."""
+    """Return what stands in place of each word of a role: name, person, tax_id or account."""
     unique = words.drop_nulls().unique().sort().alias("word").to_frame()
     hidden = unique.with_columns(shown=_hidden(pl.col("word"), role, {}))
-    if role == "account":  # two accounts must not look like one
+    if role in {"account", "person"}:  # two accounts, or two people, must not look like one
         number = pl.int_range(pl.len()).over("shown") + 1
         again = pl.when(number > 1).then(pl.format("{}·{}", "shown", number)).otherwise("shown")
         hidden = hidden.with_columns(shown=again)
@@ -149,7 +149,7 @@ def known_of(analysis: Analysis) -> dict[str, str]:
     stated = pl.Series("account", [analysis.export.account], dtype=pl.String)
     people = [told["accounts"]["holder"], told["register"]["entered_by"], told["register"]["checked_by"]]
     own = company(engagement, redact=False)
-    known = instead(_joined(people), "name")
+    known = instead(_joined(people), "person")
     known |= instead(pl.Series([own["name"], own["taxpayer_name"]], dtype=pl.String), "name")
     known |= instead(pl.concat([pl.Series(engagement.own_ids, dtype=pl.String), told["accounts"]["tax_id"]]), "tax_id")
     known |= instead(

@@ -73,8 +73,9 @@ class Page:
 
     @cached_property
     def findings(self) -> pl.DataFrame:
-        """Findings of the sync, of what is missing and of the backups, together."""
-        return pl.concat([self.analysis.findings, self.analysis.backup_findings], how="diagonal_relaxed")
+        """Findings of the sync, of what is missing, of the backups and of the response, together."""
+        found = self.analysis
+        return pl.concat([found.findings, found.backup_findings, found.response_findings], how="diagonal_relaxed")
 
     @cached_property
     def compared(self) -> pl.DataFrame:
