@@ -63,6 +63,7 @@ cpu = 0.9
 
 [policy.response]
 first_reply_hours = { it = 4 }
+day_starts = 8.5
 
 [plan]
 roles = [{ name = "负责人", deputy = "" }]
@@ -121,6 +122,7 @@ def test_a_full_audit_toml_is_understood(tmp_path):
     assert (engagement.policy.backup.full, engagement.policy.backup.incremental) == ("0 3 * * *", None)
     assert engagement.policy.backup.paths == ("/srv/invoices",)
     assert engagement.policy.metrics == {"cpu": 0.9}
+    assert (engagement.policy.response.day_starts, engagement.policy.response.day_ends) == (8.5, 18)
     assert engagement.policy.response.first_reply_hours == {
         "support": 24.0,
         "it": 4.0,
@@ -208,6 +210,8 @@ def test_the_sample_is_understood_without_its_audit_toml(tmp_path):
         ("[policy.metrics]\ncpus = 0.9", ["cpus = 0.9", "cpu"]),
         ("[policy.response]\nfirst_reply_hours = 4", ["first_reply_hours", "section"]),
         ("[policy.response.first_reply_hours]\nItt = 4", ["Itt = 4", "it"]),
+        ("[policy.response]\nday_ends = 25", ["day_ends = 25", "hour"]),
+        ("[policy.response]\nday_starts = 9\nday_ends = 8", ["day_ends = 8", "later than day_starts"]),
         ("[policy]\nsync = 3", ["sync = 3", "[policy.sync]"]),
         ("[headers]\n'票号' = 'invoice_nummer'", ["票号", "'invoice_nummer'", "invoice_number"]),
         ("[sources]\nledger = 5", ["ledger = 5", "path"]),

@@ -13,6 +13,7 @@ import pytest
 
 from audit_kit.core import schema
 from audit_kit.core.cause_records import of_area
+from audit_kit.core.policy import Policy, ResponsePolicy
 from audit_kit.core.words import LANGUAGES
 from audit_kit.rules.matching.reconcile import reconcile
 from audit_kit.rules.response.response import CAUSES, ResponseEvidence, respond
@@ -528,3 +529,16 @@ def test_a_file_that_is_unlike_the_ledger(signed: datetime | None, source: str) 
     assert respond(case).testimony["holds"].to_list() == [source]
     alike = files.with_columns(pl.Series("gross", ledger.head(2)["gross"]))
     assert respond(evidence(ledger, invoice_files=alike)).findings.is_empty()
+
+
+def test_a_working_day_lasts_as_the_policy_says() -> None:
+    slow = frame(
+        "tickets", [ticket(1, level="it", opened_at=datetime(2025, 5, 28, 9), updated_at=datetime(2025, 5, 28, 18))]
+    )
+    assert found(evidence(invoices(1), tickets=slow), "ticket_overdue").height == 1
+    short = Policy(response=ResponsePolicy(day_starts=10, day_ends=16))
+    assert found(evidence(invoices(1), tickets=slow, policy=short), "ticket_overdue").is_empty()
+    strict = Policy(response=ResponsePolicy(first_reply_hours={"it": 4.0}, day_starts=10, day_ends=16))
+    told = found(evidence(invoices(1), tickets=slow, policy=strict), "ticket_overdue")
+    assert "after 6.0 working hours; 4 are allowed" in told["evidence"][0]
+    assert "10 to 16 o'clock" in told["evidence"][0]

@@ -19,6 +19,7 @@ from audit_kit.core import policy, schema
 BEIJING = timezone(timedelta(hours=8))
 DIRECTIONS = ("issued", "received")
 PLACE = "{place}"  # stands in a reason for the section at fault
+HOURS_A_DAY = 24
 EARLIEST_YEAR, LATEST_YEAR = 1900, 9000
 DERIVED = ("period_stated", "start_stated")  # what is found out is no key
 
@@ -49,6 +50,9 @@ def converter() -> Converter:
     made.register_structure_hook_factory(_is_several, lambda record: _several(made, record))
     made.register_structure_hook(policy.Training, _training(made))
     made.register_structure_hook(policy.Export, _in_order(_record(made, policy.Export), "period_start", "period_end"))
+    made.register_structure_hook(
+        policy.ResponsePolicy, _in_order(_record(made, policy.ResponsePolicy), "day_starts", "day_ends")
+    )
     made.register_structure_hook(policy.Window, _in_order(_record(made, policy.Window), "start", "end"))
     made.register_structure_hook_func(partial(eq, tuple[policy.Role, ...]), _roles(made))
     return made
@@ -213,6 +217,12 @@ def _share(value: object, _: object) -> float:
     return share
 
 
+def _hour(value: object, _: object) -> float:
+    if (hour := _number(value)) > HOURS_A_DAY:
+        raise MistakeError("must be an hour between 0 and 24")
+    return hour
+
+
 def _whole(value: object, _: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise MistakeError("must be a whole number, 0 or more")
@@ -276,6 +286,8 @@ NAMED: dict[str, Kind] = {
     "target_share": _share,
     "late_threshold": _share,
     "shrink_share": _share,
+    "day_starts": _hour,
+    "day_ends": _hour,
     "metrics": _numbers(*schema.METRICS),
     "first_reply_hours": _replies,
 }

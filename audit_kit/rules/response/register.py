@@ -59,9 +59,9 @@ def written(evidence: ResponseEvidence) -> pl.DataFrame:
     only). `unlike`: each way in which it is unlike its second reading or another source. `ledger`, `platform`, `file`:
     agrees, differs, mistyped, absent. `again`: an earlier row has the same number.
     """
-    rows = evidence.written
-    if rows.is_empty():
+    if evidence.register.is_empty():
         return pl.DataFrame(schema=WRITTEN)
+    rows = evidence.written
     rows = rows.with_columns(_check(rows), again=pl.col("invoice_key").is_not_null() & (_place() > 0))
     parts = [_second_reading(rows)]
     for side, name in SIDES.items():
