@@ -65,6 +65,7 @@ class BackupPolicy:
     verify_every_days: float = 31
     restore_test_every_days: float = 92
     rpo_minutes: float = 120
+    restore_minutes: float = 240
     copies: int = 2
     sites: int = 2
     retention_years: float = 5
@@ -74,13 +75,18 @@ class BackupPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class ResponsePolicy:
-    """How soon a ticket gets its first reply, by level, in working hours; from when to when a working day lasts."""
+    """How soon a ticket gets its first reply, by level, in working hours; from when to when a working day lasts.
+
+    `bring_back_hours`: how long after the end of a stop, or else after issue, what was issued in a substitute system
+    may take to be brought back.
+    """
 
     first_reply_hours: dict[str, float] = field(
         default_factory=lambda: {"support": 24.0, "it": 8.0, "management": 24.0, "tax_bureau": 72.0}
     )
     day_starts: float = 9
     day_ends: float = 18
+    bring_back_hours: float = 72
 
 
 @dataclass(frozen=True, kw_only=True)
