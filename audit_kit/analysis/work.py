@@ -229,6 +229,7 @@ def _response(engagement: Engagement, evidence: diagnosis.Evidence, findings: pl
         matches=evidence.matches,
         findings=findings,
         stops=evidence.stops,
+        observations=evidence.observations,
         **{table: engagement.table(table) for table in RESPONSE_TABLES},
         given=frozenset(table for table in (*schema.INPUTS, "exports") if engagement.has(table)),
         policy=engagement.policy,

@@ -200,6 +200,7 @@ class Operations(Sourced):
     before = _text("原值", "value before")
     after = _text("新值", "value after")
     result = _text("结果", "what came of it")
+    place = _text("登录地点", "from where: an address of the network, or a machine")
 
 
 class Confirmations(Sourced):

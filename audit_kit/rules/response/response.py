@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit.rules.backups.backup_findings import findings, worded
-from audit_kit.rules.response import register, testimony, tickets
+from audit_kit.rules.response import deadlines, metrics, plan, register, resend, substitute, testimony, tickets
 from audit_kit.rules.response.response_evidence import ResponseEvidence
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ CAUSES: tuple[tuple[str, Callable[[ResponseEvidence], pl.DataFrame]], ...] = (
     *register.CAUSES.items(),
     *tickets.CAUSES.items(),
     *testimony.CAUSES.items(),
+    *substitute.CAUSES.items(),
+    *resend.CAUSES.items(),
+    *metrics.CAUSES.items(),
+    *deadlines.CAUSES.items(),
+    *plan.CAUSES.items(),
 )
 
 
@@ -35,6 +40,9 @@ class ResponseAudit:
 
     `findings`: see schema.Findings. `register`, `gaps`: see `register.WRITTEN` and `register.GAPS`.
     `tickets`: see `tickets.TICKETS`. `testimony`: see `testimony.TESTIMONY`.
+    `statement`: see `substitute.STATEMENT`. `resends`, `log_patterns`: see `resend.RESENDS` and `resend.PATTERNS`.
+    `episodes`, `coincidences`, `forecasts`: see `metrics.EPISODES`, `coincidence.COINCIDENCES`, `metrics.FORECASTS`.
+    `filing`, `windows`: see `deadlines.FILING` and `deadlines.WINDOWS`.
     """
 
     findings: pl.DataFrame
@@ -42,6 +50,14 @@ class ResponseAudit:
     gaps: pl.DataFrame
     tickets: pl.DataFrame
     testimony: pl.DataFrame
+    statement: pl.DataFrame
+    resends: pl.DataFrame
+    log_patterns: pl.DataFrame
+    episodes: pl.DataFrame
+    coincidences: pl.DataFrame
+    forecasts: pl.DataFrame
+    filing: pl.DataFrame
+    windows: pl.DataFrame
 
 
 def respond(evidence: ResponseEvidence, *, lang: str = "zh") -> ResponseAudit:
@@ -55,4 +71,12 @@ def respond(evidence: ResponseEvidence, *, lang: str = "zh") -> ResponseAudit:
         gaps=evidence.once(register.gaps),
         tickets=evidence.once(tickets.judged),
         testimony=evidence.once(testimony.testimony),
+        statement=evidence.once(substitute.statement),
+        resends=evidence.once(resend.resends),
+        log_patterns=evidence.once(resend.log_patterns),
+        episodes=evidence.once(metrics.episodes),
+        coincidences=evidence.once(metrics.together),
+        forecasts=evidence.once(metrics.forecasts),
+        filing=evidence.once(deadlines.filing),
+        windows=evidence.once(deadlines.windows),
     )

@@ -11,6 +11,7 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.identity import with_key
 from audit_kit.core.policy import Calendar, Plan, Policy
+from audit_kit.rules.sync.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 class ResponseEvidence:
     """Everything the response is judged by; a source that is absent is its empty canonical frame.
 
-    `matches`, `findings` (causes of area missing and sync) and `stops` are those of this ledger and platform; `given`
-    names the tables that the engagement has, be they empty.
+    `matches`, `findings` (causes of area missing and sync), `stops` and `observations` are those of this ledger and
+    platform; `given` names the tables that the engagement has, be they empty.
     """
 
     ledger: pl.DataFrame
@@ -48,6 +49,7 @@ class ResponseEvidence:
     invoice_files: pl.DataFrame = field(default_factory=partial(schema.empty, "invoice_files"))
     exports: pl.DataFrame = field(default_factory=partial(schema.empty, "platform"))
     restore_tests: pl.DataFrame = field(default_factory=partial(schema.empty, "restore_tests"))
+    observations: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=OBSERVATIONS))
 
     made: dict[Callable[[ResponseEvidence], pl.DataFrame], pl.DataFrame] = field(
         default_factory=dict, init=False, repr=False

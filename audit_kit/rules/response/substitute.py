@@ -28,7 +28,8 @@ STATEMENT = {
     "platform_yuan": pl.Decimal(18, 2),
 }
 NEVER_ISSUED = ("voided", "not_issued")
-AMOUNT, PARTY = ("net", "tax", "gross"), ("seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name")
+AMOUNT, SIDES = ("net", "tax", "gross"), ("seller", "buyer")
+ON_THE_WAY = (*AMOUNT, "issued_at", "seller_tax_id", "seller_name", "buyer_tax_id", "buyer_name")
 FOUND = ("matched", "matched_cleaned", "mistyped", "conflict", "duplicate")
 NO_MARKS_AT_ALL = 30  # rows on the platform and not one mark: the list does not keep marks
 SHOWN = ("invoice_key", "number", "gross", "source_file", "source_row")
@@ -103,7 +104,7 @@ def brought(evidence: ResponseEvidence) -> pl.DataFrame:
         .then(pl.lit("aside"))
         .when(pl.col("again").is_not_null())
         .then(pl.lit("doubled"))
-        .when(pl.col("changed").list.len() > 0)
+        .when("changed")
         .then(pl.lit("changed"))
         .when(pl.col("there").is_not_null())
         .then(pl.lit("back"))
@@ -114,15 +115,9 @@ def brought(evidence: ResponseEvidence) -> pl.DataFrame:
 
 
 def _changed() -> pl.Expr:
-    """Return what was changed on the way: number, amount, date, party."""
-    differs = pl.col("differences").fill_null([])
-    tests = {
-        "number": pl.col("outcome") == "mistyped",
-        "amount": differs.list.eval(pl.element().is_in(AMOUNT)).list.any(),
-        "date": differs.list.contains("issued_at"),
-        "party": differs.list.eval(pl.element().is_in(PARTY)).list.any(),
-    }
-    return pl.concat_list(pl.when(test).then(pl.lit(name)) for name, test in tests.items()).list.drop_nulls()
+    """Return whether number, amount, date or party were changed on the way; the status may well have moved on."""
+    differs = pl.col("differences").fill_null([]).list.eval(pl.element().is_in(ON_THE_WAY)).list.any()
+    return (differs | (pl.col("outcome") == "mistyped")).fill_null(value=False)
 
 
 def _there(evidence: ResponseEvidence) -> pl.DataFrame:
@@ -147,14 +142,13 @@ def _there(evidence: ResponseEvidence) -> pl.DataFrame:
         there_net="net",
         there_tax="tax",
         there_at="issued_at",
-        there_party=_party(evidence),
+        **{f"there_{side}": _party(side) for side in SIDES},
         there_file="source_file",
         there_row="source_row",
     )
 
 
-def _party(evidence: ResponseEvidence) -> pl.Expr:
-    side = "buyer" if evidence.direction == "issued" else "seller"
+def _party(side: str) -> pl.Expr:
     return pl.concat_str(f"{side}_name", f"{side}_tax_id", separator=" ", ignore_nulls=True)
 
 
@@ -224,33 +218,40 @@ def substitute_absent(evidence: ResponseEvidence) -> pl.DataFrame:
 def substitute_twice(evidence: ResponseEvidence) -> pl.DataFrame:
     """Find invoices that came back twice: listed twice here or there, or there again under another number."""
     rows = evidence.once(brought).filter(pl.col("line") == "doubled")
-    return rows.select(
-        *SHOWN, "times", "other_number", about=_about("again"), variant="again", amount="gross"
-    )
+    return rows.select(*SHOWN, "times", "other_number", about=_about("again"), variant="again", amount="gross")
 
 
 def substitute_changed(evidence: ResponseEvidence) -> pl.DataFrame:
     """Find invoices whose amount, party, date or number the platform holds otherwise than the substitute system."""
     rows = evidence.once(brought).filter(pl.col("line") == "changed")
-    one = pl.col("changed").list.len() == 1
+    money = [(name, _text(name), _text(f"there_{name}")) for name in AMOUNT]
+    pairs = (
+        ("number", pl.col("number"), pl.col("there_number")),
+        *money,
+        ("issued_at", _text("issued_at"), _text("there_at")),
+        *((side, _party(side), pl.col(f"there_{side}")) for side in SIDES),
+    )
+    differs = pl.col("differences").fill_null([])
+    of_side = {side: differs.list.eval(pl.element().str.starts_with(side)).list.any() for side in SIDES}
+    tests = {"number": pl.col("outcome") == "mistyped", **of_side}
+    parts = [
+        pl.when(tests.get(name, differs.list.contains(name))).then(
+            pl.struct(part=pl.lit(name), ours=ours.fill_null("–"), theirs=theirs.fill_null("–"))
+        )
+        for name, ours, theirs in pairs
+    ]
     return rows.select(
         *SHOWN,
-        "net",
-        "tax",
-        "there_number",
-        "there_gross",
-        "there_net",
-        "there_tax",
-        "there_party",
         "there_file",
         "there_row",
         about=_about(),
-        variant=pl.when(one).then(pl.col("changed").list.first()).otherwise(pl.lit("several")),
         amount="gross",
-        party=_party(evidence),
-        day=pl.col("issued_at").dt.date(),
-        there_day=pl.col("there_at").dt.date(),
+        changes=pl.concat_list(parts).list.drop_nulls(),
     )
+
+
+def _text(name: str) -> pl.Expr:
+    return pl.col(name).dt.strftime("%Y-%m-%d") if name in ("issued_at", "there_at") else pl.col(name).cast(pl.String)
 
 
 def substitute_late(evidence: ResponseEvidence) -> pl.DataFrame:

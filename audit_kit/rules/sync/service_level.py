@@ -76,8 +76,12 @@ def judged(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: datetime
     return known.select("ledger_row", "channel", "issued_at", "visible", weight=weight, state=state)
 
 
-def service_level(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: datetime) -> pl.DataFrame:
+def service_level(
+    observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: datetime, period: str | None = None
+) -> pl.DataFrame:
     """Return how many became visible within the policy's target, month by month, per channel and in all.
+
+    With a `period` all count as of that one, whatever their month.
 
     Returns:
         `month`, `channel` ("全部" = all), `issued` (those judged), `share` (null where some are open), `lower`, `upper`
@@ -86,7 +90,8 @@ def service_level(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: d
         `state` (fails, pass, unknown: the interval holds the target).
     """
     rows = judged(observations, policy=policy, taken_at=taken_at)
-    keyed = rows.with_columns(month=pl.col("issued_at").dt.strftime("%Y-%m"))
+    month = pl.col("issued_at").dt.strftime("%Y-%m") if period is None else pl.lit(period)
+    keyed = rows.with_columns(month=month)
     whole = pl.concat([keyed.with_columns(channel=pl.lit(ALL_CHANNELS)), keyed])
 
     def counted(state: str) -> pl.Expr:
