@@ -7,6 +7,7 @@ every whole number of hours: what lasts long, on either side, meets by chance as
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,8 @@ def _hours(start: datetime, hours: int, starts: pl.Series, ends: pl.Series) -> N
     for first, last in zip(starts, ends, strict=True):
         if last >= start and first < start + timedelta(hours=hours):
             begin = int(max((first - start).total_seconds(), 0) // HOUR_S)
-            touched[begin : int((last - start).total_seconds() // HOUR_S) + 1] = True
+            seconds = (last - start).total_seconds()
+            touched[begin : max(begin + 1, math.ceil(seconds / HOUR_S))] = True
     return touched
 
 

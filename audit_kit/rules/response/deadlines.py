@@ -132,7 +132,7 @@ def windows(evidence: ResponseEvidence) -> pl.DataFrame:
             end=pl.lit(span.end),
             target_hours=pl.col("target_minutes") / 60,
         )
-        found.append(whole.select(WINDOWS).cast(pl.Schema(WINDOWS)))
+        found.append(whole.select(*WINDOWS).cast(pl.Schema(WINDOWS)))
     return pl.concat(found)
 
 

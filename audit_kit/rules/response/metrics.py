@@ -112,7 +112,7 @@ def episodes(evidence: ResponseEvidence) -> pl.DataFrame:
         )
     )
     lasted = pl.coalesce("ends_at", "until") - pl.col("starts_at")
-    return table.with_columns(minutes=lasted.dt.total_seconds() / 60).select(EPISODES).cast(pl.Schema(EPISODES))
+    return table.with_columns(minutes=lasted.dt.total_seconds() / 60).select(*EPISODES).cast(pl.Schema(EPISODES))
 
 
 def together(evidence: ResponseEvidence) -> pl.DataFrame:
@@ -164,7 +164,7 @@ def metric_over_threshold(evidence: ResponseEvidence) -> pl.DataFrame:
         "source_file",
         "source_row",
         about=pl.concat_list("host", "metric", pl.col("starts_at").cast(pl.String)),
-        variant=pl.concat_str(last, with_trouble).replace("ended", None),
+        variant=pl.concat_str(last, with_trouble).replace({"ended": None, "ended_met": "met"}),
         severity=pl.when("more").then(pl.lit("high")),
         since="starts_at",
         ends="ends_at",

@@ -180,7 +180,7 @@ def log_patterns(evidence: ResponseEvidence) -> pl.DataFrame:
         .with_columns(new=(pl.col("first") >= since) & pl.lit(long_enough))
     )
     order = ["lines", "error_code", "pattern"]
-    return table.sort(order, descending=[True, False, False]).select(PATTERNS).cast(pl.Schema(PATTERNS))
+    return table.sort(order, descending=[True, False, False]).select(*PATTERNS).cast(pl.Schema(PATTERNS))
 
 
 def account_shared(evidence: ResponseEvidence) -> pl.DataFrame:

@@ -162,6 +162,7 @@ def _renumbered(evidence: ResponseEvidence, rows: pl.DataFrame) -> pl.DataFrame:
     spare = spare.join(rows.select("invoice_key"), on="invoice_key", how="anti")
     exact = pl.col("date_only").eq_missing(other=False)
     party = [
+        pl.col("gross").cast(pl.Decimal(18, 2)),
         fold_name(pl.col("buyer_name")).alias("buyer"),
         fold_name(pl.col("seller_name")).alias("seller"),
         fold_tax_id(pl.col("buyer_tax_id")).alias("buyer_id"),
@@ -195,10 +196,9 @@ def substitute_absent(evidence: ResponseEvidence) -> pl.DataFrame:
     Unknown where the export may not reach so far, or the mark is so young that the invoice may be on its way.
     """
     rows = evidence.once(brought).filter((pl.col("line") == "not_back") & pl.col("marked"))
-    listed = evidence.platform["issued_at"]
-    start, end = listed.min(), listed.max()
-    day = pl.col("issued_at").dt.date()
-    outside = (day < pl.lit(start).dt.date()) | (day > pl.lit(end).dt.date())
+    listed = evidence.platform["issued_at"].dt.date()
+    first, last = (pl.lit(day, pl.Date) for day in (listed.min(), listed.max()))
+    outside = ~pl.col("issued_at").dt.date().is_between(first, last)
     recent = pl.col("migrated_at") > pl.lit(evidence.taken_at - timedelta(hours=evidence.policy.sync.target_hours))
     unclear = pl.col("outcome") == "ambiguous"
     variant = (
