@@ -31,6 +31,7 @@ COINCIDENCES = {
     "over": pl.UInt32(),
     "trouble": pl.UInt32(),
     "hours": pl.UInt32(),
+    "meetings": pl.UInt32(),
     "odds": pl.Float64(),
     "p": pl.Float64(),
     "more_than_chance": pl.Boolean(),
@@ -38,6 +39,7 @@ COINCIDENCES = {
 HOUR_S = 3600
 LEAST_HOURS = 48
 ODDS = 3.0
+MEETINGS = 2  # that two things met once says nothing
 CHANCE = 0.05  # of all pairs together: Bonferroni
 SPANS = {"event": pl.String(), "starts_at": pl.Datetime("us"), "ends_at": pl.Datetime("us")}
 
@@ -63,8 +65,8 @@ def troubles(evidence: ResponseEvidence) -> pl.DataFrame:
 def coincidences(evidence: ResponseEvidence, episodes: pl.DataFrame, readings: pl.DataFrame) -> pl.DataFrame:
     """Return, for each metric and kind of trouble, how they fall together: see `COINCIDENCES`.
 
-    `hours` that were measured, of them `over` a threshold (of any host), in `trouble`, and `both`; `odds`: ratio of the
-    odds of trouble over the threshold to those of the rest; `p`: share of shifts with as many common hours.
+    `hours` that were measured, of them `over` a threshold (of any host), in `trouble`, and `both`, in so many `meetings`;
+    `odds`: ratio of the odds of trouble over the threshold to those of the rest; `p`: share of shifts with as many common hours.
     """
     held = troubles(evidence)
     rows = []
@@ -82,7 +84,7 @@ def coincidences(evidence: ResponseEvidence, episodes: pl.DataFrame, readings: p
             if hours >= LEAST_HOURS and over.any() and trouble.any():
                 rows.append({"metric": metric, "event": event, **_met(over, trouble)})
     table = pl.DataFrame(rows, schema={name: kind for name, kind in COINCIDENCES.items() if name != "more_than_chance"})
-    more = (pl.col("odds") > ODDS) & (pl.col("p") * pl.len() < CHANCE)
+    more = (pl.col("meetings") >= MEETINGS) & (pl.col("odds") > ODDS) & (pl.col("p") * pl.len() < CHANCE)
     return table.with_columns(more_than_chance=more).sort("metric", "event")
 
 
@@ -98,7 +100,8 @@ def _hours(start: datetime, hours: int, starts: pl.Series, ends: pl.Series) -> N
 
 
 def _met(over: NDArray[np.bool_], trouble: NDArray[np.bool_]) -> dict[str, float]:
-    both = int((over & trouble).sum())
+    common = (over & trouble).astype(np.int8)
+    both = int(common.sum())
     only_over, only_trouble = int(over.sum()) - both, int(trouble.sum()) - both
     neither = len(over) - both - only_over - only_trouble
     odds = (both + 0.5) * (neither + 0.5) / ((only_over + 0.5) * (only_trouble + 0.5))
@@ -109,6 +112,7 @@ def _met(over: NDArray[np.bool_], trouble: NDArray[np.bool_]) -> dict[str, float
         "over": int(over.sum()),
         "trouble": int(trouble.sum()),
         "hours": len(over),
+        "meetings": int((np.diff(common, prepend=0) == 1).sum()),
         "odds": float(odds),
         "p": float((shifted >= both).mean()),
     }
