@@ -55,6 +55,25 @@ def settle_engagement(
     return settle(chances, reconcile(ledger, export.rows, policy=engagement.policy.matching))
 
 
+def arrivals(settled: Settlement, engagement: Engagement, later: Path, moment: datetime) -> pl.DataFrame:
+    """Return what became of each invoice that had a chance: `invoice_key`, its place, the chance, whether it came.
+
+    `first_export` and `first_export_at` are the later export and its time, where it lists the invoice.
+    """
+    places = engagement.table("ledger").select(*PLACE, "gross").with_row_index("ledger_row")
+    rows = settled.arrivals.join(places, on="ledger_row", how="left", maintain_order="left")
+    return rows.select(
+        "invoice_key",
+        "ledger_row",
+        *PLACE,
+        "gross",
+        "probability_late",
+        "came",
+        first_export=pl.when("came").then(pl.lit(later.name)),
+        first_export_at=pl.when("came").then(pl.lit(moment, pl.Datetime("us"))),
+    )
+
+
 def _of_file(path: Path, ledger: pl.DataFrame) -> pl.DataFrame:
     """Return chances from a report's findings, at the ledger's own rows: a report counts the rows of its month only."""
     try:

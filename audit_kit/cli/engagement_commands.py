@@ -47,6 +47,7 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--predictions", type=Path, metavar="findings.parquet", help="the report whose chances are scored")
     add_without(sub)
     sub.add_argument("--taken-at", type=moment, metavar="TIME", help="when the later export was taken, Beijing time")
+    sub.add_argument("--out", type=Path, help="write what became of each invoice: .parquet, .csv or .xlsx")
 
 
 def _diagnose(options: argparse.Namespace) -> int:
@@ -75,8 +76,9 @@ def _trace(options: argparse.Namespace) -> int:
 
 
 def _settle(options: argparse.Namespace) -> int:
-    from audit_kit.analysis.settle import later_moment, settle_engagement
+    from audit_kit.analysis.settle import arrivals, later_moment, settle_engagement
     from audit_kit.core.words import Words
+    from audit_kit.report.workbook import write_table
 
     engagement = opened(options)
     taken_at, is_stated = later_moment(engagement, options.taken_at)
@@ -84,6 +86,10 @@ def _settle(options: argparse.Namespace) -> int:
         said = Words(options.lang)("console.later_assumed", moment=f"{taken_at:%Y-%m-%d %H:%M}")
         print(f"audit-kit: {said}", file=sys.stderr)
     settled = settle_engagement(engagement, options.later, predictions=options.predictions, taken_at=taken_at)
+    if options.out is not None:
+        inputs = [options.later, *(path for some in engagement.sources.values() for one in some for path in one.paths)]
+        rows = arrivals(settled, engagement, options.later, taken_at)
+        write_table(rows, options.out, table="findings", lang=options.lang, inputs=inputs)
     figures = settled.figures()
     if options.json:
         print_json(figures)

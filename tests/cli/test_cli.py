@@ -249,6 +249,13 @@ def test_settle_scores_the_chances(engagement: Path, tmp_path: Path, capsys: pyt
     said = capsys.readouterr()
     assert "late_observed    1" in said.out
     assert said.err == ""
+    for ending in ("parquet", "csv", "xlsx"):
+        out = tmp_path / f"arrivals.{ending}"
+        assert cli.main(["settle", str(engagement), str(later), "--taken-at", "2025-05-12", "--out", str(out)]) == 0
+        assert out.exists()
+    came = pl.read_parquet(tmp_path / "arrivals.parquet").select("came", "first_export", "first_export_at").rows()
+    assert came == [(True, "later.csv", datetime(2025, 5, 12))]
+    capsys.readouterr()
 
 
 def test_settle_with_the_predictions_of_a_report(

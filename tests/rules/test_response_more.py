@@ -14,7 +14,7 @@ from audit_kit.core import schema
 from audit_kit.core.policy import Calendar, Plan, PlannedDrill, Policy, Role, Window
 from audit_kit.core.words import LANGUAGES
 from audit_kit.rules.matching.reconcile import reconcile
-from audit_kit.rules.response.forecast import forecast
+from audit_kit.rules.response.crossing import forecast
 from audit_kit.rules.response.response import ResponseAudit, ResponseEvidence, respond
 from audit_kit.rules.sync.observations import OBSERVATIONS
 from audit_kit.rules.sync.stops import STOPS

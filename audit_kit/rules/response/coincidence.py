@@ -65,8 +65,9 @@ def troubles(evidence: ResponseEvidence) -> pl.DataFrame:
 def coincidences(evidence: ResponseEvidence, episodes: pl.DataFrame, readings: pl.DataFrame) -> pl.DataFrame:
     """Return, for each metric and kind of trouble, how they fall together: see `COINCIDENCES`.
 
-    `hours` that were measured, of them `over` a threshold (of any host), in `trouble`, and `both`, in so many `meetings`;
-    `odds`: ratio of the odds of trouble over the threshold to those of the rest; `p`: share of shifts with as many common hours.
+    `hours` that were measured, of them `over` a threshold (of any host), in `trouble`, and `both`, in so many
+    `meetings`; `odds`: ratio of the odds of trouble over the threshold to those of the rest; `p`: share of shifts with
+    as many common hours.
     """
     held = troubles(evidence)
     rows = []

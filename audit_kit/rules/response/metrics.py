@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit.rules.response.coincidence import coincidences, troubles
-from audit_kit.rules.response.forecast import forecast
+from audit_kit.rules.response.crossing import forecast
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from audit_kit.rules.response.response_evidence import ResponseEvidence
 
 YEAR_DAYS = 365
-SECTIONS = ("roles", "priorities", "resources", "contacts")
 
 
 def plan_gap(evidence: ResponseEvidence) -> pl.DataFrame:
@@ -25,7 +24,13 @@ def plan_gap(evidence: ResponseEvidence) -> pl.DataFrame:
     plan = evidence.plan
     if plan == Plan():
         return facts()
-    gaps = [{"item": section, "lack": section} for section in SECTIONS if not getattr(plan, section)]
+    sections = {
+        "roles": plan.roles,
+        "priorities": plan.priorities,
+        "resources": plan.resources,
+        "contacts": plan.contacts,
+    }
+    gaps = [{"item": section, "lack": section} for section, said in sections.items() if not said]
     gaps += [gap for role in plan.roles for gap in _of_role(role, evidence)]
     if not any(role.updated for role in plan.roles):
         gaps += _age("plan", plan.updated, evidence)

@@ -79,9 +79,7 @@ def judged(observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: datetime
 def service_level(
     observations: pl.DataFrame, *, policy: SyncPolicy, taken_at: datetime, period: str | None = None
 ) -> pl.DataFrame:
-    """Return how many became visible within the policy's target, month by month, per channel and in all.
-
-    With a `period` all count as of that one, whatever their month.
+    """Return how many became visible in time, month by month or as one `period`, per channel and in all.
 
     Returns:
         `month`, `channel` ("全部" = all), `issued` (those judged), `share` (null where some are open), `lower`, `upper`

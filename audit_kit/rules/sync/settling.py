@@ -22,7 +22,7 @@ class Settlement:
     counts.
     `late_lower`, `late_upper`: 90 % interval of the number that should have come.
     `reliability`: `bin`, `rows`, `predicted`, `observed`, `lower`, `upper` (95 %).
-    `arrivals`: `ledger_row`, `probability_late`, `came`.
+    `arrivals`: `ledger_row`, `invoice_key`, `probability_late`, `came`.
     """
 
     rows: int
@@ -51,13 +51,13 @@ def settle(predictions: pl.DataFrame, later: pl.DataFrame) -> Settlement:
         later: the outcome of `reconcile` of the ledger with the later platform export.
     """
     came = later.filter(pl.col("ledger_row").is_not_null()).select(
-        "ledger_row", came=pl.col("outcome").cast(pl.String).is_in(VISIBLE)
+        "ledger_row", "invoice_key", came=pl.col("outcome").cast(pl.String).is_in(VISIBLE)
     )
     arrivals = (
         predictions.filter(pl.col("probability_late").is_not_null() & pl.col("ledger_row").is_not_null())
         .select("ledger_row", "probability_late")
         .join(came, on="ledger_row", how="left", maintain_order="left")
-        .with_columns(pl.col("came").fill_null(value=False))
+        .select("ledger_row", "invoice_key", "probability_late", pl.col("came").fill_null(value=False))
     )
     chances = arrivals["probability_late"].to_numpy()
     truth = arrivals["came"].cast(pl.Float64).to_numpy()
