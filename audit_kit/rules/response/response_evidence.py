@@ -83,7 +83,9 @@ class ResponseEvidence:
     @cached_property
     def written(self) -> pl.DataFrame:
         """The register's rows with `row` (their place), `invoice_key` and `number` (as it was written)."""
-        return _written(self)
+        number = pl.coalesce("digital_number", pl.concat_str("invoice_code", "invoice_number", ignore_nulls=True))
+        rows = with_key(self.register).with_row_index("row")
+        return rows.with_columns(number=pl.when(number != "").then(number))
 
     @cached_property
     def missing_keys(self) -> pl.Series:
@@ -94,9 +96,3 @@ class ResponseEvidence:
         awaited = self.findings.filter(pl.col("severity").cast(pl.String) != "info")["ledger_row"]
         gone = self.booked.filter((pl.col("outcome") == "missing") & pl.col("ledger_row").is_in(awaited.implode()))
         return gone["invoice_key"].drop_nulls().unique()
-
-
-def _written(evidence: ResponseEvidence) -> pl.DataFrame:
-    number = pl.coalesce("digital_number", pl.concat_str("invoice_code", "invoice_number", ignore_nulls=True))
-    rows = with_key(evidence.register).with_row_index("row")
-    return rows.with_columns(number=pl.when(number != "").then(number))
