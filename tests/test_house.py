@@ -26,6 +26,7 @@ FLOORS = (
     ("engines", "analysis", "training"),
     ("views",),
     ("report",),
+    ("paper",),
     ("cli",),
     ("__main__",),
 )

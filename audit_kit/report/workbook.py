@@ -18,6 +18,7 @@ from audit_kit.loaders.reading import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from xlsxwriter import Workbook
@@ -161,9 +162,21 @@ def headers(table: str, lang: str) -> dict[str, str]:
     return {name: header if lang == "zh" else name for name, header in schema.headers(table).items()}
 
 
-def write_workbook(path: Path, sheets: Sequence[Sheet], *, lang: str = "zh", most: int = MOST_LINES) -> None:
-    """Write sheets with a frozen header and a filter each; at most `most` lines a sheet, and it says so."""
+def write_workbook(
+    path: Path,
+    sheets: Sequence[Sheet],
+    *,
+    lang: str = "zh",
+    most: int = MOST_LINES,
+    made_at: datetime | None = None,
+) -> None:
+    """Write sheets with a frozen header and a filter each; at most `most` lines a sheet, and it says so.
+
+    `made_at` stands in its properties; null = now.
+    """
     with spreadsheet_csv.new_workbook(path, _SAFE) as book:
+        if made_at is not None:
+            book.set_properties({"created": made_at})
         formats = _formats(book)
         for sheet in sheets:
             _write_sheet(book.add_worksheet(sheet.name), sheet, formats, lang=lang, most=most)

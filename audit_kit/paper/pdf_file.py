@@ -1,0 +1,55 @@
+"""A document as PDF, printed from a page by the browser that prints the reports."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit_kit.core import outputs
+from audit_kit.paper.document import Facts, Heading, Paragraph, Table, plain
+from audit_kit.paper.docx_file import WIDE
+from audit_kit.report.pages import render
+from audit_kit.report.printing import browser_path, print_pages
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from audit_kit.paper.document import Document
+
+_TIME = re.compile(rb"(/(?:CreationDate|ModDate) \(D:)(\d{14})")
+
+
+def page_of(document: Document, *, lang: str) -> str:
+    """Return a document as one page of HTML; every text is escaped."""
+    return render(
+        "paper",
+        lang=lang,
+        title=plain(document.title),
+        blocks=[(type(block).__name__, _plain(block)) for block in document.blocks],
+        note=plain(document.note),
+        wide=any(isinstance(block, Table) and len(block.heads) >= WIDE for block in document.blocks),
+    )
+
+
+def write_pdf(document: Document, path: Path, *, lang: str, made_at: datetime) -> None:
+    """Print a document; `made_at` stands in its properties, so that it is the same whenever it is printed.
+
+    Raises:
+        RequestError: there is no browser that could print, or no playwright.
+    """
+    browser_path()
+    with outputs.scratch() as beside:
+        page = beside / f"{path.stem}.html"
+        page.write_text(page_of(document, lang=lang), encoding="utf-8")
+        [printed] = print_pages([page])
+        stamp = f"{made_at:%Y%m%d%H%M%S}".encode()
+        path.write_bytes(_TIME.sub(lambda match: match[1] + stamp, printed.read_bytes()))
+
+
+def _plain(block: Heading | Paragraph | Facts | Table) -> Heading | Paragraph | Facts | Table:
+    if isinstance(block, Heading | Paragraph):
+        return replace(block, text=plain(block.text))
+    rows = [tuple(plain(cell) for cell in row) for row in block.rows]
+    return replace(block, rows=rows)

@@ -1,0 +1,92 @@
+"""Pseudonyms of one engagement: the same word always gets the same one, and only the key's owner can tell which.
+
+The key is made once and stays beside the kept analyses, its owner's alone; no package ever holds it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit_kit.core.cache_folder import alone, cache_folder, make_folder
+from audit_kit.core.errors import PlaceError
+from audit_kit.core.words import Words
+
+if TYPE_CHECKING:
+    from audit_kit.loaders.engagement.engagement import Engagement
+
+KEYS = "keys"
+KEY_BYTES = 32
+LETTERS = 8  # of a pseudonym: 40 bits
+
+
+class Pseudonyms:
+    """What stands in place of a word, in the reader's language."""
+
+    def __init__(self, key: bytes, lang: str) -> None:
+        """Take the engagement's key, see `key_of`."""
+        self._key, self._words = key, Words(lang)
+
+    def of(self, role: str, word: str) -> str:
+        """Return the pseudonym of a word; `role` (party, tax_id, account, person, other) only gives its first word."""
+        sum_ = hmac.new(self._key, word.strip().casefold().encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+        return f"{self._words(f'pseudonym.{role}')}-{base64.b32encode(sum_)[:LETTERS].decode()}"
+
+
+def key_place(engagement: Engagement) -> Path:
+    """Return where the key of an engagement is kept: by its folder, so that every letter uses the same."""
+    name = hashlib.sha256(os.fsencode(engagement.folder.resolve())).hexdigest()[:40]
+    return cache_folder() / KEYS / f"{name}.key"
+
+
+def key_of(engagement: Engagement) -> bytes:
+    """Return the key of an engagement, made where there is none; its owner alone may read it.
+
+    Raises:
+        PlaceError: it cannot be kept, or what is kept is no key.
+    """
+    place = key_place(engagement)
+    try:
+        make_folder(cache_folder())
+    except OSError as error:
+        raise _not_kept(place, error) from error
+    with alone(place) as may_keep:
+        if not may_keep:
+            raise _not_kept(place, None)
+        if not place.exists():
+            _make(place)
+        place.chmod(0o600)
+        key = place.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise PlaceError(
+            f"{place} is no key of {KEY_BYTES} bytes; bring it back from a backup, or remove it: new pseudonyms are then"
+            " given."
+        )
+    return key
+
+
+def _make(place: Path) -> None:
+    new = place.with_suffix(".new")
+    try:
+        new.unlink(missing_ok=True)
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(place)
+    except OSError as error:
+        raise _not_kept(place, error) from error
+
+
+def _not_kept(place: Path, error: OSError | None) -> PlaceError:
+    why = f" ({error.strerror})" if error is not None and error.strerror else ""
+    return PlaceError(
+        f"{place.parent} cannot keep the key of the pseudonyms{why}; let AUDIT_KIT_CACHE name a folder that can be"
+        " written to."
+    )

@@ -1,0 +1,193 @@
+"""What a recipient does not need: every other name, taxpayer id, account and person stands there as a pseudonym.
+
+Columns are hidden by their role. In free text every known word of the engagement is, and what looks like an identity
+card, a taxpayer id, a telephone or a bank account. What a recipient needs stays, as do the company's own name and ids
+and the invoice numbers concerned.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from audit_kit.core import schema
+from audit_kit.loaders.engagement.settings import SISTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from audit_kit.analysis.analysis import Analysis
+    from audit_kit.paper.pseudonyms import Pseudonyms
+
+ROLES = {
+    **dict.fromkeys(("seller_name", "buyer_name", "counterparty"), "party"),
+    **dict.fromkeys(("seller_tax_id", "buyer_tax_id", "tax_id"), "tax_id"),
+    **dict.fromkeys(("holder", "entered_by", "checked_by", "by"), "person"),
+    "account": "account",
+}
+FREE_TEXTS = ("message", "evidence", "outcome", "result", "before", "after", "title", "remark")
+PLAIN = ("finding_id", "batch", "error_code", "ticket")  # codes, unless one is also somebody's name
+WORDS = {"word": pl.String(), "role": pl.String()}
+_CHUNK = 100_000  # words searched for at a time
+_SHORT_DIGITS = 4  # fewer digits alone are no name in a free text: they would hide parts of dates
+_COMPANY = r"[\p{Han}（）()]{2,30}(?:公司|集团|事务所|经营部|商行|工作室|合作社|商店)"
+_ID_CARD = r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]"
+_SHAPES = (
+    ("tax_id", rf"(?<![0-9A-Za-z])(?:{_ID_CARD}|[0-9A-HJ-NPQRTUWXY]{{2}}\d{{6}}[0-9A-HJ-NPQRTUWXY]{{10}})(?![0-9A-Za-z])"),
+    ("tax_id", r"(?<![0-9A-Za-z.])\d{6}[0-9A-Z]{9}(?![0-9A-Za-z])"),
+    ("other", r"(?<![0-9A-Za-z])1[3-9]\d{9}(?![0-9A-Za-z])"),
+    ("other", r"(?<![0-9A-Za-z])(?:\d{16,17}|\d{19})(?![0-9A-Za-z])"),
+    ("other", r"[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)+"),
+)
+_HIDDEN_AMOUNT = "***"
+_ID_CARD_ONLY = re.compile(_ID_CARD)
+
+
+@dataclass(frozen=True, eq=False)
+class Veil:
+    """What is hidden from one recipient, and what stands in its place.
+
+    `words`: WORDS, every word that may have to be hidden. `kept`: words that stay. `amounts`: amounts that are hidden.
+    """
+
+    words: pl.DataFrame
+    kept: frozenset[str]
+    amounts: frozenset[str]
+    pseudonyms: Pseudonyms
+
+    def frame(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows as the recipient may read them: columns by their role, all other text word by word."""
+        texts = [name for name, dtype in rows.schema.items() if dtype == pl.String]
+        free = [name for name in texts if name not in ROLES]
+        shown = self.texts([text for name in free for text in rows[name].unique().drop_nulls()])
+        cells = {
+            name: {word: self.cell(ROLES[name], word) for word in rows[name].unique().drop_nulls()}
+            for name in texts
+            if name in ROLES
+        }
+        return rows.with_columns(pl.Series(name, [cells[name].get(v) for v in rows[name]], pl.String) for name in cells
+        ).with_columns(pl.Series(name, [shown.get(v) for v in rows[name]], pl.String) for name in free)
+
+    def cell(self, role: str, word: str) -> str:
+        """Return the whole of a cell of a role."""
+        return word if word.casefold() in self.kept else self.pseudonyms.of(role, word)
+
+    def text(self, text: str) -> str:
+        """Return one text as the recipient may read it."""
+        return self.texts([text])[text]
+
+    def texts(self, texts: Sequence[str]) -> dict[str, str]:
+        """Return each text with what stands there for the recipient."""
+        found = self._found(texts)
+        hidden = {word.casefold(): role for word, role in found.iter_rows() if word.casefold() not in self.kept}
+        fixed = sorted({*hidden, *self.kept, *self.amounts}, key=lambda word: (-len(word), word))
+        known = "|".join(_bounded(word) for word in fixed)
+        shapes = "|".join(f"(?P<s{at}>{shape})" for at, (_, shape) in enumerate(_SHAPES))
+        pattern = re.compile(f"(?P<known>{known})|{shapes}" if known else shapes, re.IGNORECASE)
+
+        def instead(match: re.Match[str]) -> str:
+            word, group = match[0], match.lastgroup or ""
+            if word.casefold() in self.kept:
+                return word
+            if word in self.amounts:
+                return _HIDDEN_AMOUNT
+            role = hidden[word.casefold()] if group == "known" else _SHAPES[int(group[1:])][0]
+            return self.pseudonyms.of(role, word)
+
+        return {text: pattern.sub(instead, text) for text in texts}
+
+    def _found(self, texts: Iterable[str]) -> pl.DataFrame:
+        """Return the words that occur in any of the texts at all."""
+        text = pl.Series(["\n".join(texts)])
+        parts = [self.words.clear()]
+        for at in range(0, self.words.height, _CHUNK):
+            some = self.words.slice(at, _CHUNK)
+            hits = text.str.extract_many(some["word"].implode(), ascii_case_insensitive=True, overlapping=True).explode()
+            fits = pl.col("word").str.to_lowercase().is_in(hits.str.to_lowercase().drop_nulls().unique().implode())
+            parts.append(some.filter(fits))
+        return pl.concat(parts)
+
+
+def veil(
+    analysis: Analysis, concerned: Sequence[pl.DataFrame], recipient: Mapping[str, object], pseudonyms: Pseudonyms
+) -> Veil:
+    """Return what is hidden from a recipient.
+
+    Args:
+        analysis: the engagement, whose every name may stand in some text.
+        concerned: the rows of the case, before anything is hidden; what they hold in clear roles stays readable.
+        recipient: an entry of resources/recipients.toml.
+        pseudonyms: see `Pseudonyms`.
+    """
+    clear = recipient["clear"]
+    assert isinstance(clear, list)  # noqa: S101 (as the table has it)
+    kept = {word.casefold() for word in own_words(analysis)}
+    amounts: set[str] = set()
+    plain: set[str] = set()
+    for rows in concerned:
+        for name in rows.columns:
+            if ROLES.get(name) in clear:
+                kept |= {word.casefold() for word in rows[name].drop_nulls() if not _ID_CARD_ONLY.fullmatch(word)}
+            elif name == "invoice_key":
+                kept |= set(rows[name].drop_nulls().str.to_lowercase())
+            elif name in PLAIN:
+                plain |= set(rows[name].drop_nulls())
+            elif rows[name].dtype.is_decimal() and not recipient["amounts"]:
+                amounts |= {shape for amount in rows[name].drop_nulls() for shape in (f"{amount:.2f}", f"{amount:,.2f}")}
+    if "account" in clear and analysis.export.account:
+        kept.add(analysis.export.account.casefold())
+    loose = [rows[name].drop_nulls() for rows in concerned for name in FREE_TEXTS if name in rows.columns]
+    words = _words_of(analysis, loose)
+    kept |= {word.casefold() for word in plain - set(words["word"])}
+    kept.discard("")
+    return Veil(words, frozenset(kept), frozenset(amounts), pseudonyms)
+
+
+def own_words(analysis: Analysis) -> set[str]:
+    """Return the company's own name and taxpayer ids, which every recipient may know, other writings included."""
+    engagement = analysis.engagement
+    side = "seller" if engagement.direction == "issued" else "buyer"
+    own = pl.col(f"{side}_tax_id").is_in(list(engagement.own_ids))
+    names = {
+        name
+        for frame in (analysis.ledger, analysis.platform)
+        if {f"{side}_tax_id", f"{side}_name"} <= set(frame.columns)
+        for name in frame.filter(own)[f"{side}_name"].drop_nulls().unique()
+    }
+    return {*engagement.own_ids, *names, *filter(None, [engagement.settings.taxpayer_name])}
+
+
+def _words_of(analysis: Analysis, loose: Sequence[pl.Series]) -> pl.DataFrame:
+    """Return every name, id, account and person that any table or setting of the engagement holds."""
+    engagement = analysis.engagement
+    tables = {name: engagement.table(name) for name in (*schema.INPUTS, SISTERS, "exports") if engagement.has(name)}
+    frames = [*tables.values(), analysis.ledger, analysis.platform]
+    parts = [
+        frame.select(pl.col(name).cast(pl.String).str.strip_chars().alias("word"), role=pl.lit(role))
+        for name, role in ROLES.items()
+        for frame in frames
+        if name in frame.columns
+    ]
+    plan, training = engagement.settings.plan, engagement.settings.training
+    people = [person for role in plan.roles for person in (role.person, role.deputy, role.contact)]
+    people += [*plan.contacts.values(), *(name for entry in training.log for name in entry.who)]
+    stated = [(analysis.export.account, "account"), *((person, "person") for person in people)]
+    parts.append(pl.DataFrame(stated, schema=WORDS, orient="row"))
+    for texts in loose:
+        named = texts.cast(pl.String).str.extract_all(_COMPANY).explode().drop_nulls()
+        parts.append(pl.DataFrame({"word": named, "role": ["party"] * len(named)}, schema=WORDS))
+    word = pl.col("word")
+    worth = (word.str.len_chars() > 1) & ~(word.str.contains(r"^\d+$") & (word.str.len_chars() < _SHORT_DIGITS))
+    return pl.concat(parts).filter(worth).unique("word", keep="first", maintain_order=True)
+
+
+def _bounded(word: str) -> str:
+    """Return the pattern of a word that is not part of a longer number or Latin word."""
+    before = r"(?<![0-9A-Za-z])" if re.match(r"[0-9A-Za-z]", word) else ""
+    after = r"(?![0-9A-Za-z])" if re.search(r"[0-9A-Za-z]$", word) else ""
+    return f"{before}{re.escape(word)}{after}"
+
+
