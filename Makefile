@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-FOR_TESTS := chromium=chromium fonts-noto-cjk pdftotext=poppler-utils restic=restic borg=borgbackup \
+FOR_TESTS := chromium=chromium fonts-noto-cjk pdftotext=poppler-utils soffice=libreoffice-writer-nogui restic=restic borg=borgbackup \
              pgbackrest=pgbackrest mariadb-backup=mariadb-backup rclone=rclone postgresql java=default-jre-headless
 PATIENT := -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300
 

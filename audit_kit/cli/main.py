@@ -19,6 +19,7 @@ from audit_kit.cli import (
     cache_command,
     engagement_commands,
     init_command,
+    paper_commands,
     report_commands,
     table_commands,
     training_commands,
@@ -39,6 +40,7 @@ GROUPS = (
     engagement_commands,
     training_commands,
     backup_commands,
+    paper_commands,
     allow_command,
     cache_command,
 )

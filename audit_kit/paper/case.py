@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -22,6 +21,7 @@ from audit_kit.report import working_papers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from audit_kit.analysis.analysis import Analysis
 
@@ -41,7 +41,13 @@ TRIED = {
     "source_file": pl.String(),
     "source_row": pl.UInt32(),
 }
-ATTACHMENTS = {"what": pl.String(), "file": pl.String(), "size": pl.UInt64(), "sha256": pl.String()}
+ATTACHMENTS = {
+    "what": pl.String(),
+    "file": pl.String(),
+    "size": pl.UInt64(),
+    "sha256": pl.String(),
+    "of_invoice": pl.Boolean(),
+}
 _FILE = re.compile(r"[^\s；;，,、]+\.[0-9A-Za-z]{1,5}")
 
 
@@ -49,9 +55,9 @@ _FILE = re.compile(r"[^\s；;，,、]+\.[0-9A-Za-z]{1,5}")
 class Case:
     """What one problem report is about.
 
-    `invoices`: a row a finding, with its invoice's fields where it has one. `messages`: `error_code`, `message`, `rows`,
-    `first_at`, `last_at` of failures. `tried`: TRIED. `tickets`: the table's rows. `attachments`: ATTACHMENTS, null
-    hash = missing.
+    `invoices`: a row a finding, with its invoice's fields where it has one. `messages`: `error_code`, `message`,
+    `rows`, `first_at`, `last_at` of failures. `tried`: TRIED. `tickets`: the table's rows. `attachments`:
+    ATTACHMENTS, null hash = missing.
     """
 
     analysis: Analysis
@@ -97,7 +103,9 @@ def chosen(analysis: Analysis, *, finding: str | None = None, cause: str | None 
     titles = {title.casefold(): code for lang in ("zh", "en") for code, title in Words(lang).causes(codes).items()}
     titles |= {code.casefold(): code for code in codes}
     if named not in titles:
-        raise RequestError(f"There is no finding of the cause {cause!r}; there are {', '.join(sorted(codes)) or 'none'}.")
+        raise RequestError(
+            f"There is no finding of the cause {cause!r}; there are {', '.join(sorted(codes)) or 'none'}."
+        )
     return found.filter(pl.col("cause") == titles[named])
 
 
@@ -138,12 +146,19 @@ def _invoices(analysis: Analysis, found: pl.DataFrame, words: Words) -> pl.DataF
         direction=analysis.engagement.direction,
         words=words,
     )
-    by_key = with_key(analysis.ledger).with_row_index("place").drop_nulls("invoice_key").unique("invoice_key", keep="first")
+    by_key = (
+        with_key(analysis.ledger).with_row_index("place").drop_nulls("invoice_key").unique("invoice_key", keep="first")
+    )
     places = found.join(by_key.select("invoice_key", "place"), on="invoice_key", how="left", maintain_order="left")
     booked = _gathered(analysis.ledger, places.select(pl.coalesce("ledger_row", "place"))["ledger_row"])
     listed = _gathered(analysis.platform, found["platform_row"])
-    row = pl.DataFrame({name: [a if a is not None else b for a, b in zip(booked[name], listed[name], strict=True)]
-                        for name in OF_INVOICE}, schema={name: schema.dtypes("ledger")[name] for name in OF_INVOICE})
+    row = pl.DataFrame(
+        {
+            name: [a if a is not None else b for a, b in zip(booked[name], listed[name], strict=True)]
+            for name in OF_INVOICE
+        },
+        schema={name: schema.dtypes("ledger")[name] for name in OF_INVOICE},
+    )
     channels = analysis.observations.select("ledger_row", "channel").unique("ledger_row", keep="first")
     whole = found.drop("source_file", "source_row").hstack(row).with_columns(found["source_file"], found["source_row"])
     whole = whole.join(channels, on="ledger_row", how="left", maintain_order="left")
@@ -153,9 +168,7 @@ def _invoices(analysis: Analysis, found: pl.DataFrame, words: Words) -> pl.DataF
         pl.col("gross").fill_null(pl.col("amount")),
         paper["ledger_value"],
         paper["platform_value"],
-        place=pl.coalesce(
-            pl.format("ledger {}", "ledger_row"), pl.format("platform {}", "platform_row")
-        ),
+        place=pl.coalesce(pl.format("ledger {}", "ledger_row"), pl.format("platform {}", "platform_row")),
         symptom=pl.col("cause").replace(words.causes(found["cause"].unique())),
     ).pipe(_expected, analysis, words)
 
@@ -169,22 +182,33 @@ def _gathered(frame: pl.DataFrame, places: pl.Series) -> pl.DataFrame:
 def _expected(rows: pl.DataFrame, analysis: Analysis, words: Words) -> pl.DataFrame:
     """Add `expected` and `seen`: the two values that differ, else what should have come by when, and what there is."""
     hours = analysis.engagement.policy.sync.target_hours
-    missing, unbooked = pl.col("outcome") == "missing", pl.col("ledger_row").is_null() & pl.col("platform_row").is_not_null()
+    missing, unbooked = (
+        pl.col("outcome") == "missing",
+        pl.col("ledger_row").is_null() & pl.col("platform_row").is_not_null(),
+    )
     due = (pl.col("issued_at") + pl.duration(seconds=round(hours * 3600))).dt.strftime("%Y-%m-%d %H:%M")
     in_books = pl.col("area").cast(pl.String).is_in(IN_BOOKS)
     taken = f"{analysis.taken_at:%Y-%m-%d %H:%M}"
     expected = (
-        pl.when(missing & due.is_not_null()).then(pl.format(words("letter.expect_by"), due))
-        .when(missing).then(pl.lit(words("letter.expect_listed")))
-        .when(unbooked & in_books).then(pl.lit(words("letter.expect_booked")))
-        .when(in_books & pl.col("ledger_value").is_not_null()).then("ledger_value")
-        .when(in_books).then(pl.lit(words("letter.expect_agree")))
+        pl.when(missing & due.is_not_null())
+        .then(pl.format(words("letter.expect_by"), due))
+        .when(missing)
+        .then(pl.lit(words("letter.expect_listed")))
+        .when(unbooked & in_books)
+        .then(pl.lit(words("letter.expect_booked")))
+        .when(in_books & pl.col("ledger_value").is_not_null())
+        .then("ledger_value")
+        .when(in_books)
+        .then(pl.lit(words("letter.expect_agree")))
         .otherwise(pl.lit(words("letter.expect_else")))
     )
     seen = (
-        pl.when(missing).then(pl.lit(words("letter.seen_missing", taken_at=taken)))
-        .when(unbooked & in_books).then(pl.lit(words("letter.seen_unbooked", taken_at=taken)))
-        .when(in_books & pl.col("platform_value").is_not_null()).then("platform_value")
+        pl.when(missing)
+        .then(pl.lit(words("letter.seen_missing", taken_at=taken)))
+        .when(unbooked & in_books)
+        .then(pl.lit(words("letter.seen_unbooked", taken_at=taken)))
+        .when(in_books & pl.col("platform_value").is_not_null())
+        .then("platform_value")
         .otherwise("evidence")
     )
     return rows.with_columns(expected=expected, seen=seen)
@@ -219,6 +243,7 @@ def _messages(log: pl.DataFrame) -> pl.DataFrame:
 
 def _tried(logs: dict[str, pl.DataFrame], words: Words) -> Iterator[pl.DataFrame]:
     """Yield what was done about the invoices: deeds, further uploads, tickets, queries elsewhere."""
+
     def told(table: str, rows: pl.DataFrame, **columns: pl.Expr) -> pl.DataFrame:
         source = pl.lit(words.term("table", table))
         missing = {name: pl.lit(None, dtype) for name, dtype in TRIED.items() if name not in rows.columns}
@@ -231,10 +256,16 @@ def _tried(logs: dict[str, pl.DataFrame], words: Words) -> Iterator[pl.DataFrame
 
     text = pl.String()
     deeds = logs["operations"].filter(pl.col("action").cast(text).is_in(list(DEEDS)))
-    yield told("operations", deeds, what=pl.concat_str(term("action", "actions", schema.ACTIONS), "field", separator=" ", ignore_nulls=True))
+    yield told(
+        "operations",
+        deeds,
+        what=pl.concat_str(term("action", "actions", schema.ACTIONS), "field", separator=" ", ignore_nulls=True),
+    )
     uploads = logs["sync_log"].filter(pl.col("event").cast(text) == "uploaded").sort("at", maintain_order=True)
     again = uploads.filter(pl.col("at").cum_count().over("invoice_key") > 1)
-    yield told("sync_log", again, what=pl.concat_str(pl.lit(words("letter.again")), "batch", separator=" ", ignore_nulls=True))
+    yield told(
+        "sync_log", again, what=pl.concat_str(pl.lit(words("letter.again")), "batch", separator=" ", ignore_nulls=True)
+    )
     tickets = logs["tickets"]
     state = term("state", "ticket_states", schema.TICKET_STATES)
     level = term("level", "ticket_levels", schema.TICKET_LEVELS)
@@ -248,12 +279,16 @@ def _tried(logs: dict[str, pl.DataFrame], words: Words) -> Iterator[pl.DataFrame
     yield told(
         "confirmations",
         logs["confirmations"],
-        what=pl.format(words("letter.asked"), term("source", "confirmation_sources", schema.CONFIRMATION_SOURCES).fill_null("?")),
+        what=pl.format(
+            words("letter.asked"), term("source", "confirmation_sources", schema.CONFIRMATION_SOURCES).fill_null("?")
+        ),
         result=term("result", "confirmation_results", schema.CONFIRMATION_RESULTS),
     )
 
 
-def _attachments(analysis: Analysis, invoices: pl.DataFrame, logs: dict[str, pl.DataFrame], words: Words) -> pl.DataFrame:
+def _attachments(
+    analysis: Analysis, invoices: pl.DataFrame, logs: dict[str, pl.DataFrame], words: Words
+) -> pl.DataFrame:
     """Return the proofs with their hashes; what should be there and is not has none."""
     engagement = analysis.engagement
     cited = [frame["source_file"] for frame in (invoices, *logs.values())]
@@ -265,17 +300,24 @@ def _attachments(analysis: Analysis, invoices: pl.DataFrame, logs: dict[str, pl.
     read = files.with_columns(pl.col("table").replace({name: words.term("table", name) for name in schema.INPUTS}))
     rows = [*read.select("table", "source_file", "size", "sha256").iter_rows()]
     rows += [(words.term("table", table), None, None, None) for table in LOGS if not engagement.has(table)]
-    rows += _originals(analysis, invoices["invoice_key"].drop_nulls().unique(maintain_order=True), words)
+    rows = [(*row, False) for row in rows]
+    originals = _originals(analysis, invoices["invoice_key"].drop_nulls().unique(maintain_order=True), words)
+    rows += [(*row, True) for row in originals]
     answers = logs["confirmations"]["evidence"].drop_nulls().unique(maintain_order=True)
-    places = [engagement.folder, *{(engagement.folder / file).parent for file in logs["confirmations"]["source_file"].drop_nulls()}]
+    places = [
+        engagement.folder,
+        *{(engagement.folder / file).parent for file in logs["confirmations"]["source_file"].drop_nulls()},
+    ]
     for name in (name for text in answers for name in _FILE.findall(text)):
         sizes = [_hashed(engagement.folder, place / name.replace("\\", "/")) for place in places]
         size, sha256 = next((found for found in sizes if found[1]), (None, None))
-        rows.append((words("letter.answer"), name, size, sha256))
+        rows.append((words("letter.answer"), name, size, sha256, False))
     return pl.DataFrame(rows, schema=ATTACHMENTS, orient="row").unique(maintain_order=True)
 
 
-def _originals(analysis: Analysis, keys: pl.Series, words: Words) -> list[tuple[str, str | None, int | None, str | None]]:
+def _originals(
+    analysis: Analysis, keys: pl.Series, words: Words
+) -> list[tuple[str, str | None, int | None, str | None]]:
     """Return the e-invoice files of the invoices, and a line for each that has none."""
     engagement = analysis.engagement
     if keys.is_empty():

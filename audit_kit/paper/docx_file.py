@@ -6,12 +6,12 @@ import io
 import zipfile
 from typing import TYPE_CHECKING
 
-from docx import Document as new_document
+import docx
 from docx.enum.section import WD_ORIENT
 from docx.enum.text import WD_ALIGN_PARAGRAPH, WD_COLOR_INDEX
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
-from docx.shared import Mm, Pt, RGBColor
+from docx.shared import Emu, Mm, Pt, RGBColor
 
 from audit_kit.paper.document import Facts, Heading, Paragraph, Table, plain
 
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 FONTS = {"zh": ("Times New Roman", "宋体", "黑体"), "en": ("Calibri", "宋体", "黑体")}
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can bear
 WIDE = 8  # columns that need the page's long side
+_LATIN, _NARROW, _BROAD, _MARGIN = 0x2E7F, 6, 34, 3
 _INK = RGBColor(0x1F, 0x29, 0x33)
 
 
 def write_docx(document: Document, path: Path, *, lang: str, made_at: datetime) -> None:
     """Write a document as docx; `made_at` stands in its properties."""
-    paper = new_document()
+    paper = docx.Document()
     _prepare(paper, document, lang)
     about = paper.core_properties
     about.author = about.last_modified_by = about.comments = about.keywords = ""
@@ -76,8 +77,11 @@ def _prepare(paper: Docx, document: Document, lang: str) -> None:
     latin, body, head = FONTS[lang]
     styles = [("Normal", 10.5, body), ("Title", 18, head), ("Heading 1", 13, head), ("Heading 2", 11.5, head)]
     for name, size, east in styles:
-        _font(paper.styles[name], latin, east, size)  # type: ignore[arg-type]  each is a style of paragraphs
-    paper.styles["Normal"].paragraph_format.space_after = Pt(4)  # type: ignore[attr-defined]  the same
+        _font(paper.styles[name], latin, east, size)
+    for line in paper.styles["Title"].element.iter(qn("w:pBdr")):
+        line.getparent().remove(line)
+        break
+    paper.styles["Normal"].paragraph_format.space_after = Pt(4)
     foot = section.footer.paragraphs[0]
     foot.alignment = WD_ALIGN_PARAGRAPH.CENTER
     foot.add_run(plain(document.note)).font.size = Pt(8)
@@ -116,21 +120,35 @@ def _table(paper: Docx, heads: Sequence[str], rows: Sequence[Sequence[str]], mar
     """Write a table with its heads repeated on each page; without heads the first column is bold."""
     width = len(heads) or len(rows[0])
     table = paper.add_table(rows=0, cols=width)
-    table.style = "Table Grid"
-    lines = [heads, *rows] if heads else rows
+    table.style, table.autofit = "Table Grid", False
+    lines = [heads, *rows] if heads else list(rows)
+    section = paper.sections[0]
+    room = int(section.page_width or 0) - int(section.left_margin or 0) - int(section.right_margin or 0)
+    widths = [Emu(int(room * share)) for share in shares(lines)]
+    for column, size in zip(table.columns, widths, strict=True):
+        column.width = size
     for number, line in enumerate(lines):
         row = table.add_row()
         is_head = bool(heads) and number == 0
         if is_head:
             row._tr.get_or_add_trPr().append(_repeated())  # noqa: SLF001  the library has no word for it
         for place, (cell, text) in enumerate(zip(row.cells, line, strict=True)):
-            gap = marked is not None and marked.is_gap(text)
+            gap, cell.width = marked is not None and marked.is_gap(text), widths[place]
             _cell(cell.paragraphs[0], text, bold=is_head or (not heads and place == 0), gap=gap)
     paper.add_paragraph().paragraph_format.space_after = Pt(2)
 
 
+def shares(lines: Sequence[Sequence[str]]) -> list[float]:
+    """Return the share of a table's width that each column needs, by its longest text; a Chinese character is two."""
+    longest = [
+        max(sum(1 + (ord(sign) > _LATIN) for sign in text) for text in column) for column in zip(*lines, strict=True)
+    ]
+    needed = [min(max(size, _NARROW), _BROAD) + _MARGIN for size in longest]
+    return [size / sum(needed) for size in needed]
+
+
 def _cell(said: DocxParagraph, text: str, *, bold: bool, gap: bool) -> None:
-    said.paragraph_format.space_after = Pt(0)
+    said.paragraph_format.space_before = said.paragraph_format.space_after = Pt(1.5)
     run = said.add_run(plain(text))
     run.font.size, run.bold = Pt(8.5), bold
     if gap:

@@ -41,9 +41,7 @@ def figures(case: Case) -> Figures:
     """Return the figures of a case."""
     mine = case.affected
     timed = mine.drop_nulls("issued_at").sort("issued_at", "invoice_key", nulls_last=True)
-    ends = [timed.row(at, named=True) for at in ((0, -1) if timed.height else ())]
-    spans = [(row["issued_at"], row["invoice_key"] or "–") for row in ends] or [None, None]
-    chances = mine["probability_late"].drop_nulls()
+    chances = mine["probability_late"].drop_nulls().sort().to_list()
     states = case.found["state"].cast(pl.String)
     waiting = case.tickets.filter(~pl.col("state").cast(pl.String).is_in(DONE).fill_null(value=False)).unique("ticket")
     return Figures(
@@ -52,13 +50,13 @@ def figures(case: Case) -> Figures:
         yuan=_sum(mine["gross"]),
         tax=_sum(mine["tax"]),
         all_rows=case.analysis.ledger.height,
-        first=spans[0],
-        last=spans[1],
+        first=_end(timed.head(1)),
+        last=_end(timed.tail(1)),
         channels=_counts(mine["channel"]),
         accounts=_counts(mine["account"]),
         fails=int((states == "fails").sum()),
         unknown=int((states == "unknown").sum()),
-        chances=(float(chances.min()), float(chances.max())) if len(chances) else None,  # type: ignore[arg-type]  both are floats
+        chances=(chances[0], chances[-1]) if chances else None,
         tickets_open=waiting.height,
         tickets_late=waiting.filter(pl.col("due_at") < case.analysis.taken_at).height,
     )
@@ -73,6 +71,11 @@ def windows(calendar: Calendar, day: date) -> list[tuple[str, Window]]:
     """Return the windows that a day is in, as `month_end` or `year_end`."""
     named = [*(("month_end", one) for one in calendar.month_end), *(("year_end", one) for one in calendar.year_end)]
     return [(name, window) for name, window in named if window.start <= day < window.end]
+
+
+def _end(rows: pl.DataFrame) -> tuple[datetime, str] | None:
+    """Return time of issue and number of a row; null where there is none."""
+    return next(((at, key or "–") for at, key in rows.select("issued_at", "invoice_key").iter_rows()), None)
 
 
 def _sum(amounts: pl.Series) -> Decimal | None:

@@ -90,7 +90,8 @@ class Letter:
             (words("letter.as_of"), _minute(self.analysis.taken_at)),
             (words("letter.urgency"), words.term("severities", severity)),
         ]
-        if account := self.analysis.export.account:
+        account = self.analysis.export.account
+        if account and "account" in self.about["clear"]:
             rows.append((words("letter.query_account"), self.veil.cell("account", account)))
         return rows
 
@@ -129,9 +130,13 @@ class Letter:
         words = self.words
         yield Heading(words("letter.seen"))
         sides = self.veil.frame(self.case.invoices.select("expected", "seen"))
+        texts = {name: sides[name].drop_nulls().unique(maintain_order=True).to_list() for name in sides.columns}
+        if (self.case.invoices["outcome"] == "missing").all():
+            within = words.about(self.analysis.engagement.policy.sync.target_hours * 60)
+            texts["expected"] = [words("letter.expect_within", span=within)]
         for name, key in (("expected", "expected"), ("seen", "seen_said")):
-            texts = sides[name].drop_nulls().unique(maintain_order=True)
-            yield Paragraph(words(f"letter.{key}", text=texts[0] if len(texts) == 1 else words("letter.each")))
+            said = texts[name]
+            yield Paragraph(words(f"letter.{key}", text=said[0] if len(said) == 1 else words("letter.each")))
         rows = self.invoices.select(self.about["in_letter"])
         shown, count = words.count(min(SHOWN, rows.height)), words.count(rows.height)
         many = rows.height > SHOWN
@@ -208,7 +213,9 @@ class Letter:
         if told.chances:
             low, high = (words.share(chance) for chance in told.chances)
             key = "chance_one" if low == high else "chance"
-            yield Paragraph(words(f"letter.{key}", **({"low": low} if low == high else {"low": low, "high": high})), "item")
+            yield Paragraph(
+                words(f"letter.{key}", **({"low": low} if low == high else {"low": low, "high": high})), "item"
+            )
         if known and known.confused_with:
             others = words("answer.comma").join(words.cause(other) for other in known.confused_with)
             yield Paragraph(words("letter.confused", list=others), "item")
@@ -227,6 +234,11 @@ class Letter:
         yield Heading(words("letter.attachments"))
         yield Paragraph(words("letter.attachments_said"))
         rows = self.attachments.sort(pl.col("sha256").is_null(), maintain_order=True)
+        lost = pl.col("file").is_null() & pl.col("sha256").is_null() & pl.col("of_invoice")
+        count = rows.filter(lost).height
+        if count > 1:
+            one = {"what": words("letter.originals_lost", count=words.count(count))}
+            rows = pl.concat([rows.filter(~lost), pl.DataFrame([one])], how="diagonal_relaxed")
         yield self._table(rows.select("what", "file", "sha256"), missing=("sha256",))
         if rows.height > SHOWN:
             yield Paragraph(words("letter.more_attachments", count=words.count(rows.height - SHOWN)))

@@ -35,7 +35,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """What was written: its folder, its files, how many findings it tells, and why there is no PDF (null = there is)."""
+    """What was written: folder, files, how many findings it tells, and why there is no PDF (null = there is)."""
 
     folder: Path
     files: tuple[str, ...]
@@ -69,14 +69,19 @@ def package(
         PlaceError: `out` cannot be written to, or the key of the pseudonyms cannot be kept.
     """
     if to not in RECIPIENTS or lang not in LANGUAGES:
-        raise RequestError(f"There is no recipient {to!r} in {lang!r}; there are {', '.join(RECIPIENTS)}, in zh and en.")
+        raise RequestError(
+            f"There is no recipient {to!r} in {lang!r}; there are {', '.join(RECIPIENTS)}, in zh and en."
+        )
     require_both_sides(engagement)
     with whole(engagement, out) as folder:
         analysis = analyse(engagement, lang=lang)
         case = case_of(analysis, chosen(analysis, finding=finding, cause=cause), lang=lang)
         about = resources.load("recipients")[to]
         seen = veil(
-            analysis, (case.invoices, case.tried, case.tickets, case.messages), about, Pseudonyms(key_of(engagement), lang)
+            analysis,
+            (case.invoices, case.tried, case.tickets, case.messages),
+            about,
+            Pseudonyms(key_of(engagement), lang),
         )
         letter = Letter(case, to, about, seen, lang)
         document = letter.document()
@@ -90,9 +95,7 @@ def package(
             no_pdf = str(error)
         engagement.check_unchanged()
         files = list_files(folder, {"to": to, "lang": lang, "reference": letter.reference})
-    return Package(
-        folder=out, files=files, findings=case.found.height, reference=letter.reference, no_pdf=no_pdf
-    )
+    return Package(folder=out, files=files, findings=case.found.height, reference=letter.reference, no_pdf=no_pdf)
 
 
 def whole(engagement: Engagement, out: Path) -> AbstractContextManager[Path]:
@@ -141,7 +144,7 @@ def _sheets(letter: Letter) -> Iterator[Sheet]:
         yield Sheet(words("annex.messages"), letter.messages, heads | {"last_at": heads["last_at_message"]})
     yield Sheet(words("annex.tried"), letter.tried, heads)
     missing = pl.col("sha256").fill_null(words("letter.missing"))
-    yield Sheet(words("annex.attachments"), letter.attachments.with_columns(missing), heads)
+    yield Sheet(words("annex.attachments"), letter.attachments.drop("of_invoice").with_columns(missing), heads)
 
 
 def notes(made: Package, lang: str) -> list[str]:

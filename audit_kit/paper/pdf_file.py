@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit_kit.core import outputs
@@ -15,9 +14,11 @@ from audit_kit.report.printing import browser_path, print_pages
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from audit_kit.paper.document import Document
 
+_NODE = re.compile(rb"\(node(\d{8})\)")
 _TIME = re.compile(rb"(/(?:CreationDate|ModDate) \(D:)(\d{14})")
 
 
@@ -45,11 +46,18 @@ def write_pdf(document: Document, path: Path, *, lang: str, made_at: datetime) -
         page.write_text(page_of(document, lang=lang), encoding="utf-8")
         [printed] = print_pages([page])
         stamp = f"{made_at:%Y%m%d%H%M%S}".encode()
-        path.write_bytes(_TIME.sub(lambda match: match[1] + stamp, printed.read_bytes()))
+        path.write_bytes(_TIME.sub(lambda match: match[1] + stamp, _numbered(printed.read_bytes())))
+
+
+def _numbered(pdf: bytes) -> bytes:
+    """Return a PDF with the marks of its table heads counted from 0: the browser counts what it did before, too."""
+    places = {number: b"(node%08d)" % place for place, number in enumerate(sorted(set(_NODE.findall(pdf))))}
+    return _NODE.sub(lambda match: places[match[1]], pdf)
 
 
 def _plain(block: Heading | Paragraph | Facts | Table) -> Heading | Paragraph | Facts | Table:
     if isinstance(block, Heading | Paragraph):
         return replace(block, text=plain(block.text))
-    rows = [tuple(plain(cell) for cell in row) for row in block.rows]
-    return replace(block, rows=rows)
+    if isinstance(block, Facts):
+        return replace(block, rows=[(plain(name), plain(value)) for name, value in block.rows])
+    return replace(block, rows=[tuple(plain(cell) for cell in row) for row in block.rows])

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import os
 import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit_kit.core.cache_folder import alone, cache_folder, make_folder
@@ -18,6 +17,8 @@ from audit_kit.core.errors import PlaceError
 from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from audit_kit.loaders.engagement.engagement import Engagement
 
 KEYS = "keys"
@@ -64,8 +65,8 @@ def key_of(engagement: Engagement) -> bytes:
         key = place.read_bytes()
     if len(key) != KEY_BYTES:
         raise PlaceError(
-            f"{place} is no key of {KEY_BYTES} bytes; bring it back from a backup, or remove it: new pseudonyms are then"
-            " given."
+            f"{place} is no key of {KEY_BYTES} bytes; bring it back from a backup, or remove it, and new pseudonyms"
+            " are given."
         )
     return key
 

@@ -36,7 +36,10 @@ _SHORT_DIGITS = 4  # fewer digits alone are no name in a free text: they would h
 _COMPANY = r"[\p{Han}（）()]{2,30}(?:公司|集团|事务所|经营部|商行|工作室|合作社|商店)"
 _ID_CARD = r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]"
 _SHAPES = (
-    ("tax_id", rf"(?<![0-9A-Za-z])(?:{_ID_CARD}|[0-9A-HJ-NPQRTUWXY]{{2}}\d{{6}}[0-9A-HJ-NPQRTUWXY]{{10}})(?![0-9A-Za-z])"),
+    (
+        "tax_id",
+        rf"(?<![0-9A-Za-z])(?:{_ID_CARD}|[0-9A-HJ-NPQRTUWXY]{{2}}\d{{6}}[0-9A-HJ-NPQRTUWXY]{{10}})(?![0-9A-Za-z])",
+    ),
     ("tax_id", r"(?<![0-9A-Za-z.])\d{6}[0-9A-Z]{9}(?![0-9A-Za-z])"),
     ("other", r"(?<![0-9A-Za-z])1[3-9]\d{9}(?![0-9A-Za-z])"),
     ("other", r"(?<![0-9A-Za-z])(?:\d{16,17}|\d{19})(?![0-9A-Za-z])"),
@@ -68,7 +71,8 @@ class Veil:
             for name in texts
             if name in ROLES
         }
-        return rows.with_columns(pl.Series(name, [cells[name].get(v) for v in rows[name]], pl.String) for name in cells
+        return rows.with_columns(
+            pl.Series(name, [cells[name].get(v) for v in rows[name]], pl.String) for name in cells
         ).with_columns(pl.Series(name, [shown.get(v) for v in rows[name]], pl.String) for name in free)
 
     def cell(self, role: str, word: str) -> str:
@@ -105,7 +109,9 @@ class Veil:
         parts = [self.words.clear()]
         for at in range(0, self.words.height, _CHUNK):
             some = self.words.slice(at, _CHUNK)
-            hits = text.str.extract_many(some["word"].implode(), ascii_case_insensitive=True, overlapping=True).explode()
+            hits = text.str.extract_many(
+                some["word"].implode(), ascii_case_insensitive=True, overlapping=True
+            ).explode()
             fits = pl.col("word").str.to_lowercase().is_in(hits.str.to_lowercase().drop_nulls().unique().implode())
             parts.append(some.filter(fits))
         return pl.concat(parts)
@@ -136,7 +142,9 @@ def veil(
             elif name in PLAIN:
                 plain |= set(rows[name].drop_nulls())
             elif rows[name].dtype.is_decimal() and not recipient["amounts"]:
-                amounts |= {shape for amount in rows[name].drop_nulls() for shape in (f"{amount:.2f}", f"{amount:,.2f}")}
+                amounts |= {
+                    shape for amount in rows[name].drop_nulls() for shape in (f"{amount:.2f}", f"{amount:,.2f}")
+                }
     if "account" in clear and analysis.export.account:
         kept.add(analysis.export.account.casefold())
     loose = [rows[name].drop_nulls() for rows in concerned for name in FREE_TEXTS if name in rows.columns]
@@ -189,5 +197,3 @@ def _bounded(word: str) -> str:
     before = r"(?<![0-9A-Za-z])" if re.match(r"[0-9A-Za-z]", word) else ""
     after = r"(?![0-9A-Za-z])" if re.search(r"[0-9A-Za-z]$", word) else ""
     return f"{before}{re.escape(word)}{after}"
-
-
