@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from audit_kit import resources
 from audit_kit.cli import main as cli
+from audit_kit.core import schema
+from audit_kit.loaders.tables.templates import TABLES
 
 HOUSE = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
@@ -39,6 +42,33 @@ def test_both_languages_have_the_same_headings_commands_and_links(pages: tuple[s
     english, chinese = (shape(page) for page in pages)
     assert len(english) >= 8
     assert english == chinese
+
+
+@pytest.mark.parametrize("page", ["tables", "paper"])
+def test_a_page_in_two_languages_has_the_same_chapters_and_commands(page: str):
+    shape = r"^(#+) (?:([a-z_]+) (?=[\u4e00-\u9fff]))?|`(audit-kit [^`]+)`"
+    english, chinese = (re.findall(shape, text(f"docs/{page}{of}.md"), re.MULTILINE) for of in ("", ".zh-CN"))
+    assert english == chinese
+
+
+@pytest.mark.parametrize("page", ["docs/tables.md", "docs/tables.zh-CN.md"])
+def test_every_table_is_described_with_what_must_be_filled(page: str):
+    chapters = dict(re.findall(r"^## (\w+) [^\n]*\n\n(.*?)(?=^## |\Z)", text(page), re.MULTILINE | re.DOTALL))
+    assert set(TABLES) <= set(chapters)
+    required = resources.load("headers")["required"]
+    for table in (
+        "ledger",
+        "sync_log",
+        "accounts",
+        "notices",
+        "operations",
+        "confirmations",
+        "red_confirmations",
+        "metrics",
+        "schedule",
+    ):
+        headers = [schema.headers(table)[group[0]] for group in required[table]]
+        assert [header for header in headers if header not in chapters[table]] == [], table
 
 
 @pytest.mark.parametrize("page", READMES)

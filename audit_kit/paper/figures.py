@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from audit_kit.core.policy import Calendar, Window
-    from audit_kit.paper.case import Case
+    from audit_kit.paper.trouble import Case
 
 DONE = ("solved", "closed")
 

@@ -10,15 +10,15 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.cause_records import records
 from audit_kit.core.words import Words
-from audit_kit.paper.case import IN_BOOKS, LOGS
 from audit_kit.paper.document import Document, Facts, Heading, Paragraph, Table
 from audit_kit.paper.figures import figures, next_deadline, windows
+from audit_kit.paper.trouble import IN_BOOKS, LOGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from audit_kit.paper.case import Case
+    from audit_kit.paper.trouble import Case
     from audit_kit.paper.veil import Veil
 
 RECIPIENTS = ("support", "it", "management", "tax_bureau")

@@ -11,10 +11,11 @@ from openpyxl.utils import get_column_letter
 
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
+from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.loaders.read import inspect, recognise
 from audit_kit.loaders.read import reading_of as read
 from audit_kit.loaders.tables.cells import label, vocabulary_of
-from audit_kit.loaders.tables.templates import OURS, write_templates
+from audit_kit.loaders.tables.templates import OURS, SHAPES, TABLES, write_templates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ FILLED = {
 @pytest.fixture(scope="module")
 def templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("templates")
-    return dict(zip(schema.INPUTS, write_templates(folder), strict=True))
+    return dict(zip(TABLES, write_templates(folder), strict=True))
 
 
 @pytest.mark.parametrize("table", schema.INPUTS)
@@ -65,6 +66,19 @@ def test_a_filled_template_is_read_back_word_by_word(table: str, templates: dict
     assert [name for name in names if row[name] is None] == []
     words = {name: dtype.categories[0] for name, dtype in schema.dtypes(table).items() if isinstance(dtype, pl.Enum)}
     assert {name: row[name] for name in words} == words
+
+
+@pytest.mark.parametrize("table", SHAPES)
+def test_an_export_is_filled_in_as_the_platform_is(table: str, templates: dict[str, Path]) -> None:
+    found, platform = (
+        [cell.value for cell in openpyxl.load_workbook(templates[name]).worksheets[0][1]]
+        for name in (table, SHAPES[table])
+    )
+    assert found == platform
+
+
+def test_a_folder_of_templates_is_an_engagement_with_every_source(templates: dict[str, Path]) -> None:
+    assert sorted(open_engagement(templates["ledger"].parent).sources) == sorted(TABLES)
 
 
 def test_numbers_are_text_and_words_are_offered(templates: dict[str, Path]) -> None:

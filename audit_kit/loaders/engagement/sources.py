@@ -8,6 +8,7 @@ unless it is left out on the user's word.
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from audit_kit.core.errors import EngagementError, RequestError, SourceError
 from audit_kit.core.files import TABLE_FILES, Place, census, is_debris, is_inside, shown, shown_path, walk
 from audit_kit.core.hashing import hash_file, hash_once
 from audit_kit.loaders.catalogues.tools import claimed
-from audit_kit.loaders.engagement.settings import FILE, SISTERS
+from audit_kit.loaders.engagement.settings import FILE, SISTERS, SOURCES
 from audit_kit.loaders.engagement.unused import LEFT_OUT, Sorting, Unused, relative
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ ARCHIVES = (".zip", ".rar", ".7z", ".gz", ".tgz", ".bz2", ".xz", ".zst")
 # What is no file that anybody meant as a source.
 NAMED_ONLY = (places.HIDDEN, places.EMPTY_FOLDER, places.REPORTS)
 HEAD_BYTES = 1 << 16
+_TEMPLATE = re.compile(r"[(（]([a-z_]+)[)）]$")  # how the name of a workbook of `audit-kit templates` ends
 SHOWN_HEADERS = 4
 LONGEST_HEADER = 20
 
@@ -333,6 +335,8 @@ def _named(part: str) -> str | None:
     """Return the table that the name of a folder or file gives away, or null."""
     names = resources.load("engagement")["names"]
     word = part.lower()
+    if (ours := _TEMPLATE.search(word)) and ours[1] in SOURCES:
+        return ours[1]
     for table in (SISTERS, *schema.INPUTS, "exports"):  # a sister's export is called an export too
         if any(word.startswith(name) or (not name.isascii() and name in word) for name in names.get(table, ())):
             return table

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from xlsxwriter import Workbook
 
+# Sources that are filled in as another table is.
+SHAPES = {"exports": "platform", "sister_exports": "platform"}
+TABLES = (*schema.INPUTS, *SHAPES)
 # Filled in by the reader, not by people.
 OURS = ("source_file", "source_row", "date_only", "cleaning")
 PREPARED_ROWS = 5_000
@@ -26,14 +29,14 @@ _WIDTHS = {"time": 20, "money": 14, "word": 12, "flag": 8, "count": 10, "figure"
 
 
 def write_templates(folder: Path, *, tables: Sequence[str] | None = None) -> list[Path]:
-    """Write a workbook to fill in for every input table (or those named) and return their paths.
+    """Write a workbook to fill in for every source (or those named) and return their paths.
 
     Raises:
         RequestError: an unknown table, or a file of that name is already there.
     """
-    tables = list(schema.INPUTS) if tables is None else tables
-    if unknown := [table for table in tables if table not in schema.INPUTS]:
-        raise RequestError(f"there is no table {unknown[0]}; known are {', '.join(schema.INPUTS)}.")
+    tables = list(TABLES) if tables is None else tables
+    if unknown := [table for table in tables if table not in TABLES]:
+        raise RequestError(f"there is no table {unknown[0]}; known are {', '.join(TABLES)}.")
     words = resources.load("templates")
     paths = [folder / words["file"].format(title=words["titles"][table], table=table) for table in tables]
     if there := [path for path in paths if path.exists()]:
@@ -43,16 +46,16 @@ def write_templates(folder: Path, *, tables: Sequence[str] | None = None) -> lis
     folder.mkdir(parents=True, exist_ok=True)
     with outputs.scratch(folder, outputs.MAKING) as made:
         for table, path in zip(tables, paths, strict=True):
-            _write(table, made / path.name, words)
+            _write(SHAPES.get(table, table), words["titles"][table], made / path.name, words)
         for path in paths:
             outputs.move_in(made / path.name, path)
     return paths
 
 
-def _write(table: str, path: Path, words: dict[str, Any]) -> None:
+def _write(table: str, title: str, path: Path, words: dict[str, Any]) -> None:
     columns = [name for name in schema.dtypes(table) if name not in OURS]
     with new_workbook(path) as book:
-        title, text = (
+        plain, text = (
             book.add_format({"bold": True, "bg_color": "#DCE6F1", "border": 1}),
             book.add_format({"num_format": "@"}),
         )
@@ -62,12 +65,12 @@ def _write(table: str, path: Path, words: dict[str, Any]) -> None:
             "money": book.add_format({"num_format": "#,##0.00"}),
             "count": book.add_format({"num_format": "0"}),
         }
-        sheet = book.add_worksheet(words["titles"][table])
+        sheet = book.add_worksheet(title)
         sheet.freeze_panes(1, 0)
         for at, name in enumerate(columns):
             kind = _kind(table, name)
             sheet.set_column(at, at, _WIDTHS[kind], formats.get(kind, text))
-            sheet.write_string(0, at, schema.headers(table)[name], needed if _is_needed(table, name) else title)
+            sheet.write_string(0, at, schema.headers(table)[name], needed if _is_needed(table, name) else plain)
             sheet.write_comment(0, at, _note(table, name, words))
             if choices := _choices(table, name):
                 _offer(sheet, at, choices, words)
