@@ -17,6 +17,7 @@ from audit_kit.paper.trouble import IN_BOOKS, LOGS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
+    from decimal import Decimal
 
     from audit_kit.paper.trouble import Case
     from audit_kit.paper.veil import Veil
@@ -104,7 +105,7 @@ class Letter:
         if not told.count:
             yield Paragraph(words("letter.scope_few", taken_at=taken_at, count=words.count(told.findings)))
             return
-        said = {"count": words.count(told.count), "yuan": words.yuan(told.yuan), "tax": words.yuan(told.tax)}
+        said = {"count": words.count(told.count), "yuan": self._money(told.yuan), "tax": self._money(told.tax)}
         share = words.share(min(told.count / told.all_rows, 1.0) if told.all_rows else None)
         yield Paragraph(
             words("letter.scope_said", taken_at=taken_at, all=words.count(told.all_rows), share=share, **said)
@@ -117,6 +118,11 @@ class Letter:
         if "account" in self.about["invoices"]:
             accounts = [(self.veil.cell("account", name) if name else None, count) for name, count in told.accounts]
             yield Paragraph(words("letter.scope_accounts", list=self._counted(accounts)))
+
+    def _money(self, amount: Decimal | None) -> str:
+        """Return a sum; of one invoice alone only to whom its amount is shown."""
+        is_shown = self.about["amounts"] or self.figures.count > 1
+        return self.words.yuan(amount) if is_shown else self.words("letter.withheld")
 
     def _counted(self, counts: Sequence[tuple[str | None, int]]) -> str:
         words = self.words
@@ -180,7 +186,7 @@ class Letter:
         yield Heading(words("letter.impact"))
         if told.first:
             days = max((taken_at - told.first[0]).days, 0)
-            yield Paragraph(words("letter.impact_said", days=words.count(days), tax=words.yuan(told.tax)))
+            yield Paragraph(words("letter.impact_said", days=words.count(days), tax=self._money(told.tax)))
         calendar, day = self.analysis.engagement.settings.calendar, taken_at.date()
         deadline = next_deadline(calendar, day)
         if deadline == day:
