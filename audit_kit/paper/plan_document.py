@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from audit_kit.core.schema import TICKET_LEVELS
 from audit_kit.core.words import Words
 from audit_kit.paper.document import Document, Facts, Heading, Paragraph, Table
-from audit_kit.paper.plan_gaps import due_on, gaps, is_old
+from audit_kit.paper.plan_gaps import contact_of, due_on, gaps, is_old
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,8 +83,11 @@ class PlanDocument:
         yield Table(heads, [self._role(role) for role in self.plan.roles], self.gap)
 
     def _role(self, role: Role) -> tuple[str, ...]:
-        stated = ((part or "").strip() or self.gap for part in (role.person, role.deputy, role.contact))
-        return (self.role(role.name), *stated, self._checked(role.updated))
+        person, deputy = ((part or "").strip() for part in (role.person, role.deputy))
+        deputy = f"{self.gap} {deputy}".strip() if deputy in ("", person) else deputy
+        contact = contact_of(role, self.plan) or self.gap
+        checked = self._checked(role.updated or self.plan.updated)
+        return (self.role(role.name), person or self.gap, deputy, contact, checked)
 
     def _checked(self, checked: date | None) -> str:
         if checked is None:

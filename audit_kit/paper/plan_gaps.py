@@ -25,7 +25,7 @@ class Gap(NamedTuple):
 def gaps(plan: Plan, calendar: Calendar, training: Training, day: date) -> list[Gap]:
     """Return the gaps of a plan on a day, in the order of its chapters."""
     found = [] if plan.roles else [Gap("roles")]
-    found += [gap for role in plan.roles for gap in _of_role(role, day)]
+    found += [gap for role in plan.roles for gap in _of_role(role, plan, day)]
     found += [Gap(name) for name in ("priorities", "resources") if not getattr(plan, name)]
     found += [Gap("contacts", name) for name in CALLED if not plan.contacts.get(name, "").strip()]
     if plan.updated is None:
@@ -58,11 +58,22 @@ def due_on(last: date | None, every_days: float | None) -> date | None:
     return None if last is None or every_days is None else last + timedelta(days=every_days)
 
 
-def _of_role(role: Role, day: date) -> Iterator[Gap]:
-    for part in ("person", "deputy", "contact"):
-        if not (getattr(role, part) or "").strip():
-            yield Gap(part, role.name)
-    if role.updated is None:
-        yield Gap("updated", role.name)
-    elif is_old(role.updated, day):
+def contact_of(role: Role, plan: Plan) -> str:
+    """Return how a role is reached: its own contact, else that of its name or person; empty where none is stated."""
+    numbers = {name.strip().casefold(): number.strip() for name, number in plan.contacts.items()}
+    named = (numbers.get((name or "").strip().casefold(), "") for name in (role.name, role.person))
+    return (role.contact or "").strip() or next(filter(None, named), "")
+
+
+def _of_role(role: Role, plan: Plan, day: date) -> Iterator[Gap]:
+    person, deputy = ((part or "").strip() for part in (role.person, role.deputy))
+    if not person:
+        yield Gap("person", role.name)
+    if not deputy:
+        yield Gap("deputy", role.name)
+    elif deputy == person:
+        yield Gap("same", role.name)
+    if not contact_of(role, plan):
+        yield Gap("contact", role.name)
+    if role.updated and is_old(role.updated, day):
         yield Gap("old", role.name, role.updated)

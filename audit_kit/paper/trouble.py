@@ -82,7 +82,8 @@ class Case:
 
 def all_findings(analysis: Analysis) -> pl.DataFrame:
     """Return the findings of every area."""
-    return pl.concat([analysis.findings, analysis.backup_findings], how="diagonal_relaxed")
+    response = getattr(analysis, "response_findings", analysis.findings.clear())
+    return pl.concat([analysis.findings, analysis.backup_findings, response], how="diagonal_relaxed")
 
 
 def chosen(analysis: Analysis, *, finding: str | None = None, cause: str | None = None) -> pl.DataFrame:

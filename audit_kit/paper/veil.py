@@ -35,16 +35,13 @@ _CHUNK = 100_000  # words searched for at a time
 _SHORT_DIGITS = 4  # fewer digits alone are no name in a free text: they would hide parts of dates
 _COMPANY = r"[\p{Han}（）()]{2,30}(?:公司|集团|事务所|经营部|商行|工作室|合作社|商店)"
 _ID_CARD = r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx]"
-_SHAPES = (
-    (
-        "tax_id",
-        rf"(?<![0-9A-Za-z])(?:{_ID_CARD}|[0-9A-HJ-NPQRTUWXY]{{2}}\d{{6}}[0-9A-HJ-NPQRTUWXY]{{10}})(?![0-9A-Za-z])",
-    ),
-    ("tax_id", r"(?<![0-9A-Za-z.])\d{6}[0-9A-Z]{9}(?![0-9A-Za-z])"),
-    ("other", r"(?<![0-9A-Za-z])1[3-9]\d{9}(?![0-9A-Za-z])"),
-    ("other", r"(?<![0-9A-Za-z])(?:\d{16,17}|\d{19})(?![0-9A-Za-z])"),
-    ("other", r"[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)+"),
+_SHAPE = re.compile(
+    rf"(?P<tax_id>(?<![0-9A-Za-z])(?:{_ID_CARD}|[0-9A-HJ-NPQRTUWXY]{{2}}\d{{6}}[0-9A-HJ-NPQRTUWXY]{{10}})(?![0-9A-Za-z])"
+    r"|(?<![0-9A-Za-z.])\d{6}[0-9A-Z]{9}(?![0-9A-Za-z]))"
+    r"|(?P<other>(?<![0-9A-Za-z])(?:1[3-9]\d{9}|\d{16,17}|\d{19})(?![0-9A-Za-z]))",
+    re.IGNORECASE,
 )
+_MAIL = re.compile(r"[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)+")
 _HIDDEN_AMOUNT = "***"
 _ID_CARD_ONLY = re.compile(_ID_CARD)
 
@@ -86,35 +83,49 @@ class Veil:
     def texts(self, texts: Sequence[str]) -> dict[str, str]:
         """Return each text with what stands there for the recipient."""
         found = self._found(texts)
-        hidden = {word.casefold(): role for word, role in found.iter_rows() if word.casefold() not in self.kept}
-        fixed = sorted({*hidden, *self.kept, *self.amounts}, key=lambda word: (-len(word), word))
-        known = "|".join(_bounded(word) for word in fixed)
-        shapes = "|".join(f"(?P<s{at}>{shape})" for at, (_, shape) in enumerate(_SHAPES))
-        pattern = re.compile(f"(?P<known>{known})|{shapes}" if known else shapes, re.IGNORECASE)
+        wanted = {word.lower() for words in found for word in words}
+        rows = self.words.filter(pl.col("word").str.to_lowercase().is_in(list(wanted)))
+        roles = {word.lower(): role for word, role in rows.iter_rows()}
+        return {text: self._hidden(text, words, roles) for text, words in zip(texts, found, strict=True)}
 
-        def instead(match: re.Match[str]) -> str:
-            word, group = match[0], match.lastgroup or ""
-            if word.casefold() in self.kept:
-                return word
-            if word in self.amounts:
-                return _HIDDEN_AMOUNT
-            role = hidden[word.casefold()] if group == "known" else _SHAPES[int(group[1:])][0]
-            return self.pseudonyms.of(role, word)
+    def _found(self, texts: Sequence[str]) -> list[set[str]]:
+        """Return the words that occur in each text, as they are written there, and its addresses of mail."""
+        series = pl.Series(texts, dtype=pl.String)
+        found = [set(_MAIL.findall(text)) for text in texts]
+        known = pl.concat([self.words["word"], pl.Series("word", sorted({*self.kept, *self.amounts}), dtype=pl.String)])
+        for at in range(0, len(known), _CHUNK):
+            some = known.slice(at, _CHUNK).implode()
+            hits = series.str.extract_many(some, ascii_case_insensitive=True, overlapping=True)
+            for mine, words in zip(found, hits, strict=True):
+                mine.update(words if words is not None else ())
+        return found
 
-        return {text: pattern.sub(instead, text) for text in texts}
+    def _hidden(self, text: str, words: Iterable[str], roles: Mapping[str, str]) -> str:
+        """Return one text: of words that overlap the longest counts, what is left is hidden by its shape."""
+        taken, spans = bytearray(len(text)), []
+        for word in sorted(words, key=lambda word: (-len(word), word)):
+            start = text.find(word)
+            while start >= 0:
+                end = start + len(word)
+                if _is_whole(text, start, end) and not any(taken[start:end]):
+                    taken[start:end] = b"\x01" * len(word)
+                    spans.append((start, end))
+                start = text.find(word, start + 1)
+        parts, done = [], 0
+        for start, end in sorted(spans):
+            parts += [self._by_shape(text[done:start]), self._instead(text[start:end], roles)]
+            done = end
+        return "".join([*parts, self._by_shape(text[done:])])
 
-    def _found(self, texts: Iterable[str]) -> pl.DataFrame:
-        """Return the words that occur in any of the texts at all."""
-        text = pl.Series(["\n".join(texts)])
-        parts = [self.words.clear()]
-        for at in range(0, self.words.height, _CHUNK):
-            some = self.words.slice(at, _CHUNK)
-            hits = text.str.extract_many(
-                some["word"].implode(), ascii_case_insensitive=True, overlapping=True
-            ).explode()
-            fits = pl.col("word").str.to_lowercase().is_in(hits.str.to_lowercase().drop_nulls().unique().implode())
-            parts.append(some.filter(fits))
-        return pl.concat(parts)
+    def _instead(self, word: str, roles: Mapping[str, str]) -> str:
+        if word.casefold() in self.kept:
+            return word
+        if word in self.amounts:
+            return _HIDDEN_AMOUNT
+        return self.pseudonyms.of(roles.get(word.lower(), "other"), word)
+
+    def _by_shape(self, text: str) -> str:
+        return _SHAPE.sub(lambda match: self.pseudonyms.of(match.lastgroup or "other", match[0]), text)
 
 
 def veil(
@@ -149,9 +160,18 @@ def veil(
         kept.add(analysis.export.account.casefold())
     loose = [rows[name].drop_nulls() for rows in concerned for name in FREE_TEXTS if name in rows.columns]
     words = _words_of(analysis, loose)
+    kept -= {word.casefold() for word in _people(analysis, words)} - {word.casefold() for word in own_words(analysis)}
     kept |= {word.casefold() for word in plain - set(words["word"])}
     kept.discard("")
     return Veil(words, frozenset(kept), frozenset(amounts), pseudonyms)
+
+
+def _people(analysis: Analysis, words: pl.DataFrame) -> set[str]:
+    """Return who is a person: known as one, or called an account by a name that is no login (开票人)."""
+    logins = set(analysis.engagement.table("accounts")["account"].drop_nulls())
+    people = set(words.filter(pl.col("role") == "person")["word"])
+    called = set(words.filter(pl.col("role") == "account", ~pl.col("word").str.contains("[0-9A-Za-z]"))["word"])
+    return people | (called - logins)
 
 
 def own_words(analysis: Analysis) -> set[str]:
@@ -192,8 +212,7 @@ def _words_of(analysis: Analysis, loose: Sequence[pl.Series]) -> pl.DataFrame:
     return pl.concat(parts).filter(worth).unique("word", keep="first", maintain_order=True)
 
 
-def _bounded(word: str) -> str:
-    """Return the pattern of a word that is not part of a longer number or Latin word."""
-    before = r"(?<![0-9A-Za-z])" if re.match(r"[0-9A-Za-z]", word) else ""
-    after = r"(?![0-9A-Za-z])" if re.search(r"[0-9A-Za-z]$", word) else ""
-    return f"{before}{re.escape(word)}{after}"
+def _is_whole(text: str, start: int, end: int) -> bool:
+    """Say whether a word is not part of a longer number or Latin word."""
+    before, after = text[start - 1 : start + 1] if start else "", text[end - 1 : end + 1]
+    return not any(len(pair) > 1 and pair.isascii() and pair.isalnum() for pair in (before, after))

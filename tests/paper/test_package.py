@@ -181,6 +181,15 @@ def test_a_scan_finds_nothing_that_the_recipient_does_not_need(to: str, lang: st
     assert NUMBERS[2] in whole
 
 
+def test_who_issued_by_name_is_no_account(place: Path) -> None:
+    folder = place / "乙"
+    shutil.copytree(place / "甲", folder)
+    named = (folder / "ledger.csv").read_text(encoding="utf-8").replace(",KP02", ",钱小姐").replace(",KP01", ",王大力")
+    (folder / "ledger.csv").write_text(named, encoding="utf-8")
+    package(open_engagement(folder), place / "named", to="it", cause="upload_failed")
+    assert [name for name in ("钱小姐", "王大力") if name in everything(place / "named")] == []
+
+
 NEEDED = {
     "support": (*NUMBERS.values(), OWN, "北京甲公司", *ACCOUNTS, "E5021", "2025-05-02 10:00:00", "GD7", "2025-05-16"),
     "it": (*NUMBERS.values(), "B1", *ACCOUNTS, "E5021", "拒收：购方", "2025-05-02 10:05:00"),
