@@ -48,7 +48,8 @@ class Cause:
 
     `stage`: entry, known, asked, logs, event, level, age, unbooked or beside. `delays`: whether an invoice missing for
     this reason says something of delays. `comes`: it may well come by waiting, whatever its stage. `needs`: the
-    evidence it is told from. `signal`: what would have given it away in a drill.
+    evidence it is told from. `signal`: what would have given it away in a drill. `stake`: risk (not found, or cannot be
+    proved), differs (found, with other content), late, found (only written otherwise, or not collected) or outside.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Cause:
     example: tuple[str, str]
     delays: bool = True
     comes: bool = False
+    stake: str = "risk"
     simulate: Simulation | None = None
     drill: DrillGroup | None = None
     signal: tuple[str, str] | None = None

@@ -91,8 +91,12 @@ class ResponsePolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """All policies of an engagement; `metrics` maps a metric to its highest allowed value."""
+    """All policies of an engagement; `metrics` maps a metric to its highest allowed value.
 
+    `materiality_yuan`: from how much at risk an event is material; null = see analysis.events.
+    """
+
+    materiality_yuan: float | None = None
     matching: MatchingPolicy = field(default_factory=MatchingPolicy)
     sync: SyncPolicy = field(default_factory=SyncPolicy)
     backup: BackupPolicy = field(default_factory=BackupPolicy)

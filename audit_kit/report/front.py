@@ -16,7 +16,7 @@ from audit_kit.report.pages import render
 from audit_kit.views.overview.charts import PLACED
 from audit_kit.views.overview.periods import FIGURES, place_name
 from audit_kit.views.overview.periods import month_name as month_of
-from audit_kit.views.show import theme
+from audit_kit.views.show import event_rows, theme
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,6 +75,8 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
         tiles=_tiles(manifest, words),
         bars=_bars(figures, words),
         tie=_tie(figures, words),
+        events=[_event(event, words) for event in figures["events"]],
+        more_events=_more_events(figures, words),
         causes=[_cause(cause, words) for cause in figures["causes"]],
         change=_change(manifest, words),
         files=files + printed,
@@ -111,12 +113,14 @@ def acute(figures: Mapping[str, Any]) -> int:
 def _verdict(manifest: Mapping[str, Any], words: Words) -> dict[str, Any]:
     figures, unused = manifest["summary"], manifest["unused_in_all"]
     count = acute(figures)
-    lines = [*figures["answer"], words("verdict.acute", count=words.count(count)) if count else words("verdict.calm")]
+    said = {sentence for line in figures["lines"] for sentence in line["sentences"]}
+    rest = [sentence for sentence in figures["answer"] if sentence not in said]
+    lines = [*figures["counted"], *([] if count else [words("verdict.calm")])]
     if figures["set_aside"]:
         lines.append(words("verdict.aside", count=words.count(figures["set_aside"])))
     if unused:
         lines.append(words("verdict.unused", count=words.count(unused)))
-    return {"lines": lines, "tone": "bad" if count else "good"}
+    return {"lines": figures["lines"], "rest": [*lines, *rest], "tone": "bad" if count else "good"}
 
 
 def _months(figures: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
@@ -146,7 +150,7 @@ def _tiles(manifest: Mapping[str, Any], words: Words) -> list[dict[str, str]]:
     ledger, missing, early = figures["ledger"], figures["missing"], figures["before"]["missing"]
     changed = figures["changes"]
     found = {key: ledger[key] - missing[key] + early[key] for key in ("rows", "yuan")}
-    count = acute(figures)
+    first = figures["first"]
     tiles = [
         {
             "name": words(f"tile.{name}"),
@@ -165,9 +169,9 @@ def _tiles(manifest: Mapping[str, Any], words: Words) -> list[dict[str, str]]:
     tiles.append(
         {
             "name": words("tile.acute"),
-            "value": words.count(count),
-            "note": words("tile.acute_note"),
-            "tone": "bad" if count else "good",
+            "value": words.count(first),
+            "note": words("tile.acute_note", events=words.count(figures["events_in_all"])),
+            "tone": "bad" if first else "good",
         }
     )
     value = _not_yet(manifest, words) if changed is None else _three(changed, words)
@@ -233,6 +237,23 @@ def _money_cells(sides: Sequence[Mapping[str, Any] | None], words: Words) -> lis
         cells += [words.count(side["rows"]), f"{side['yuan'] or 0:,.2f}"] if side else ["–", "–"]
     ledger, platform = (Decimal(side["yuan"] or 0) if side else Decimal(0) for side in sides)
     return [*cells, f"{ledger - platform:+,.2f}" if ledger != platform else "0.00"]
+
+
+def _event(event: Mapping[str, Any], words: Words) -> dict[str, Any]:
+    return {
+        "event": event["event"],
+        "severity": event["severity"],
+        "title": event_rows.what(words, event),
+        "about": event_rows.about(words, event),
+        "rows": words.count(event["findings"]),
+        **event_rows.figures(event),
+        "next_step": words.next_step(event["cause"]),
+    }
+
+
+def _more_events(figures: Mapping[str, Any], words: Words) -> str:
+    most, count = len(figures["events"]), figures["events_in_all"]
+    return words("events.more", most=most, count=words.count(count)) if count > most else ""
 
 
 def _cause(cause: Mapping[str, Any], words: Words) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from audit_kit.analysis.report_scope import EVERYTHING
 from audit_kit.core import schema
 from audit_kit.core.errors import RequestError
 from audit_kit.core.hashing import hash_file
-from audit_kit.views.overview import answers, charts, periods
+from audit_kit.views.overview import answers, charts, lines, periods
 from audit_kit.views.show import provenance
 from audit_kit.views.show.masking import company
 
@@ -39,7 +39,7 @@ def findings(page: Page) -> pl.DataFrame:
 
 
 def summary(page: Page, found: pl.DataFrame) -> dict[str, Any]:
-    """Return the figures of a month as plain values: the answer, outcomes on both sides, causes, changes."""
+    """Return the figures of a month as plain values: the answer, outcomes on both sides, causes, changes, events."""
     totals = charts.outcome_totals(page.analysis, start=page.start, end=page.end)
     before = charts.before_totals(page.analysis, start=page.start)
     severities = found["severity"].cast(pl.String).value_counts()
@@ -56,6 +56,7 @@ def summary(page: Page, found: pl.DataFrame) -> dict[str, Any]:
         "changes": _changed(page.compared) if page.previous else None,
         "control_disagrees": page.whole.control.filter(~pl.col("agrees")).height,
         "set_aside": page.whole.set_aside.height,
+        **lines.shown(page),
     }
 
 

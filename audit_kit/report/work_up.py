@@ -18,6 +18,7 @@ from audit_kit.report import manifest, workbook, working_papers
 from audit_kit.report.job import HISTORY, STEPS, WORKBOOK, Job
 from audit_kit.rules.sync import observations
 from audit_kit.views.overview import periods
+from audit_kit.views.show import event_rows
 from audit_kit.views.show.page import Page, left_out
 
 if TYPE_CHECKING:
@@ -117,14 +118,22 @@ def _sheets(page: Page, found: pl.DataFrame, concluded: pl.DataFrame) -> list[wo
             page.safe(month.platform),
             month.matches,
             concluded=concluded,
+            events=_numbers(page),
             direction=engagement.direction,
             words=Words(page.lang),
         ),
         *(page.safe(frame) for frame in (whole.files, whole.control, whole.set_aside)),
         unused=page.unused,
         settled=working_papers.settled(concluded, found),
+        events=event_rows.event_sheet(page),
         lang=page.lang,
     )
+
+
+def _numbers(page: Page) -> pl.DataFrame:
+    """Return the event of each finding: `finding_id`, `event`."""
+    numbers = page.events.select("key", "event")
+    return page.weighed.join(numbers, on="key", how="left").select("finding_id", "event")
 
 
 def _earlier_months(job: Job, month: str | None) -> Path | None:

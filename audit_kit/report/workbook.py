@@ -46,6 +46,9 @@ _WIDTHS = {
     "reference": 9,
     "severity": 9,
     "cause": 18,
+    "what": 22,
+    "subject": 36,
+    "event": 8,
     "conclusion": 16,
     "finding_id": 18,
 }
@@ -91,11 +94,13 @@ def report_sheets(
     *,
     unused: pl.DataFrame,
     settled: pl.DataFrame,
+    events: pl.DataFrame,
     lang: str,
 ) -> list[Sheet]:
-    """Return the sheets of findings.xlsx: findings, causes with money, sources, rows set aside and files not used.
+    """Return the sheets of findings.xlsx: findings, events, causes, sources, rows set aside and files not used.
 
-    `paper`: the findings as `working_papers.papers` gives them; `settled`: what was concluded of earlier ones.
+    `paper`: the findings as `working_papers.papers` gives them; `settled`: what was concluded of earlier ones;
+    `events`: see `event_rows.event_sheet`.
     """
     words = Words(lang)
     named = {**words.section("front"), **words.section("workbook")}
@@ -115,6 +120,7 @@ def report_sheets(
     earlier = [Sheet(words("workbook.settled"), settled, named)] if settled.height else []
     return [
         findings_sheet(paper, words),
+        Sheet(words("events.title"), events, {**named, **words.section("events")}, (words("events.note"),)),
         Sheet(words("workbook.causes"), _named_causes(causes, words), named, (words("front.causes_note"),)),
         Sheet(words("workbook.sources"), _with_tables(sources, words), named, (words("front.sources_note"),)),
         Sheet(words("workbook.control"), _with_tables(totals, words), named),
@@ -128,7 +134,7 @@ def findings_sheet(paper: pl.DataFrame, words: Words) -> Sheet:
     return Sheet(
         words("workbook.findings"),
         paper,
-        {**words.section("front"), **words.section("workbook")},
+        {**words.section("front"), **words.section("workbook"), "event": words("events.title")},
         (words("workbook.sorted") + words("workbook.to_fill_in"),),
         {"conclusion": words("workbook.conclusions").split("；")},
     )

@@ -44,6 +44,7 @@ def papers(
     concluded: pl.DataFrame,
     direction: str,
     words: Words,
+    events: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Return one row a finding as it stands in the working paper, words in the reader's language.
 
@@ -55,6 +56,7 @@ def papers(
         concluded: `CONCLUSIONS`, as filled in before.
         direction: `issued` or `received`: on which side the other party stands.
         words: the reader's language.
+        events: `finding_id` and `event`, the place of the event it belongs to; null = no such column.
     """
     text = pl.String()
     rows = found.with_columns(pl.col("platform_row") if "platform_row" in found.columns else pl.lit(None, pl.UInt32))
@@ -76,8 +78,10 @@ def papers(
     )
     rows = rows.join(concluded, on="finding_id", how="left", maintain_order="left")
     causes = words.causes(found["cause"].unique())
+    if events is not None:
+        rows = rows.join(events, on="finding_id", how="left", maintain_order="left")
     return rows.select(
-        "reference",
+        *("reference", *(["event"] if events is not None else [])),
         pl.col("severity").cast(text).replace(words.terms("severities", schema.SEVERITIES)),
         pl.col("cause").replace(causes),
         *("invoice_key", "issued_at", "counterparty", "ledger_value", "platform_value", "tax", "amount"),

@@ -42,7 +42,8 @@ def no_permission(case: Case) -> pl.DataFrame:
     known = denied(case) or {}
     facts_of = {"denied_at": "at", "denied_result": "result", "denied_file": "source_file", "denied_row": "source_row"}
     told = [pl.lit(known.get(facts_of[name]), dtype).alias(name) for name, dtype in DENIED.items()]
-    return missing.drop("party").filter(pl.col("fault").is_not_null()).with_columns(*told)
+    rows = missing.drop("party").filter(pl.col("fault").is_not_null())
+    return rows.with_columns(*told, subject=pl.when(pl.col("who") != "").then("who"))
 
 
 def folded(tax_ids: tuple[str, ...]) -> list[str]:

@@ -293,7 +293,7 @@ def _empty(case: Case, missing: pl.DataFrame) -> list[pl.DataFrame]:
         return []
     stated = (export.period_start and export.start_stated) or (export.period_end and export.period_stated)
     state = pl.lit("fails" if stated else "unknown")
-    return [_summed(missing).with_columns(how=pl.lit("empty"), state=state, subject=pl.lit("0"))]
+    return [_summed(missing).with_columns(how=pl.lit("empty"), state=state)]
 
 
 def _short_of_its_total(case: Case, missing: pl.DataFrame) -> pl.DataFrame:
@@ -314,6 +314,7 @@ def _short_of_its_total(case: Case, missing: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(
         how=pl.lit("control"),
         state=pl.lit("fails"),
+        subject=pl.lit(facts["source_file"]),
         control_file=pl.lit(facts["source_file"]),
         stated=pl.lit(facts["stated"]),
         computed=pl.lit(facts["computed"]),

@@ -12,6 +12,7 @@ from audit_kit.core import schema
 from audit_kit.loaders.reading import LIST
 from audit_kit.rules.causes.scope import unstated_ids
 from audit_kit.views.overview.charts import CROSS_MONTH, before_totals, outcome_totals
+from audit_kit.views.show import event_rows
 from audit_kit.views.show.sentences import likely, listed, ratio, undated, unknown_sources, untimed
 
 if TYPE_CHECKING:
@@ -22,14 +23,33 @@ NOT_AGREEING = ("mistyped", "conflict", "duplicate", "ambiguous", "unbooked")
 
 
 def overview(page: Page) -> list[str]:
-    """Return the overview's sentences: the tie, what is missing and merely late, what it costs, what is unknown."""
+    """Return the overview's sentences: the tie, what is missing, what is at risk, the largest events, the unknown."""
     words = page.words
     totals = outcome_totals(page.analysis, start=page.start, end=page.end)
     if totals.is_empty():
         return [words("answer_overview.nothing")]
+    ledger = totals.filter(pl.col("side") == "ledger")
+    lines = tie(page)
+    lines.append(_others(totals, page))
+    lines.append(_cross_month(totals, page))
+    lines.append(_missing(page, ledger))
+    lines.append(undated(page))
+    lines += [*event_rows.at_risk(page), event_rows.largest(page)]
+    lines.append(_since_last_month(page))
+    lines.append(control(page))
+    lines.append(group(page))
+    lines.append(unknown_sources(page, OPTIONAL))
+    return page.say(lines)
+
+
+def tie(page: Page) -> list[str]:
+    """Return the sentence on how far the two sides agree; none where neither has an invoice."""
+    words, totals = page.words, outcome_totals(page.analysis, start=page.start, end=page.end)
+    if totals.is_empty():
+        return []
     ledger, platform = (totals.filter(pl.col("side") == side) for side in ("ledger", "platform"))
     agreed = ledger.filter(pl.col("outcome") == "matched")
-    lines = [
+    return [
         words(
             "answer_overview.tie",
             ledger=words.count(ledger["rows"].sum()),
@@ -40,16 +60,6 @@ def overview(page: Page) -> list[str]:
             share=words.share(ratio(agreed["rows"].sum(), ledger["rows"].sum())),
         )
     ]
-    lines.append(_others(totals, page))
-    lines.append(_cross_month(totals, page))
-    lines.append(_missing(page, ledger))
-    lines.append(undated(page))
-    lines.append(_dearest(page))
-    lines.append(_since_last_month(page))
-    lines.append(_control(page))
-    lines.append(group(page))
-    lines.append(unknown_sources(page, OPTIONAL))
-    return page.say(lines)
 
 
 def _cross_month(totals: pl.DataFrame, page: Page) -> str:
@@ -105,21 +115,6 @@ def _missing(page: Page, ledger: pl.DataFrame) -> str:
     return line + (words("answer_overview.undated", rows=words.count(rest)) if rest > 0 else "")
 
 
-def _dearest(page: Page) -> str:
-    words = page.words
-    findings = page.analysis.findings.filter(pl.col("severity").cast(pl.String) != "info")
-    if findings.is_empty():
-        return ""
-    amount = pl.col("amount")
-    sums = findings.group_by("cause").agg(rows=pl.len(), yuan=amount.sum(), involved=amount.abs().sum())
-    top = sums.sort("involved", "rows", "cause", descending=[True, True, False]).head(3).drop("involved")
-    named = [
-        words("answer_overview.cause", cause=words.cause(cause), rows=words.count(rows), yuan=words.yuan(yuan))
-        for cause, rows, yuan in top.iter_rows()
-    ]
-    return words("answer_overview.dearest", list=words("answer.semicolon").join(named))
-
-
 def _since_last_month(page: Page) -> str:
     words = page.words
     if page.compared.is_empty():
@@ -150,7 +145,8 @@ def group(page: Page) -> str:
     return page.words("answer_overview.group", ids=listed(page.words, shown.to_list()))
 
 
-def _control(page: Page) -> str:
+def control(page: Page) -> str:
+    """Return whether the totals that the files state agree with what was read."""
     words, control = page.words, page.whole.control
     if control.is_empty():
         return words("answer_overview.no_control")

@@ -14,6 +14,7 @@ from IPython.display import publish_display_data
 from itables.javascript import generate_init_offline_itables_html
 
 from audit_kit.analysis import earlier
+from audit_kit.analysis import events as rolled
 from audit_kit.analysis import report_scope as scopes
 from audit_kit.analysis.month import month as one_month
 from audit_kit.analysis.work import analyse
@@ -76,6 +77,24 @@ class Page:
         """Findings of the sync, of what is missing, of the backups and of the response, together."""
         found = self.analysis
         return pl.concat([found.findings, found.backup_findings, found.response_findings], how="diagonal_relaxed")
+
+    @cached_property
+    def materiality(self) -> rolled.Materiality:
+        """From how much on an event of the period is material."""
+        work = self.whole
+        return rolled.materiality(work.ledger, work.engagement.policy, start=self.start, end=self.end)
+
+    @cached_property
+    def weighed(self) -> pl.DataFrame:
+        """What each finding weighs, and the event it belongs to: see events.weigh. Not masked."""
+        work, sides = self.analysis, ("ledger", "platform", "matches")
+        frames = {side: getattr(work, side) for side in sides}
+        return rolled.weigh(self.findings, **frames, materiality=self.materiality)
+
+    @cached_property
+    def events(self) -> pl.DataFrame:
+        """The findings rolled up, what matters most first: see events.roll_up. Not masked."""
+        return rolled.roll_up(self.weighed, materiality=self.materiality)
 
     @cached_property
     def compared(self) -> pl.DataFrame:
