@@ -26,7 +26,7 @@ OURS = ("missing", "sync")  # areas whose findings are of invoices, and so of mo
 MONEY = pl.Decimal(38, 2)
 REVENUE_SHARE = Decimal("0.005")
 LEAST_YUAN = Decimal(1000)
-FIGURES = ("yuan", "at_risk", "tax_at_risk")
+FIGURES = ("yuan", "net_of_red", "at_risk", "tax_at_risk")
 NEEDED = {"issued_at": pl.Datetime("us"), "status": pl.String(), "net": MONEY, "tax": MONEY, "gross": MONEY}
 
 
@@ -75,8 +75,9 @@ def weigh(
     Returns:
         `finding_id`, `key` (the event), `stake`, `cause`, `subject` (the batch, stop, account, level, file or invoice
         that the event is about; null where it is all of one cause), `severity`, `state`, `issued_at`, and in yuan,
-        whatever their sign: `yuan` (gross), `at_risk`, `tax_at_risk`. At risk is the whole invoice where `stake` is
-        risk, the difference of both sides where it is differs, nothing elsewhere; null = not stated.
+        whatever their sign: `yuan` (gross), `at_risk`, `tax_at_risk`; `net_of_red` keeps its sign. At risk is the whole
+        invoice where `stake` is risk, the difference of both sides where it is differs, nothing elsewhere; null = not
+        stated.
     """
     rows = _beside(findings, ledger, platform, matches)
     rows = rows.with_columns(stake=_stake())
@@ -114,8 +115,9 @@ def roll_up(weighed: pl.DataFrame, *, materiality: Materiality) -> pl.DataFrame:
 
     Returns:
         `event` (its place, from 1), `key`, `stake`, `cause`, `subject`, `severity` (its worst), `findings`, `unknown`
-        (findings for want of evidence), `yuan`, `at_risk`, `tax_at_risk`, `untaxed` (findings at risk whose tax is not
-        stated), `material`, `first` (to act on first: it is material, or critical), `begins`, `ends` (times of issue).
+        (findings for want of evidence), `yuan`, `net_of_red`, `at_risk`, `tax_at_risk`, `untaxed` (findings at risk
+        whose tax is not stated), `material`, `first` (to act on first: it is material, or critical), `begins`, `ends`
+        (times of issue).
     """
     sums = [pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).sum()).alias(name) for name in FIGURES]
     grouped = weighed.group_by("key", maintain_order=True).agg(
@@ -140,7 +142,7 @@ def roll_up(weighed: pl.DataFrame, *, materiality: Materiality) -> pl.DataFrame:
 
 
 def by_stake(events: pl.DataFrame) -> pl.DataFrame:
-    """Return `stake`, `events`, `findings`, `yuan`, `at_risk`, `tax_at_risk`, `untaxed`: every finding exactly once."""
+    """Return `stake`, `events`, `findings`, the sums of roll_up and `untaxed`: each finding exactly once."""
     sums = events.group_by("stake").agg(
         pl.len().alias("events"),
         pl.col("findings").sum(),
@@ -168,6 +170,7 @@ def _beside(
         status="b_status",
         issued_at=pl.coalesce("b_issued_at", "l_issued_at"),
         yuan=pl.col("amount").cast(MONEY).abs(),
+        net_of_red=pl.col("amount").cast(MONEY),
         tax=pl.coalesce(tax["b"], tax["l"]).cast(MONEY).abs(),
         gap=(pl.col("b_gross") - pl.col("l_gross")).cast(MONEY).abs(),
         tax_gap=(tax["b"] - tax["l"]).cast(MONEY).abs(),

@@ -253,7 +253,7 @@ def _event(event: Mapping[str, Any], words: Words) -> dict[str, Any]:
 
 def _more_events(figures: Mapping[str, Any], words: Words) -> str:
     most, count = len(figures["events"]), figures["events_in_all"]
-    return words("events.more", most=most, count=words.count(count)) if count > most else ""
+    return words("matters.more", most=most, count=words.count(count)) if count > most else ""
 
 
 def _cause(cause: Mapping[str, Any], words: Words) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def report_sheets(
     earlier = [Sheet(words("workbook.settled"), settled, named)] if settled.height else []
     return [
         findings_sheet(paper, words),
-        Sheet(words("events.title"), events, {**named, **words.section("events")}, (words("events.note"),)),
+        Sheet(words("matters.title"), events, {**named, **words.section("matters")}, (words("matters.note"),)),
         Sheet(words("workbook.causes"), _named_causes(causes, words), named, (words("front.causes_note"),)),
         Sheet(words("workbook.sources"), _with_tables(sources, words), named, (words("front.sources_note"),)),
         Sheet(words("workbook.control"), _with_tables(totals, words), named),
@@ -134,7 +134,7 @@ def findings_sheet(paper: pl.DataFrame, words: Words) -> Sheet:
     return Sheet(
         words("workbook.findings"),
         paper,
-        {**words.section("front"), **words.section("workbook"), "event": words("events.title")},
+        {**words.section("front"), **words.section("workbook"), "event": words("matters.title")},
         (words("workbook.sorted") + words("workbook.to_fill_in"),),
         {"conclusion": words("workbook.conclusions").split("；")},
     )

@@ -56,7 +56,7 @@ def papers(
         concluded: `CONCLUSIONS`, as filled in before.
         direction: `issued` or `received`: on which side the other party stands.
         words: the reader's language.
-        events: `finding_id` and `event`, the place of the event it belongs to; null = no such column.
+        events: `finding_id`, `event` (the event's place); null = no such column.
     """
     text = pl.String()
     rows = found.with_columns(pl.col("platform_row") if "platform_row" in found.columns else pl.lit(None, pl.UInt32))
@@ -76,16 +76,17 @@ def papers(
             pl.col("area").cum_count().over("area").cast(text).str.zfill(4),
         ),
     )
-    rows = rows.join(concluded, on="finding_id", how="left", maintain_order="left")
+    for known in [concluded, *([] if events is None else [events])]:
+        rows = rows.join(known, on="finding_id", how="left", maintain_order="left")
     causes = words.causes(found["cause"].unique())
-    if events is not None:
-        rows = rows.join(events, on="finding_id", how="left", maintain_order="left")
     return rows.select(
-        *("reference", *(["event"] if events is not None else [])),
+        "reference",
         pl.col("severity").cast(text).replace(words.terms("severities", schema.SEVERITIES)),
         pl.col("cause").replace(causes),
         *("invoice_key", "issued_at", "counterparty", "ledger_value", "platform_value", "tax", "amount"),
-        *("probability_late", "evidence", "next_step", *FILLED_IN, "voucher"),
+        *("probability_late", "evidence", "next_step", *FILLED_IN),
+        *(["event"] if events is not None else []),
+        "voucher",
         pl.col("area").cast(text).replace(words.terms("areas", schema.AREAS)),
         pl.col("state").cast(text).replace(words.section("state")),
         *("source_file", "source_row", "finding_id"),

@@ -174,6 +174,32 @@ def test_the_month_holds_its_invoices_and_earlier_ones_still_missing(may: Path, 
     assert (figures["ledger"]["rows"], figures["missing"]["rows"]) == (3, 1)
 
 
+def test_the_front_page_opens_on_five_lines_and_events(may: Path, tmp_path: Path) -> None:
+    (may / "audit.toml").write_text(
+        (may / "audit.toml").read_text(encoding="utf-8") + "[policy]\nmateriality_yuan = 300\n", encoding="utf-8"
+    )
+    result = report.run_report(may, out=tmp_path / "reports")
+    page = (result.folder / "index.html").read_text(encoding="utf-8")
+    verdict = page.partition('<dl class="verdict')[2].partition("</dl>")[0]
+    assert re.findall("<dt>(.+?)</dt>", verdict) == ["范围", "是否相符", "风险金额", "最大事项", "先做什么"]
+    assert "重要性水平 300.00 元（audit.toml 设定）。" in verdict
+    assert "先处理什么" in page
+    about = json.loads((result.folder / "manifest.json").read_text(encoding="utf-8"))["summary"]
+    assert about["materiality_yuan"] == "300.00"
+    money = [event for event in about["events"] if event["stake"] != "backup"]
+    # The older one is lost, and reaches 300.00 alone; that of the last day may be late, which is no money at risk.
+    assert [(event["stake"], event["yuan"], event["at_risk"], event["material"]) for event in money] == [
+        ("risk", "339.00", "339.00", True),
+        ("late", "678.00", "0.00", False),
+    ]
+    book = openpyxl.load_workbook(result.folder / "findings.xlsx")
+    assert book["事项"]["J3"].value == 339.0
+    assert len(list(book["事项"].rows)) - 2 == about["events_in_all"]
+    at = [cell.value for cell in book["发现"][2]].index("事项")
+    numbers = {row[3]: row[at] for row in book["发现"].values}
+    assert (numbers[key(3)], numbers[key(6)]) == (1, money[1]["event"])
+
+
 def test_the_manifest_names_inputs_outputs_parameters_versions_and_times(may: Path, tmp_path: Path) -> None:
     folder = report.run_report(may, out=tmp_path / "reports", lang="en").folder
     about = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -196,7 +222,7 @@ def sha256(path: Path) -> str:
 def test_the_workbook_has_every_finding_and_every_source(may: Path, tmp_path: Path) -> None:
     result = report.run_report(may, out=tmp_path / "reports")
     book = openpyxl.load_workbook(result.folder / "findings.xlsx")
-    assert book.sheetnames == ["发现", "原因汇总", "数据来源", "合计核对", "未采用的行"]
+    assert book.sheetnames == ["发现", "事项", "原因汇总", "数据来源", "合计核对", "未采用的行"]
     keys = [cell.value for cell in book["发现"]["D"][2:]]
     assert keys == result.findings["invoice_key"].to_list()
     assert [cell.value for cell in book["数据来源"]["B"][2:]] == ["ledger.csv", "platform.csv"]

@@ -141,8 +141,8 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
         | {"code": ["catalogue.empty"], "fields": ["[{}]"]}
     )
     for lang, names in (
-        ("zh", ["发现", "原因汇总", "数据来源", "合计核对", "未采用的行"]),
-        ("en", ["Findings", "Causes", "Sources", "Totals", "Set aside"]),
+        ("zh", ["发现", "事项", "原因汇总", "数据来源", "合计核对", "未采用的行"]),
+        ("en", ["Findings", "Events", "Causes", "Sources", "Totals", "Set aside"]),
     ):
         path = tmp_path / f"{lang}.xlsx"
         left = pl.DataFrame({"file": ["notes.docx"], "kind": ["other"], "why": [unused.why("other", lang=lang)]})
@@ -150,9 +150,11 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
         paper = working_papers.papers(
             found, ledger, ledger.clear(), nothing, concluded=bare, direction="issued", words=words
         )
-        sheets = workbook.report_sheets(found, paper, inputs, control, aside, unused=left, settled=bare, lang=lang)
+        more = {"unused": left, "settled": bare, "events": pl.DataFrame({"event": [1], "what": ["=1+1"]})}
+        sheets = workbook.report_sheets(found, paper, inputs, control, aside, **more, lang=lang)
         workbook.write_workbook(path, sheets, lang=lang)
         assert openpyxl.load_workbook(path).sheetnames == names
+    assert cells(tmp_path / "zh.xlsx", 1)[1:] == [["序号", "事项"], [1, "=1+1"]]
     lines = cells(tmp_path / "zh.xlsx")
     shown = dict(zip(lines[1], lines[2], strict=True))
     assert shown["开票日期"] == datetime(2025, 5, 3, 10, 20)
@@ -162,9 +164,9 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
         "高",
         "lost",
     )
-    assert cells(tmp_path / "zh.xlsx", 2)[2][-1] == "ab" * 32
-    assert cells(tmp_path / "zh.xlsx", 4)[1] == [None, "notes.docx", None, "不是表、电子发票或备份目录", None]
-    assert cells(tmp_path / "zh.xlsx", 4)[2] == ["企业台账", "台账.xlsx", 9, "空文件", "x"]
+    assert cells(tmp_path / "zh.xlsx", 3)[2][-1] == "ab" * 32
+    assert cells(tmp_path / "zh.xlsx", 5)[1] == [None, "notes.docx", None, "不是表、电子发票或备份目录", None]
+    assert cells(tmp_path / "zh.xlsx", 5)[2] == ["企业台账", "台账.xlsx", 9, "空文件", "x"]
 
 
 SIDES = {

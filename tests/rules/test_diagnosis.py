@@ -340,6 +340,7 @@ def test_no_permission_for_a_branch() -> None:
     )
     findings = diagnose(case)
     assert set(findings["cause"]) == {"no_permission"}
+    assert set(findings["subject"]) == {"li"}
     assert "li" in findings["evidence"][0]
     assert "5 张中缺 5 张" in findings["evidence"][0]
 
@@ -361,6 +362,7 @@ def test_no_permission_of_an_issuing_account(fault: dict[str, Any], word: str) -
     accounts = [EXPORTER, EXPORTER | {"account": "wang"} | fault]
     findings = diagnose(evidence([*rest, *gone], SEEN, accounts=accounts, export=Export(account="li")))
     assert set(findings["cause"]) == {"no_permission"}
+    assert set(findings["subject"]) == {"wang"}
     assert word in findings["evidence"][0]
 
 

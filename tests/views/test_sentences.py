@@ -21,7 +21,8 @@ from audit_kit.views.missing import answers as missing_answers
 from audit_kit.views.missing import charts as missing_charts
 from audit_kit.views.overview import answers as overview_answers
 from audit_kit.views.overview import charts as overview_charts
-from audit_kit.views.show import sentences
+from audit_kit.views.overview import lines as head_lines
+from audit_kit.views.show import event_rows, sentences
 from audit_kit.views.show.page import open_page
 from audit_kit.views.sync import answers as sync_answers
 from audit_kit.views.sync import charts as sync_charts
@@ -240,17 +241,82 @@ def test_the_overview_says_what_the_invoices_are(case: Case, page: Page) -> None
     assert f"其中约 {late} 张只是迟到，约 {never} 张（90% 区间 " in gone
     assert gone.endswith("）不会自行出现。")
     assert ("没有入库时间" in gone) == (case.name in UNTIMED)
-    causes = {page.words.cause(cause): (len(rows), yuan(rows)) for cause, rows in _by_cause(case, page).items()}
-    named = rest[1].removeprefix("涉及金额最大的原因：").removesuffix("。").split("；")
-    assert named
-    for name in named:
-        cause, rows, money = re.fullmatch(r"(.+) (\d+) 张，(.+)", name).groups()  # type: ignore[union-attr]
-        assert causes[cause] == (int(rows), money)
-    assert rest[2:] == [
+    by_cause = _by_cause(case, page)
+    waiting = by_cause.pop("late", [])
+    risky = [invoice for rows in by_cause.values() for invoice in rows]
+    assert rest[1] == (
+        f"风险金额合计 {yuan(risky)}，其中税额 {len(risky)}.00 元："  # the tax of each is 1.00
+        f"平台查无、无法证明、状态或登记不符、平台标记风险的 {len(risky)} 张，价税合计 {yuan(risky)}。红字按绝对值计。"
+    )
+    beside = [f"未计入风险金额：可能只是迟到 {len(waiting)} 张（{yuan(waiting)}）。"] if waiting else []
+    assert rest[2 : 2 + len(beside)] == beside
+    largest = re.fullmatch(r"风险金额最大的事项：(.+)；合计占 100.0 %。", rest[2 + len(beside)])
+    assert largest
+    told: dict[str, tuple[int, Decimal]] = {}
+    for name in largest.group(1).split("；"):
+        cause, rows, money, tax = re.fullmatch(r"(.+?)(?:（.+）)?：(\d+) 张，(.+) 元，税额 (\d+).00 元", name).groups()  # type: ignore[union-attr]
+        assert tax == rows
+        number, amount = told.get(cause, (0, Decimal(0)))
+        told[cause] = (number + int(rows), amount + Decimal(money.replace(",", "")))
+    assert told == {
+        page.words.cause(cause): (len(rows), sum(row.gross for row in rows)) for cause, rows in by_cause.items()
+    }
+    assert rest[3 + len(beside) :] == [
         "未取得上期报告，未作比较。",
         "各文件都没有列示合计，读入是否完整无法由文件本身证明。",
         "未提供：同步日志、账号权限、系统公告、操作日志、备用查询、备份目录。由它们回答的问题一律记为未知，不算通过。",
     ]
+
+
+NAMES = ["范围", "是否相符", "风险金额", "最大事项", "先做什么"]
+
+
+@pytest.mark.parametrize("name", [*CASES, "示例"])
+def test_the_five_lines_the_table_and_the_workbook_hold_the_same_events(name: str, pages: dict[str, Page]) -> None:
+    page = pages[name]
+    told = {line["name"]: "".join(line["sentences"]) for line in head_lines.lines(page)}
+    assert list(told) == NAMES
+    assert (
+        f"台账 {count(page.analysis.ledger.height)} 张，平台 {count(page.analysis.platform.height)} 张" in told["范围"]
+    )
+    top = page.events.row(0, named=True)
+    assert f"{top['findings']} 张，{top['at_risk']:,.2f} 元，税额 {top['tax_at_risk']:,.2f} 元" in told["最大事项"]
+    assert f"{page.events['at_risk'].sum():,.2f} 元" in told["风险金额"]
+    assert page.words.next_step(top["cause"]) in told["先做什么"]
+    assert page.events["findings"].sum() == page.findings.height
+    sheet = event_rows.event_sheet(page)
+    assert sheet["findings"].to_list() == page.events["findings"].to_list()
+    assert sheet["at_risk"].sum() == page.events["at_risk"].sum()
+    shown = event_rows.event_table(page).as_raw_html()  # type: ignore[union-attr]
+    assert f"{top['at_risk']:,.2f}" in shown
+    assert page.words.cause(top["cause"]) in shown
+    summed = page.findings.filter(pl.col("cause") == "late")["amount"].abs().sum()
+    assert (
+        f"可能只是迟到 {page.findings.filter(pl.col('cause') == 'late').height} 张（{summed:,.2f} 元）"
+        in told["风险金额"]
+    ) == (summed > 0)
+
+
+def test_the_sample_mends_its_export_first_and_rolls_a_batch_up(pages: dict[str, Page]) -> None:
+    page = pages["示例"]
+    steps = event_rows.first_steps(page)
+    assert [step.partition("（")[0] for step in steps] == ["导出不完整", "整批丢失"]
+    assert "先到全国增值税发票查验平台查验" in steps[1]
+    batch = page.findings.filter(pl.col("cause") == "batch_lost")
+    assert page.events.filter(pl.col("cause") == "batch_lost")["findings"].to_list() == [batch.height]
+    assert page.events.height < page.findings.height / 5
+    found = {"number_mistyped", "number_damaged"}
+    assert page.events.filter(pl.col("cause").is_in(found))["at_risk"].unique().to_list() == [Decimal(0)]
+
+
+def test_where_all_agree_nothing_is_at_risk(tmp_path: Path) -> None:
+    rows = issued(datetime(2025, 5, 1), 20, 5, lambda *_: timedelta(hours=1))
+    page = open_page(str(Case("都在", rows, datetime(2025, 5, 30), "2025-05").write(tmp_path / "e")), month="2025-05")
+    told = {line["name"]: line["sentences"] for line in head_lines.lines(page)}
+    assert told["风险金额"][0] == "没有发现存在风险的金额。"
+    assert "最大事项" not in told
+    assert page.events.filter(pl.col("stake") != "backup").is_empty()
+    assert told["风险金额"][-1].startswith("重要性水平 1,000.00 元：本期台账价税合计 ")  # 100 invoices of about 117
 
 
 def _by_cause(case: Case, page: Page) -> dict[str, list[Invoice]]:

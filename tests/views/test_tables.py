@@ -274,8 +274,14 @@ def test_sources_and_foot_say_what_was_read_and_how_to_make_it_again(page):
 
 def test_counterparties_digits_gaps_and_tomorrow_are_drawn_or_said(page):
     masked = page.safe(missing_tables.counterparties(page.analysis))
-    assert "交易对方" in missing_tables.counterparty_table(masked).as_raw_html()
+    flat = missing_tables.counterparty_table(masked.with_columns(stands_out=pl.lit(value=False))).data
+    assert flat.startswith("<details>")
+    assert "没有突出的交易对方" in flat.partition("</summary>")[0]
+    assert "交易对方" in missing_tables.counterparty_table(masked.with_columns(stands_out=True)).as_raw_html()
     assert missing_tables.counterparty_table(masked.clear()).data
-    assert pattern_charts.digit_bars(pattern_charts.digits(page.analysis)).to_dict()["layer"]
+    profile = pattern_charts.digits(page.analysis)
+    for reason in ("few", "narrow", "repeated"):
+        assert "layer" not in pattern_charts.digit_bars(replace(profile, reason=reason)).to_dict()
+    assert pattern_charts.digit_bars(replace(profile, reason=None, conforms=True)).to_dict()["layer"]
     assert missing_tables.gaps(page.analysis)
     assert sync_tables.tomorrow(page)

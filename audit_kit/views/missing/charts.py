@@ -93,9 +93,9 @@ def where_missing(hours: pl.DataFrame, amounts: pl.DataFrame, *, lang: str = "zh
     """
     words = Words(lang)
     if hours.is_empty():
-        return nothing(words("missing.where"), words("unit.no_rows"))
+        return nothing("", words("unit.no_rows"))
     if not hours["missing"].sum():
-        return nothing(words("missing.where"), words("missing.where_none"))
+        return nothing("", words("missing.where_none"))
     days = alt.selection_point(fields=["day"], name="missing_days")
     channels = alt.selection_point(fields=["channel"], name="missing_channel")
     other = {OTHER: words("unit.other")}
@@ -107,7 +107,7 @@ def where_missing(hours: pl.DataFrame, amounts: pl.DataFrame, *, lang: str = "zh
         spacing=30,
     )
     lower = _bands(labelled(bounded(amounts), "channel", other), days, channels, words)
-    heading = title(words("missing.where"), words("missing.where_how"))
+    heading = title("", words("missing.where_how"))
     return together(upper, lower, heading=heading, way="below", spacing=16)
 
 

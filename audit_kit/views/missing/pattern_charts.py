@@ -67,7 +67,7 @@ def run_strips(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     """Draw each channel's issue order as a strip, darker where more is missing, with lost batches outlined."""
     words = Words(lang)
     if frame.is_empty() or not frame["missing"].sum():
-        return nothing(words("missing.runs"), words("missing.runs_none"))
+        return nothing("", words("missing.runs_none"))
     data = bounded(frame).with_columns(share=pl.col("missing") / pl.col("issued"))
     tips = tooltips(
         words,
@@ -91,7 +91,7 @@ def run_strips(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     if data["batch"].sum():
         marks = base.transform_filter("datum.batch > 0")
         strips += marks.mark_bar(size=24, filled=False, stroke=theme.INK, strokeWidth=1.5, clip=True)
-    heading = title(words("missing.runs"), words("missing.runs_how"))
+    heading = title("", words("missing.runs_how"))
     chart: alt.Chart | alt.LayerChart = strips.add_params(zoom).properties(title=heading)
     return chart
 
@@ -122,7 +122,7 @@ def level_odds(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
     """Draw the odds ratio of each level with its lower bound, and beside it how many are missing beyond expectation."""
     words = Words(lang)
     if frame.is_empty():
-        return nothing(words("missing.levels"), words("missing.levels_none"))
+        return nothing("", words("missing.levels_none"))
     names = words.heads("account", "channel", kind="invoice_kind")
     data = bounded(labelled(frame, "dimension", names)).with_columns(
         name=pl.format("{}：{}" if lang == "zh" else "{}: {}", "dimension", "level"),
@@ -164,7 +164,7 @@ def level_odds(frame: pl.DataFrame, *, lang: str = "zh") -> Chart:
             tooltip=tips,
         )
     )
-    heading = title(words("missing.levels"), words("missing.levels_how"))
+    heading = title("", words("missing.levels_how"))
     return alt.hconcat(left, right, spacing=20).properties(title=heading)
 
 
@@ -174,11 +174,13 @@ def digits(analysis: Analysis) -> DigitProfile:
 
 
 def digit_bars(profile: DigitProfile, *, lang: str = "zh") -> Chart:
-    """Draw first digits against Benford's law, and say whether the law may be asked at all."""
+    """Draw first digits against Benford's law; where the law does not apply, only say so."""
     words = Words(lang)
     if not profile.amounts:
         return nothing(words("missing.digits"), words("unit.no_rows"))
-    verdict = profile.reason or ("ok" if profile.conforms else "off")
+    if profile.reason:
+        return nothing(words("missing.digits"), words(f"missing.digits_{profile.reason}"))
+    verdict = "ok" if profile.conforms else "off"
     tips = [
         *tooltips(words, "digit:O", ("count:Q", "rows"), ("share:Q", "share", ".2%"), ("expected:Q", "benford", ".2%")),
         alt.Tooltip("z:Q", title="z", format="+.1f"),
@@ -186,8 +188,7 @@ def digit_bars(profile: DigitProfile, *, lang: str = "zh") -> Chart:
     base = alt.Chart(profile.table, width=420, height=170).encode(
         alt.X("digit:O", title=words("head.digit"), axis=alt.Axis(labelAngle=0)), tooltip=tips
     )
-    colour = theme.GREY if profile.reason else theme.BLUE
-    bars = base.mark_bar(size=26, color=colour).encode(
+    bars = base.mark_bar(size=26, color=theme.BLUE).encode(
         alt.Y("share:Q", title=words("head.share"), axis=alt.Axis(format="%"))
     )
     law = base.mark_tick(size=34, thickness=2.5, color=theme.RED).encode(alt.Y("expected:Q"))

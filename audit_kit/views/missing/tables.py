@@ -8,7 +8,7 @@ import polars as pl
 
 from audit_kit.core.words import Words
 from audit_kit.rules.causes import leads
-from audit_kit.views.show.tables import first_of, said, table
+from audit_kit.views.show.tables import first_of, folded, said, table
 
 if TYPE_CHECKING:
     import great_tables as gt
@@ -67,9 +67,10 @@ def counterparty_table(frame: pl.DataFrame, *, lang: str = "zh") -> gt.GT | HTML
         apart=pl.when("stands_out").then(pl.lit("●")).otherwise(pl.lit("")),
     )
     labels = words.heads("counterparty", "issued", "missing", yuan="missing_yuan", odds="odds", q="q")
-    return table(
+    made = table(
         shown,
         labels=labels | words.heads(apart="stands_out"),
         numbers=["issued", "missing"],
         money=["yuan", "odds"],
     )
+    return made if frame["stands_out"].any() else folded(words("missing.counterparties_none"), made)

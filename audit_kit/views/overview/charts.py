@@ -105,7 +105,7 @@ def outcome_bar(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
     """Draw one stacked bar a side, by number and by yuan; the legend singles out an outcome in both."""
     words = Words(lang)
     if totals.is_empty():
-        return nothing(words("overview.outcomes"), words("unit.no_rows"))
+        return nothing("", words("unit.no_rows"))
     frame, labels = _placed(totals, words)
     frame = frame.with_columns(
         (pl.col(column) / pl.col(column).sum().over("side")).fill_nan(0).alias(f"{column}_share")
@@ -121,7 +121,7 @@ def outcome_bar(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
         _half(base, colour, measure, words(f"head.{measure}"), number, chosen, words)
         for measure, number in (("rows", ",.0f"), ("yuan", ",.2f"))
     ]
-    heading = title(words("overview.outcomes"), words("overview.outcomes_how"))
+    heading = title("", words("overview.outcomes_how"))
     return together(*halves, heading=heading, shared=(chosen,), spacing=28)
 
 
@@ -273,7 +273,7 @@ def change_bars(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
     """Draw what is new, still open and closed since last month, by severity."""
     words = Words(lang)
     if totals.is_empty():
-        return nothing(words("overview.changes"), words("overview.changes_none"))
+        return nothing("", words("overview.changes_none"))
     changes = words.terms("changes", tuple(theme.CHANGES))
     severities = words.terms("severities", schema.SEVERITIES)
     data = labelled(labelled(bounded(totals), "change", changes), "severity", severities)
@@ -290,5 +290,5 @@ def change_bars(totals: pl.DataFrame, *, lang: str = "zh") -> Chart:
         )
         .add_params(chosen)
     )
-    chart: alt.Chart = bars.properties(title=title(words("overview.changes"), words("overview.changes_how")))
+    chart: alt.Chart = bars.properties(title=title("", words("overview.changes_how")))
     return chart

@@ -28,9 +28,10 @@ LARGEST = 3
 MOST_LISTED = 15
 RISKY = ("risk", "differs")
 BESIDE = ("late", "found", "outside")
+NOT_BACKUP = (*RISKY, *BESIDE)
 COLUMNS = (
-    "event", "stake", "cause", "subject", "severity", "findings", "unknown", "yuan", "at_risk", "tax_at_risk",
-    "untaxed", "material", "first", "begins", "ends",
+    "event", "stake", "cause", "subject", "severity", "findings", "unknown", "yuan", "net_of_red", "at_risk",
+    "tax_at_risk", "untaxed", "material", "first", "begins", "ends",
 )  # fmt: skip
 
 
@@ -43,23 +44,23 @@ def at_risk(page: Page) -> list[str]:
     """Return what is at risk in rows, yuan and tax, and what is not counted as such."""
     words, stakes = page.words, {row["stake"]: row for row in by_stake(page.events).iter_rows(named=True)}
     risky = [stakes[stake] for stake in RISKY if stake in stakes]
-    named = [_named(words, f"part_{row['stake']}", row) for row in risky if row["at_risk"] != 0]
-    lines = [words("events.no_risk")]
+    named = [words(f"matters.part_{row['stake']}", **_told(words, row)) for row in risky if row["at_risk"] != 0]
+    lines = [words("matters.no_risk")]
     if named:
         total, tax = (_total(row[name] for row in risky) for name in ("at_risk", "tax_at_risk"))
         parts = words("answer.semicolon").join(named)
-        lines = [words("events.risk", total=_yuan(words, total), tax=_yuan(words, tax), parts=parts)]
+        lines = [words("matters.risk", total=_yuan(words, total), tax=_yuan(words, tax), parts=parts)]
         if (untaxed := sum(row["untaxed"] for row in risky)) and tax is not None:
-            lines[0] += words("events.untaxed", rows=words.count(untaxed))
+            lines[0] += words("matters.untaxed", rows=words.count(untaxed))
     agreeing = "differs" in stakes and stakes["differs"]["at_risk"] == 0
     beside = [*(("differs",) if agreeing else ()), *(stake for stake in BESIDE if stake in stakes)]
-    others = [_named(words, f"beside_{stake}", stakes[stake]) for stake in beside]
-    return lines + ([words("events.beside", list=words("answer.semicolon").join(others))] if others else [])
+    others = [words(f"matters.beside_{stake}", **_told(words, stakes[stake])) for stake in beside]
+    return lines + ([words("matters.beside", list=words("answer.semicolon").join(others))] if others else [])
 
 
-def _named(words: Words, entry: str, row: Mapping[str, Any]) -> str:
+def _told(words: Words, row: Mapping[str, Any]) -> dict[str, str]:
     amounts = {"yuan": _yuan(words, row["yuan"]), "gap": _yuan(words, row["at_risk"])}
-    return words(f"events.{entry}", rows=words.count(row["findings"]), **amounts)
+    return {"rows": words.count(row["findings"])} | amounts
 
 
 def _total(amounts: Iterable[Decimal | None]) -> Decimal | None:
@@ -72,9 +73,9 @@ def level(page: Page) -> str:
     """Return from how much on an event is material, and by which rule."""
     words, materiality = page.words, page.materiality
     if materiality.base is None:
-        return words("events.level_stated", yuan=words.yuan(materiality.yuan))
+        return words("matters.level_stated", yuan=words.yuan(materiality.yuan))
     rule = "least" if materiality.yuan == LEAST_YUAN else "share"
-    return words(f"events.level_{rule}", yuan=words.yuan(materiality.yuan), base=words.yuan(materiality.base))
+    return words(f"matters.level_{rule}", yuan=words.yuan(materiality.yuan), base=words.yuan(materiality.base))
 
 
 def largest(page: Page) -> str:
@@ -85,7 +86,7 @@ def largest(page: Page) -> str:
     top = events.head(LARGEST)
     named = [
         words(
-            "events.one",
+            "matters.one",
             what=what(words, row),
             rows=words.count(row["findings"]),
             yuan=words.yuan(row["at_risk"]),
@@ -94,7 +95,7 @@ def largest(page: Page) -> str:
         for row in top.iter_rows(named=True)
     ]
     share = words.share(ratio(top["at_risk"].sum(), events["at_risk"].sum()))
-    return words("events.largest", list=words("answer.semicolon").join(named), share=share)
+    return words("matters.largest", list=words("answer.semicolon").join(named), share=share)
 
 
 def first_steps(page: Page) -> list[str]:
@@ -103,14 +104,14 @@ def first_steps(page: Page) -> list[str]:
     risky = _risky(events)
     if risky.is_empty():
         rest = events.filter(pl.col("severity").is_in(["critical", "high"])).head(1)
-        return [_step(words, "events.first_control", row) for row in rest.iter_rows(named=True)] or [
-            words("events.first_none")
+        return [_step(words, "matters.first_control", row) for row in rest.iter_rows(named=True)] or [
+            words("matters.first_none")
         ]
     asked = risky.filter(pl.col("first"), pl.col("cause").is_in(of_stage("asked"))).sort(
         schema.by_severity(), maintain_order=True
     )
     chosen = pl.concat([asked.head(1), risky.head(1)]).unique("event", keep="first", maintain_order=True)
-    return [_step(words, "events.first", row) for row in chosen.iter_rows(named=True)]
+    return [_step(words, "matters.first", row) for row in chosen.iter_rows(named=True)]
 
 
 def _step(words: Words, sentence: str, row: Mapping[str, Any]) -> str:
@@ -124,13 +125,13 @@ def counted(page: Page) -> str:
     counts |= {name: int(events[name].sum()) for name in ("first", "material")}
     counts["others"] = counts["first"] - counts["material"]
     told = {name: words.count(count) for name, count in counts.items()}
-    return words("events.counted", **told) if events.height else ""
+    return words("matters.counted", **told) if events.height else ""
 
 
 def what(words: Words, event: Mapping[str, Any]) -> str:
     """Return what an event is called: its cause, and what it is about where that is one thing."""
     cause = words.cause(event["cause"])
-    return words("events.named", cause=cause, subject=event["subject"]) if event["subject"] else cause
+    return words("matters.named", cause=cause, subject=event["subject"]) if event["subject"] else cause
 
 
 def event_table(page: Page, *, stakes: tuple[str, ...] = (), most: int = MOST_LISTED) -> gt.GT | HTML:
@@ -138,26 +139,29 @@ def event_table(page: Page, *, stakes: tuple[str, ...] = (), most: int = MOST_LI
     words, events = page.words, events_of(page)
     events = events.filter(pl.col("stake").is_in(stakes)) if stakes else events
     if events.is_empty():
-        return said(words("events.none"))
+        return said(words("matters.none"))
     lines = [_line(row, words) for row in events.head(most).iter_rows(named=True)]
-    labels = {name: words(f"events.{name}") for name in ("event", "what", "findings", "at_risk", "tax_at_risk")}
-    more = words("events.more", most=most, count=words.count(events.height)) if events.height > most else ""
+    labels = {name: words(f"matters.{name}") for name in ("event", "what", "findings", "at_risk", "tax_at_risk")}
+    more = words("matters.more", most=most, count=words.count(events.height)) if events.height > most else ""
     return table(
         pl.DataFrame(lines, infer_schema_length=None),
-        labels=labels | {"next_step": words("events.next_step")},
+        labels=labels | {"next_step": words("matters.next_step")},
         html=["what"],
         numbers=["event", "findings"],
         right=["at_risk", "tax_at_risk"],
         widths={"what": "34%", "next_step": "32%"},
-        note=words("events.note") + level(page) + more,
+        note=words("matters.note") + level(page) + more,
     )
 
 
 def about(words: Words, event: Mapping[str, Any]) -> str:
-    """Return what stands under an event's name: what it is, whether it is material, and money that is not at risk."""
-    told = [words.term("stakes", event["stake"]), words("events.material") if event["material"] else ""]
+    """Return what stands under an event's name: what it is, if it is material, other money, red ones taken off."""
+    told = [words.term("stakes", event["stake"]), words("matters.material") if event["material"] else ""]
     amount = None if event["stake"] in RISKY else event["yuan"]
-    return " · ".join(filter(None, [*told, "" if amount is None else words.yuan(amount)]))
+    told.append("" if amount is None else words.yuan(amount))
+    if event["net_of_red"] != event["yuan"]:
+        told.append(words("matters.net_of_red", yuan=words.yuan(event["net_of_red"])))
+    return " · ".join(filter(None, told))
 
 
 def figures(event: Mapping[str, Any]) -> dict[str, str]:
@@ -182,7 +186,7 @@ def _line(row: Mapping[str, Any], words: Words) -> dict[str, Any]:
 
 
 def event_sheet(page: Page) -> pl.DataFrame:
-    """Return every event with words in place of codes, for the workbook; its headings are the section `events`."""
+    """Return every event with words in place of codes, for the workbook; its headings are the section `matters`."""
     words, events = page.words, events_of(page)
     causes = words.causes(events["cause"].unique())
     told = pl.col("stake").is_in(RISKY)
@@ -194,6 +198,7 @@ def event_sheet(page: Page) -> pl.DataFrame:
         "subject",
         pl.col("stake").replace(words.section("stakes")),
         *("findings", "unknown", "yuan"),
+        pl.col("net_of_red").alias("net"),
         *(pl.when(told).then(name).alias(name) for name in ("at_risk", "tax_at_risk")),
         pl.col("material").replace_strict(marks, return_dtype=pl.String),
         "begins",

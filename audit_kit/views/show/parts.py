@@ -83,7 +83,7 @@ def days_scale(days: pl.Series) -> alt.Scale:
     return alt.Scale(domain=[alt.DateTime(year=day.year, month=day.month, date=day.day) for day in ends])
 
 
-def nothing(heading: str, sentence: str, *, width: int = theme.WIDTH, height: int = 96) -> alt.Chart:
+def nothing(heading: str, sentence: str, *, width: int = theme.WIDTH, height: int = 40) -> alt.Chart:
     """Return a panel that says why there is nothing to draw; never an empty chart."""
     chart: alt.Chart = (
         alt.Chart(pl.DataFrame({"sentence": [sentence]}), title=title(heading), width=width, height=height)

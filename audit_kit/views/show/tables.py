@@ -120,6 +120,12 @@ def said(*sentences: str, strong: bool = False) -> HTML:
     )
 
 
+def folded(sentence: str, made: gt.GT) -> HTML:
+    """Return a table behind a sentence that says all it has to say; a click opens it."""
+    summary = f'<summary style="cursor:pointer;font-size:14px;padding:6px 0">{escape(sentence)}</summary>'
+    return markup(f"<details>{summary}{made.as_raw_html()}</details>")
+
+
 def first_of(words: Words, most: int, rows: int) -> str:
     """Return the sentence that only the first rows are listed; empty where they are all."""
     return words("tables.first", most=words.count(most), rows=words.count(rows)) if rows > most else ""

@@ -136,6 +136,12 @@ def _channel_colour(channels: list[str], words: Words) -> alt.Color:
     )
 
 
+def _all_first(data: pl.DataFrame, words: Words) -> list[str]:
+    """Return the channels of a chart in order, the whole before its parts."""
+    everything = words("unit.all")
+    return sorted(data["channel"].unique().drop_nulls().to_list(), key=lambda name: (name != everything, name))
+
+
 def minutes_axis(words: Words) -> alt.Axis:
     """Return an axis of minutes on a log scale that speaks of minutes, hours and days."""
     expression = (
@@ -207,7 +213,7 @@ def _quantile_panel(
     )
     base = alt.Chart(data, width=230, height=270).encode(
         alt.Y("label:N", title=words("head.quantile"), sort=None),
-        yOffset="channel:N",
+        yOffset=alt.YOffset("channel:N", sort=_all_first(data, words)),
         color=colour,
         opacity=faded(chosen),
         tooltip=tooltips(
@@ -342,7 +348,7 @@ def stop_bars(
         .encode(
             alt.X("starts_at:T", title=None, scale=span, axis=days_axis(words)),
             alt.X2("ends_at:T"),
-            alt.Y("channel:N", title=None),
+            alt.Y("channel:N", title=None, sort=_all_first(data, words)),
             color=alt.Color("kind:N", title=words("head.kind"), scale=colours),
             tooltip=tooltips(
                 words, "title:N", ("starts_at:T", "from"), ("ends_at:T", "to"), ("hours:Q", "hours", ",.1f"), "kind:N"

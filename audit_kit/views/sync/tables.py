@@ -42,7 +42,8 @@ def service_table(frame: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> g
     words = Words(lang)
     if frame.is_empty():
         return markup("")
-    recent = frame.sort("month", "channel", descending=[True, False]).head(most)
+    one = pl.col("channel") != ALL_CHANNELS
+    recent = frame.sort("month", one, "channel", descending=[True, False, False]).head(most)
     lines = [_service_line(row, words) for row in recent.iter_rows(named=True)]
     return table(
         pl.DataFrame(lines),
