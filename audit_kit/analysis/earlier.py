@@ -32,7 +32,7 @@ def history(path: Path | None) -> pl.DataFrame | None:
     try:
         return pl.read_parquet(path, glob=False).select(*HISTORY).cast(pl.Schema(HISTORY))
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise RequestError(f"{path}: not the history.parquet that reports keep; leave it out ({error}).") from error
+        raise RequestError("error_analysis.no_history", path=path, error=error) from error
 
 
 def changes(findings: pl.DataFrame, previous: str, *, whole: Analysis | None = None) -> pl.DataFrame:
@@ -55,7 +55,7 @@ def changes(findings: pl.DataFrame, previous: str, *, whole: Analysis | None = N
         return nothing
     earlier = Path(previous).parent / FINDINGS
     if not earlier.is_file():
-        raise RequestError(f"{previous}: there is no {FINDINGS} beside it; name the manifest.json of a report.")
+        raise RequestError("error_analysis.no_findings_beside", previous=previous, findings=FINDINGS)
     before = pl.read_parquet(earlier, glob=False)
     everything = (
         findings

@@ -46,9 +46,7 @@ def settle_engagement(
     """
     moment, _ = later_moment(engagement, taken_at)
     if moment <= engagement.taken_at:
-        raise RequestError(
-            f"The later export is of {moment:%Y-%m-%d %H:%M}, no later than {engagement.taken_at:%Y-%m-%d %H:%M}."
-        )
+        raise RequestError("error_analysis.not_later", moment=moment, taken_at=engagement.taken_at)
     ledger = engagement.table("ledger")
     export = pipeline.read(later, table="platform", headings=engagement.settings.headings)
     chances = analyse(engagement).findings if predictions is None else _of_file(predictions, ledger)
@@ -79,9 +77,9 @@ def _of_file(path: Path, ledger: pl.DataFrame) -> pl.DataFrame:
     try:
         found = pl.read_parquet(path, glob=False, columns=[*PLACE, "probability_late"])
     except (OSError, pl.exceptions.PolarsError):
-        raise RequestError(f"{path} is no findings.parquet of a report.") from None
+        raise RequestError("error_analysis.no_findings_file", path=path) from None
     rows = ledger.select(*PLACE).with_row_index("ledger_row")
     placed = found.drop_nulls("probability_late").join(rows, on=PLACE, how="inner", maintain_order="left")
     if placed.is_empty() and found["probability_late"].is_not_null().any():
-        raise RequestError(f"{path} is of another engagement: none of its rows is in this ledger.")
+        raise RequestError("error_analysis.other_engagement", path=path)
     return placed.select("ledger_row", "probability_late")

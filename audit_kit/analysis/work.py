@@ -17,6 +17,7 @@ from audit_kit.loaders.catalogues.reader import every_file
 from audit_kit.loaders.engagement import shared_inputs
 from audit_kit.loaders.engagement.settings import SISTERS
 from audit_kit.loaders.reading import CONTROL, FILES, SET_ASIDE
+from audit_kit.resources.languages import Table
 from audit_kit.rules.backups import audit as backup_rules
 from audit_kit.rules.causes import diagnosis
 from audit_kit.rules.matching.reconcile import reconcile
@@ -63,7 +64,7 @@ def analyse(
             while it was read.
     """
     if lang not in LANGUAGES:
-        raise RequestError(f"{lang!r} is no language of the reports; they are {' and '.join(LANGUAGES)}.")
+        raise RequestError("error_analysis.no_language", lang=lang, known=" and ".join(LANGUAGES))
     shared_inputs.state(engagement.folder, engagement.fingerprint())
     past = earlier.history(history)
 
@@ -83,7 +84,7 @@ def require_both_sides(engagement: Engagement) -> None:
     """
     for table in ("ledger", "platform"):
         if not engagement.has(table):
-            raise EngagementError(f"{engagement.name}: no {table} is there; name it under [sources] in audit.toml.")
+            raise EngagementError("error_analysis.no_source", name=engagement.name, table=Table(table))
 
 
 def diagnose(engagement: Engagement, *, lang: str = "zh") -> pl.DataFrame:

@@ -51,9 +51,7 @@ def _verify_restore(options: argparse.Namespace) -> int:
 
     outputs.check(options.out)
     if options.out.exists():
-        raise RequestError(
-            f"{options.out.name} is there already, and evidence is not overwritten; choose another name."
-        )
+        raise RequestError("error_cli.evidence_there", file=options.out.name)
     found = verify_restore(
         options.folder,
         _archive(options.archive, options.without),
@@ -77,7 +75,7 @@ def _archive(path: Path, without: list[str]) -> Path | pl.DataFrame:
     """Return the archive's folder, or the invoice files of an engagement with their hashes."""
     if not (path / "audit.toml").is_file():
         if without:
-            raise RequestError(f"--without is for an engagement, and {path} has no audit.toml.")
+            raise RequestError("error_cli.without_engagement", path=path)
         return path
     from audit_kit.loaders.catalogues.reader import every_file
     from audit_kit.loaders.engagement.engagement import open_engagement

@@ -45,9 +45,9 @@ def _init(options: argparse.Namespace) -> int:
     words = Words(options.lang)
     file = options.folder / FILE
     if file.exists():
-        raise EngagementError(f"{shown(str(file))} is there already; change it, or move it away first.")
+        raise EngagementError("error_cli.settings_there", file=shown(str(file)))
     if not options.yes and not sys.stdin.isatty():
-        raise RequestError("init asks what the files are; run it in a terminal, or say --yes to take its guesses.")
+        raise RequestError("error_cli.init_asks")
     proposal = propose(options.folder)
     guesses = tuple(_agreed(guess, options, words) for guess in proposal.guesses)
     proposal = replace(proposal, guesses=guesses)
@@ -72,9 +72,9 @@ def _agreed(guess: Guess, options: argparse.Namespace, words: Words) -> Guess:
         if not answer:
             return guess
         try:
-            return _named(guess, table_named(answer, words.lang), options.folder, words)
+            return _named(guess, table_named(answer), options.folder, words)
         except RequestError as error:
-            print(f"  {error}")
+            print(f"  {error.said(words.lang)}")
 
 
 def _named(guess: Guess, table: str, folder: Path, words: Words) -> Guess:

@@ -28,6 +28,7 @@ from audit_kit.core import processes
 from audit_kit.core.errors import EXIT_DEFECT, EXIT_DONE, AuditError, defect
 from audit_kit.core.files import shown
 from audit_kit.core.words import LANGUAGES, Words, reader_language
+from audit_kit.resources.languages import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         processes.forget_folder()
     with processes.endings():
-        return _run(parser().parse_args(arguments))
+        options = parser().parse_args(arguments)
+        with reading(getattr(options, "lang", reader_language())):
+            return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -60,10 +63,10 @@ def _run(options: argparse.Namespace) -> int:
         code = run(options)
         sys.stdout.flush()
     except AuditError as error:
-        print(f"audit-kit: {shown(str(error))}", file=sys.stderr)
+        print(f"audit-kit: {shown(error.said(reader_language()))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        print("audit-kit: stopped; nothing was left half done.", file=sys.stderr)
+        print(f"audit-kit: {Words(reader_language())('console.stopped')}", file=sys.stderr)
         return processes.SIGNALLED + (stop.number if isinstance(stop, processes.Ended) else signal.SIGINT)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -74,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
         if (said := told(error)) is None:
             print(defect(), file=sys.stderr)
             return EXIT_DEFECT
-        print(f"audit-kit: {said}", file=sys.stderr)
+        print(f"audit-kit: {said.said(reader_language())}", file=sys.stderr)
         return said.exit_code
     return code
 

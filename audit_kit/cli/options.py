@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from audit_kit.core.errors import EXIT_DONE, RequestError
 from audit_kit.core.files import shown
 from audit_kit.core.words import Words
+from audit_kit.resources.languages import Listed, Phrase
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,7 +47,7 @@ def opened(options: argparse.Namespace) -> Engagement:
     return engagement
 
 
-def table_named(name: str, lang: str = "en") -> str:
+def table_named(name: str) -> str:
     """Return the table that a person names, by our name or its Chinese or English title.
 
     Raises:
@@ -61,8 +62,8 @@ def table_named(name: str, lang: str = "en") -> str:
     }
     folded = {word.casefold(): table for word, table in titles.items()}
     if (table := folded.get(name.strip().casefold())) is None:
-        known = ", ".join(Words(lang).term("table", table) for table in schema.INPUTS)
-        raise RequestError(Words(lang)("init.no_such_table", table=shown(name), known=known))
+        known = Listed(*(Phrase(f"table.{table}") for table in schema.INPUTS), by="error_tables.comma")
+        raise RequestError("init.no_such_table", table=shown(name), known=known)
     return table
 
 

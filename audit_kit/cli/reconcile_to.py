@@ -27,15 +27,11 @@ def reconcile_to(ledger: Path, platform: Path, out: Path, *, engine: str = "loca
     direct = disk.suits(ledger) and disk.suits(platform) and out.suffix.lower() == ".parquet"
     if engine == "spark":
         if not direct:
-            raise RequestError(
-                "With --engine spark all three files must be .parquet, with the columns of the data guide."
-            )
+            raise RequestError("error_cli.spark_parquet")
         try:
             from audit_kit.engines.spark import reconcile_files as on_spark
         except ImportError:
-            raise RequestError(
-                "--engine spark needs Spark and a Java: install it with pip install 'audit-kit[spark]'."
-            ) from None
+            raise RequestError("error_cli.spark_missing") from None
 
         with outputs.writing(out, inputs=(ledger, platform), folder=True) as made:
             on_spark(ledger, platform, made)

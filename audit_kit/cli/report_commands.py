@@ -66,7 +66,7 @@ def _report(options: argparse.Namespace) -> int:
     from audit_kit.report.run import run_report
 
     if options.sample == (options.engagement is not None):
-        raise RequestError("Name the engagement's folder, or ask for --sample, one of the two.")
+        raise RequestError("error_cli.one_engagement")
     result = run_report(
         sample() if options.sample else options.engagement,
         month=_month(options),

@@ -72,14 +72,14 @@ def _inspect(options: argparse.Namespace) -> int:
     from audit_kit.cli.inspection import inspection
     from audit_kit.loaders.read import files_named, inspect
 
-    table = table_named(options.table, options.lang) if options.table else None
+    table = table_named(options.table) if options.table else None
     lang = "en" if options.json else options.lang
     tables, code = [], EXIT_DONE
     for file in (file for text in options.files for file in files_named(text)):
         try:
             tables += inspect([file], table=table, headings=dict(options.heading), lang=lang)
         except AuditError as error:  # the other files are shown all the same
-            print(f"audit-kit: {shown(str(error))}", file=sys.stderr)
+            print(f"audit-kit: {shown(error.said(options.lang))}", file=sys.stderr)
             code = error.exit_code
     if options.json:
         print_json(tables)

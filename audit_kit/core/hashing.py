@@ -21,7 +21,7 @@ import polars as pl
 from tqdm import tqdm
 
 from audit_kit.core import hash_worker, outputs
-from audit_kit.core.errors import AuditError, SourceError
+from audit_kit.core.errors import AuditError, SourceError, of_system
 from audit_kit.core.files import shown_path
 from audit_kit.core.processes import Staff
 
@@ -68,7 +68,7 @@ def hash_files(folder: str | Path, *, cache: Path | None = None, progress: bool 
     """
     root = Path(folder)
     if not root.is_dir():
-        raise SourceError(f"{root}: no such folder.")
+        raise SourceError("error_core.no_folder", folder=root)
     found: list[Entry] = []
     _walk(str(root), "", found)
     names = {"at": pl.Binary(), **{name: CACHE[name] for name in IDENTITY}}
@@ -157,7 +157,7 @@ def _digests(files: pl.DataFrame, *, progress: bool) -> list[str]:
 
 def _checked(place: bytes, answer: str) -> str:
     if answer.startswith("!"):
-        raise SourceError(f"{os.fsdecode(place)}: cannot be read ({answer[1:]}).")
+        raise SourceError("error_core.unreadable", path=os.fsdecode(place), why=of_system(answer[1:]))
     return answer
 
 
@@ -178,7 +178,7 @@ def _ask(staff: Staff, places: list[bytes], bar: tqdm[Never]) -> list[str]:
             said += [line.decode().rstrip("\r\n") for line in lines]
             bar.update(len(lines))
     if process.returncode or len(said) != len(places):
-        raise SourceError(f"a process that hashes files ended with code {process.returncode}; try again.")
+        raise SourceError("error_core.hashing_ended", code=process.returncode)
     return said
 
 

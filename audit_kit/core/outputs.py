@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from audit_kit.core.errors import PlaceError, RequestError
+from audit_kit.core.errors import PlaceError, RequestError, of_system
+from audit_kit.resources.languages import Phrase, reader_language
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -45,6 +46,7 @@ _NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.ENOTSUP, errno.EO
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_ENTRY = {errno.EACCES, errno.EPERM}
+_HOLDER = re.compile(r"process (?P<process>\d+) on (?P<machine>.*) since (?P<since>.*)")
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 
 
@@ -141,21 +143,19 @@ def check(path: Path, *, inputs: Iterable[Path] = (), folder: bool = False) -> N
     """
     real = Path(os.path.realpath(path))
     if len(os.fsencode(real.name)) > _LONGEST_NAME:
-        raise RequestError(f"{real.name[:40]}… is too long for the name of a file; choose a shorter one.")
+        raise RequestError("error_core.long_name", name=real.name[:40])
     if _is_stream(path):
         return
     if not real.parent.is_dir():
-        raise RequestError(f"{path.parent} is not there; make the folder first.")
+        raise RequestError("error_core.no_parent", folder=path.parent)
     if real.is_dir() and not folder:
-        raise RequestError(f"{path} is a folder; name a file in it.")
+        raise RequestError("error_core.is_folder", path=path)
     for one in inputs:
         if real.exists() and _holds(Path(os.path.realpath(one)), real):
-            raise RequestError(
-                f"{path} is among the files that are read; choose another --out, so that nothing is lost."
-            )
+            raise RequestError("error_core.among_inputs", path=path)
     for needed in (real, real.parent):
         if needed.exists() and not os.access(needed, os.W_OK):
-            raise PlaceError(f"{needed} may not be written to; choose another place, or change its permissions.")
+            raise PlaceError("error_core.no_permission", path=needed)
 
 
 def check_ending(path: Path, writers: Mapping[str, object]) -> None:
@@ -165,7 +165,7 @@ def check_ending(path: Path, writers: Mapping[str, object]) -> None:
         RequestError: it is another.
     """
     if path.suffix.lower() not in writers:
-        raise RequestError(f"{path.name} must end in one of {', '.join(writers)}.")
+        raise RequestError("error_core.ending", file=path.name, known=", ".join(writers))
 
 
 def write_as(path: Path, writers: Mapping[str, Callable[[Path], object]], *, inputs: Iterable[Path] = ()) -> None:
@@ -258,11 +258,11 @@ def told(error: BaseException, place: Path | None = None) -> PlaceError | None:
         return None
     at = _asked_for(place if inside or named is None else named.parent)
     if fault.errno in _NO_ROOM:
-        return PlaceError(f"{at or _full()} has no room left on its disk; make room there, or choose another place.")
+        return PlaceError("error_core.no_room", place=at or _full())
     if fault.errno == errno.EFBIG:
-        return PlaceError(f"{at or 'The place'} cannot hold a file of this size; lift the limit, or choose another.")
+        return PlaceError("error_core.too_large", place=at or Phrase("error_core.the_place"))
     if fault.errno == errno.EROFS:
-        return PlaceError(f"{named or at or 'The place'} is on a disk that can only be read; choose another place.")
+        return PlaceError("error_core.read_only", place=named or at or Phrase("error_core.the_place"))
     return _refused(fault, place) if inside and fault.errno in _NO_ENTRY else None
 
 
@@ -284,11 +284,12 @@ def _fault(error: BaseException) -> OSError | None:
     return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
-def _full() -> Path | str:
+def _full() -> Path | Phrase:
     """Return a folder that has no room, of those that may have been written to."""
     with suppress(OSError):
-        return next((one for one in (Path(tempfile.gettempdir()), Path.cwd()) if _is_full(one)), "The place")
-    return "The temporary folder"
+        known = (one for one in (Path(tempfile.gettempdir()), Path.cwd()) if _is_full(one))
+        return next(known, Phrase("error_core.the_place"))
+    return Phrase("error_core.temporary_folder")
 
 
 def _is_full(place: Path) -> bool:
@@ -300,15 +301,14 @@ def _is_full(place: Path) -> bool:
 
 
 def _refused(error: OSError, place: Path | None) -> PlaceError:
-    why = error.strerror or "no access"
-    return PlaceError(f"{place} cannot be written to ({why}); choose another place, or change its permissions.")
+    return PlaceError("error_core.refused", place=place, why=of_system(error.strerror))
 
 
 def _temporary() -> Path:
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:
-        raise PlaceError("No temporary folder can be written to; make room, or let TMPDIR name another one.") from None
+        raise PlaceError("error_core.no_temporary") from None
 
 
 def _lock_of(folder: Path) -> FileLock:
@@ -341,7 +341,7 @@ def _pour(made: Path, stream: Path) -> None:
                 shutil.copyfileobj(file, out)
         except OSError as error:
             if error.errno in _NO_ROOM:
-                raise PlaceError(f"{stream} has no room left; choose another place.") from error
+                raise PlaceError("error_core.stream_full", stream=stream) from error
             raise
 
 
@@ -401,22 +401,21 @@ def _acquire(lock: FileLock, folder: Path, mark: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(  # noqa: T201  whoever waits is told why
-            f"audit-kit: {folder} is being written by {_holder(mark)}; waiting for at most {WAIT_SECONDS} seconds.",
-            file=sys.stderr,
-        )
+        waits = Phrase("error_core.waiting", folder=folder, holder=_holder(mark), seconds=WAIT_SECONDS)
+        print(f"audit-kit: {waits.said(reader_language())}", file=sys.stderr)  # noqa: T201  whoever waits is told why
         try:
             lock.acquire(timeout=WAIT_SECONDS)
         except Timeout:
-            raise PlaceError(
-                f"{folder} is still being written by {_holder(mark)}; let it end, or end it, and try again."
-            ) from None
+            raise PlaceError("error_core.held", folder=folder, holder=_holder(mark)) from None
     with suppress(OSError):
         mark.write_text(f"process {os.getpid()} on {socket.gethostname()} since {datetime.now():%H:%M:%S}")  # noqa: DTZ005
 
 
-def _holder(mark: Path) -> str:
-    try:
-        return mark.read_text(encoding="utf-8", errors="replace")[:200] or "another run"
-    except OSError:
-        return "another run"
+def _holder(mark: Path) -> Phrase | str:
+    with suppress(OSError):
+        named = mark.read_text(encoding="utf-8", errors="replace")[:200]
+        if known := _HOLDER.fullmatch(named):
+            return Phrase("error_core.holder", **known.groupdict())
+        if named:
+            return named
+    return Phrase("error_core.another_run")

@@ -24,4 +24,4 @@ def sample() -> Path:
     for folder in (PACKAGE / "sample", PACKAGE.parent / "data" / "sample"):
         if folder.is_dir():
             return folder
-    raise RequestError("There is no sample engagement here; name a folder with an audit.toml.")
+    raise RequestError("error_core.no_sample")

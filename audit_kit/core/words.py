@@ -7,42 +7,23 @@ vocabularies stand in their own tables.
 
 from __future__ import annotations
 
-import os
-import tomllib
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from audit_kit import resources
 from audit_kit.core.errors import RequestError
+from audit_kit.resources.languages import LANGUAGES, reader_language, said, texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from decimal import Decimal
 
-LANGUAGES = ("zh", "en")
+__all__ = ["LANGUAGES", "SEVERITIES", "Words", "reader_language", "texts"]
+
 SEVERITIES = ("critical", "high", "medium", "low", "info")
 CAUSE_TABLES = ("causes", "backup_causes", "response_causes")
 MINUTES_AN_HOUR = 60
 MINUTES_A_DAY = 24 * 60
-
-
-def reader_language() -> str:
-    """Return the language of whoever reads: `AUDIT_KIT_LANG`, else English where the locale names it, else Chinese."""
-    if (asked := os.environ.get("AUDIT_KIT_LANG")) in LANGUAGES:
-        return str(asked)
-    said = next((word for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (word := os.environ.get(name))), "")
-    return "en" if said.casefold().startswith("en") else "zh"
-
-
-@cache
-def texts() -> dict[str, dict[str, list[str]]]:
-    """Return every entry of `resources/words/*.toml` by section and name; callers must not change it."""
-    tables = sorted(files("audit_kit.resources").joinpath("words").iterdir(), key=lambda table: table.name)
-    return {
-        section: entries for table in tables for section, entries in tomllib.loads(table.read_text("utf-8")).items()
-    }
 
 
 @dataclass(frozen=True)
@@ -54,7 +35,7 @@ class Words:
     def __post_init__(self) -> None:
         """Refuse a language that we do not speak."""
         if self.lang not in LANGUAGES:
-            raise RequestError(f"lang must be one of {', '.join(LANGUAGES)}, not {self.lang!r}")
+            raise RequestError("error_core.no_language", known=", ".join(LANGUAGES), lang=self.lang)
 
     def __call__(self, key: str, **fields: object) -> str:
         """Return a label or sentence by its `section.name`; `fields` fill its named places and are never interpreted.
@@ -62,9 +43,7 @@ class Words:
         Raises:
             KeyError: there is no such entry.
         """
-        section, _, name = key.partition(".")
-        text = texts()[section][name][LANGUAGES.index(self.lang)]
-        return text.format(**fields) if fields else text
+        return said(key, self.lang, fields)
 
     def term(self, vocabulary: str, word: str | None) -> str:
         """Return the label of a word of a vocabulary, by its key: outcomes, slots, or a section.

@@ -35,7 +35,7 @@ def read(source: str | Path | Mapping[str, str], *, table: str | None = None) ->
     from audit_kit.loaders.tables.databases import read_database  # noqa: PLC0415 (its drivers are an extra)
 
     if table is None:
-        raise RequestError("A database does not tell which table it holds; name it: read(source, table=…).")
+        raise RequestError("error_tables.database_table")
     return read_database(source, table=table).rows
 
 

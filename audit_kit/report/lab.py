@@ -33,6 +33,7 @@ from audit_kit.core.words import LANGUAGES
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.report import lab_server, notebooks
 from audit_kit.report.progress import unused_lines
+from audit_kit.resources.languages import reader_language
 from audit_kit.views.show import choices
 from audit_kit.views.show.page import ENGAGEMENT, one_a_line
 
@@ -86,7 +87,7 @@ def run_lab(
     for line in unused_lines(opened.unused, lang=lang):
         say(line)
     if port is not None and not _is_free(port):
-        raise RequestError(f"Port {port} is taken; name another, or none and a free one is found.")
+        raise RequestError("error_report.port_taken", port=port)
     place = folder.resolve() if folder else own_folder(opened.folder)
     root = place if folder else place.parent
     values = {"engagement": shown_path(opened.folder), "lang": lang, "without": one_a_line(without)}
@@ -339,6 +340,7 @@ def _environment(settings: Path, engagement: Path) -> dict[str, str]:
         "JUPYTER_NO_CONFIG": "1",
         "JUPYTER_PREFER_ENV_PATH": "1",
         ENGAGEMENT: str(engagement),
+        "AUDIT_KIT_LANG": reader_language(),
     }
 
 

@@ -188,10 +188,10 @@ def check_owner(out: Path, owner: Owner) -> None:
     for path in all_in(out):
         found = read(path)
         if found is not None and not belongs(found, owner):
-            raise RequestError(f"{out} holds the reports of {found['engagement']['name']}: choose another --out.")
+            raise RequestError("error_report.other_owner", out=out, owner=found["engagement"]["name"])
 
 
 def check_month(place: Path) -> None:
     """Refuse to replace what is no report."""
     if place.exists() and not (place / FILE).exists() and not (place.is_dir() and not any(place.iterdir())):
-        raise RequestError(f"{place} is there, and is no report: choose another --out, so that nothing is lost.")
+        raise RequestError("error_report.no_report_there", place=place)

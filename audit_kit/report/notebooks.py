@@ -27,6 +27,7 @@ from traitlets import default
 from audit_kit.core import errors, outputs, processes
 from audit_kit.core.errors import RequestError
 from audit_kit.core.words import LANGUAGES
+from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,10 +49,15 @@ class NotebookFailed(Exception):  # noqa: N818  it says what happened, and never
     `kind` is the error's class name and `message` its words; `cell` counts from 1, 0 if no cell had begun.
     """
 
-    def __init__(self, path: Path, *, cell: int, kind: str, message: str) -> None:
-        """Keep what a reader needs to find the cell."""
+    def __init__(self, path: Path, *, cell: int, kind: str, message: str, told: str | None = None) -> None:
+        """Keep what a reader needs to find the cell; `told` is the message in the language of the run."""
         super().__init__(f"{path.name}, cell {cell}: {kind}: {message}")
-        self.path, self.cell, self.kind, self.message = path, cell, kind, message
+        self.path, self.cell, self.kind, self.message, self._told = path, cell, kind, message, told or message
+
+    def said(self, lang: str = "en") -> str:
+        """Return the message as a part of a sentence: in English, or in the language of the run."""
+        words = " ".join((self.message if lang == "en" else self._told).split())
+        return words.rstrip(". 。")
 
     @property
     def user_error(self) -> type[errors.AuditError] | None:
@@ -89,10 +95,17 @@ def check(notebook: nbformat.NotebookNode, values: Mapping[str, Any], *, name: s
     listed = ", ".join(f"{parameter.name}: {parameter.annotation}" for parameter in known.values())
     for key, value in values.items():
         if key not in known:
-            raise RequestError(f"{name} has no parameter {key!r}; it has {listed}.")
+            raise RequestError("error_report.no_parameter", name=name, key=key, listed=listed)
         exact = type(value) in known[key].types
         if not exact:
-            raise RequestError(f"{name}: {key} must be {known[key].annotation}, not {value!r}; it has {listed}.")
+            raise RequestError(
+                "error_report.wrong_parameter",
+                name=name,
+                key=key,
+                annotation=known[key].annotation,
+                value=value,
+                listed=listed,
+            )
 
 
 def prepared(notebook: nbformat.NotebookNode, *, lang: str) -> nbformat.NotebookNode:
@@ -117,7 +130,7 @@ def run(
 
     It runs where we stand, so that a relative path means there what it means here; but nothing is imported from there.
     """
-    kernels = kernels or _Kernels()
+    kernels = kernels or _Kernels(lang)
     notebook = nbformat.read(path, as_version=4)
     check(notebook, values, name=path.name)
     out = folder / path.name
@@ -144,7 +157,7 @@ def run_all(
 ) -> None:
     """Run notebooks, `jobs` at a time; `done` is called with each executed copy. The first failure stops the rest."""
     processes.heed_interrupts()
-    kernels = _Kernels()
+    kernels = _Kernels(lang)
     with ThreadPoolExecutor(max_workers=jobs) as threads:
         running = [threads.submit(run, path, values, lang=lang, folder=folder, kernels=kernels) for path in paths]
         try:
@@ -177,14 +190,15 @@ def _papermill(
             resources={"metadata": {"path": str(Path.cwd())}},
         )
     except PapermillExecutionError as error:
-        raise NotebookFailed(out, cell=error.cell_index + MARKS + 1, kind=error.ename, message=error.evalue) from None
+        told = error.traceback[0] if len(error.traceback) == 1 else None  # the sentence of an error of ours
+        cell = error.cell_index + MARKS + 1
+        raise NotebookFailed(out, cell=cell, kind=error.ename, message=error.evalue, told=told) from None
     except CellTimeoutError:
-        raise _stopped(out, "CellTimeoutError", f"a cell ran for more than {seconds} seconds") from None
+        raise _stopped(out, "CellTimeoutError", Phrase("error_report.cell_seconds", seconds=seconds), kernels) from None
     except (DeadKernelError, RuntimeError) as error:
         if not last:
             raise
-        words = f"its process ended by itself, twice ({error}); it may have run out of memory"
-        raise _stopped(out, type(error).__name__, words) from None
+        raise _stopped(out, type(error).__name__, Phrase("error_report.kernel_died", error=error), kernels) from None
 
 
 def _as_it_stands(path: Path) -> str:
@@ -192,16 +206,17 @@ def _as_it_stands(path: Path) -> str:
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
-def _stopped(out: Path, kind: str, message: str) -> NotebookFailed:
+def _stopped(out: Path, kind: str, why: Phrase, kernels: _Kernels) -> NotebookFailed:
     """Mark the cell in the notebook where papermill itself leaves no mark."""
+    message, told = why.said(), why.said(kernels.lang)
     if not out.is_file():
-        return NotebookFailed(out, cell=0, kind=kind, message=message)
+        return NotebookFailed(out, cell=0, kind=kind, message=message, told=told)
     notebook = nbformat.read(out, as_version=4)
     begun = [cell.metadata.get("papermill", {}).get("status") not in {None, "pending"} for cell in notebook.cells]
     place = max((place for place, state in enumerate(begun, 1) if state), default=0)
-    notebook.cells.insert(place, nbformat.v4.new_markdown_cell(f"**{kind}: {message}.**"))
+    notebook.cells.insert(place, nbformat.v4.new_markdown_cell(f"**{kind}: {told}**"))
     nbformat.write(notebook, out)
-    return NotebookFailed(out, cell=place, kind=kind, message=message)
+    return NotebookFailed(out, cell=place, kind=kind, message=message, told=told)
 
 
 def _tags(cell: nbformat.NotebookNode) -> set[str]:
@@ -228,7 +243,8 @@ class OwnPython(KernelSpecManager):
 class _Kernels:
     """The kernels of one run, told that no person is watching; all can be ended at once, and then none starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, lang: str) -> None:
+        self.lang = lang
         self.are_ended = False
         self._running: list[AsyncKernelManager] = []
         self._lock = threading.Lock()
@@ -250,6 +266,7 @@ class _Kernels:
                 if kernels.are_ended:
                     raise RuntimeError("the run was broken off")
                 told = {"AUDIT_KIT_BATCH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "IPYTHONDIR": str(ipython)}
+                told["AUDIT_KIT_LANG"] = kernels.lang
                 await super().start_kernel(env=processes.environment(**told), **options)
                 kernels.started(self)
 

@@ -36,17 +36,17 @@ def browser_path() -> str:
     try:
         import playwright.sync_api  # noqa: F401, PLC0415  an extra
     except ImportError:
-        raise RequestError("A PDF needs playwright: install it with pip install 'audit-kit[pdf]'.") from None
+        raise RequestError("error_report.no_playwright") from None
     if named := os.environ.get(BROWSER):
         if found := program(named):
             return found
-        raise RequestError(f"{BROWSER} names {named}, which cannot be run; name a Chromium, Chrome or Edge.")
+        raise RequestError("error_report.browser_unusable", browser=BROWSER, named=named)
     places = [os.environ[place] for place in _PROGRAMS if place in os.environ]
     installed = [os.path.join(place, name) for place in places for name in _INSTALLED]  # noqa: PTH118
     for name in (*NAMES, *installed, _MAC):
         if found := program(name):
             return found
-    raise RequestError(f"A PDF needs Chromium, Chrome or Edge: install one, or name it in {BROWSER}.")
+    raise RequestError("error_report.no_browser", browser=BROWSER)
 
 
 def _browser(chromium: BrowserType) -> Browser:

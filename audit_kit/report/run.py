@@ -13,7 +13,7 @@ import polars as pl
 from audit_kit.analysis.report_scope import scope
 from audit_kit.analysis.work import require_both_sides
 from audit_kit.core import outputs, places, schema
-from audit_kit.core.errors import EXIT_DONE, EXIT_FINDINGS, PlaceError, RequestError
+from audit_kit.core.errors import EXIT_DONE, EXIT_FINDINGS, PlaceError, RequestError, of_system
 from audit_kit.core.files import shown_path
 from audit_kit.core.words import LANGUAGES
 from audit_kit.loaders.engagement import shared_inputs
@@ -107,13 +107,13 @@ def run_report(
 
 def _check(*, month: str | None, lang: str, fail_on: str | None, jobs: int, pdf: bool) -> None:
     if lang not in LANGUAGES:
-        raise RequestError(f"{lang!r} is no language of the reports; they are {' and '.join(LANGUAGES)}.")
+        raise RequestError("error_analysis.no_language", lang=lang, known=" and ".join(LANGUAGES))
     if fail_on is not None and fail_on not in schema.SEVERITIES:
-        raise RequestError(f"{fail_on!r} is no severity; they are {', '.join(schema.SEVERITIES)}.")
+        raise RequestError("error_report.no_severity", fail_on=fail_on, known=", ".join(schema.SEVERITIES))
     if month is not None:
         scope(month)
     if jobs < 1:
-        raise RequestError(f"jobs is {jobs}; at least 1 notebook must run at a time.")
+        raise RequestError("error_report.jobs", jobs=jobs)
     if pdf:
         from audit_kit.report.printing import browser_path  # noqa: PLC0415  an extra, and looked for before the work begins
 
@@ -132,11 +132,9 @@ def _check_place(engagement: Engagement, out: Path) -> None:
     """Refuse an engagement without both sides, and a folder for its reports that would mix with something else."""
     require_both_sides(engagement)
     if shown_path(named := os.path.realpath(out)) != Path(named).as_posix():
-        raise RequestError(f"{out} is named in bytes that are no UTF-8, which no page can hold: choose another --out.")
+        raise RequestError("error_report.odd_name", out=out)
     if engagement.settings.sources is None and out.resolve().is_relative_to(engagement.folder):
-        raise RequestError(
-            f"{out} is inside the engagement, where its files would be taken for sources: choose another --out."
-        )
+        raise RequestError("error_report.inside", out=out)
     manifest.check_owner(out, manifest.owner(engagement))
 
 
@@ -146,7 +144,7 @@ def _staging(out: Path) -> Iterator[Path]:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise PlaceError(f"{out} cannot be made ({error.strerror}); choose another --out.") from error
+        raise PlaceError("error_report.not_made", out=out, why=of_system(error.strerror)) from error
     with outputs.scratch(out.resolve(), outputs.MAKING) as folder:
         with outputs.alone(out):
             bring_back(out)

@@ -16,6 +16,7 @@ from audit_kit.core.errors import RequestError
 from audit_kit.core.words import Words
 from audit_kit.report import manifest, workbook, working_papers
 from audit_kit.report.job import HISTORY, STEPS, WORKBOOK, Job
+from audit_kit.resources.languages import Phrase
 from audit_kit.rules.sync import observations
 from audit_kit.views.overview import periods
 from audit_kit.views.show import event_rows
@@ -103,7 +104,7 @@ def _concluded(job: Job, month: str, before: Path | None) -> pl.DataFrame:
     if not job.redact:
         return concluded
     if own.is_file() and working_papers.conclusions([own]).height:
-        raise RequestError(f"{own} holds an auditor's notes, which a redacted report leaves out: choose another --out.")
+        raise RequestError("error_report.holds_notes", paper=own)
     return concluded.with_columns(pl.lit(None, pl.String).alias(name) for name in working_papers.NOTES)
 
 
@@ -152,4 +153,6 @@ def _check_months(ledger: pl.DataFrame, month: str) -> None:
     """Refuse a month or a year of which the ledger has nothing."""
     months = months_of(ledger)
     if scope(month).start is not None and not any(known.startswith(month) for known in months):
-        raise RequestError(f"The ledger has no invoice of {month}; its months are {', '.join(months) or 'unknown'}.")
+        raise RequestError(
+            "error_report.no_invoice_of", month=month, known=", ".join(months) or Phrase("error_core.unknown")
+        )

@@ -253,13 +253,11 @@ def _conclusions_of(file: Path) -> pl.DataFrame:
     try:
         grids = open_grids(file)
     except SourceError as error:
-        raise RequestError(
-            f"{file}: what auditors may have filled in there cannot be read ({error}); save it again, or move it away."
-        ) from error
+        raise RequestError("error_report.paper_unreadable", file=file, error=error) from error
     titles = {Words(lang)(f"workbook.{name}"): name for lang in LANGUAGES for name in ("finding_id", *FILLED_IN)}
     parts = [part for grid in grids if (part := _filled_in(grid, titles)) is not None]
     if not parts:
-        raise RequestError(f"{file}: is no findings.xlsx of a report; name one, or move it away.")
+        raise RequestError("error_report.no_paper", file=file)
     return pl.concat(parts)
 
 

@@ -79,24 +79,29 @@ def _executed(material: Material) -> dict[str, nbformat.NotebookNode]:
             done=lambda path: job.progress.step(path.stem),
         )
     except notebooks.NotebookFailed as failure:
-        raise _kept(failure, job.out, material.month, job.stage / FAILED) from None
+        raise _kept(failure, job.out, material.month, job.stage / FAILED, lang=job.lang) from None
     return {path.stem: nbformat.read(path, as_version=4) for path in sorted(folder.glob("*.ipynb"))}
 
 
-def _kept(failure: notebooks.NotebookFailed, out: Path, month: str, made: Path) -> Exception:
+def _kept(failure: notebooks.NotebookFailed, out: Path, month: str, made: Path, *, lang: str) -> Exception:
     """Keep the failed notebook and say in one sentence what happened; a user's mistake stays a user's mistake."""
     folder = out / FAILED / month
     folder.parent.mkdir(parents=True, exist_ok=True)
     made.mkdir()
     if failure.path.is_file():
         shutil.copy(failure.path, made / failure.path.name)
-    kind = "" if failure.user_error else f"{failure.kind}: "
-    words = f"{failure.path.name} stopped at cell {failure.cell}: {kind}{failure.message.rstrip('. ')}"
-    words = " ".join(f"{words}; the notebook up to there is in {folder}.".split())
-    (made / WHY).write_text(f"{shown(words)}\n", encoding="utf-8")
+    error = (failure.user_error or ReportError)(
+        "error_report.stopped",
+        file=failure.path.name,
+        cell=failure.cell,
+        kind="" if failure.user_error else f"{failure.kind}: ",
+        why=failure,
+        folder=folder,
+    )
+    (made / WHY).write_text(f"{shown(error.said(lang))}\n", encoding="utf-8")
     with outputs.alone(out):
         outputs.move_in(made, folder)
-    return (failure.user_error or ReportError)(words)
+    return error
 
 
 def _write(material: Material, executed: dict[str, nbformat.NotebookNode], folder: Path) -> None:

@@ -78,12 +78,12 @@ def trace(known: Engagement | Analysis, number: str, *, lang: str = "zh", reveal
     """
     analysis = known if isinstance(known, Analysis) else analyse(known, lang=lang)
     if len(held_numbers.digits_of(number)) < SHORTEST_PREFIX:
-        raise RequestError(f"{number!r} is too short to find an invoice by; give at least {SHORTEST_PREFIX} digits.")
+        raise RequestError("error_views.short_number", number=number, shortest=SHORTEST_PREFIX)
     tables = held_numbers.frames(analysis)
     numbers = held_numbers.held(tables)
     keys = held_numbers.fitting(numbers, number, MOST_CANDIDATES)
     if not keys:
-        raise RequestError(f"No source knows an invoice {number}; look at its first {SHORTEST_PREFIX} digits alone.")
+        raise RequestError("error_views.no_invoice", number=number, shortest=SHORTEST_PREFIX)
     if len(keys) > 1:
         return _listed(tables, numbers, keys, Words(lang))
     parts = list(_Story(analysis, tables, numbers, keys[0], Words(lang), reveal=reveal).told())

@@ -145,12 +145,17 @@ def test_what_cannot_be_done_is_one_sentence(
     (tmp_path / "empty").mkdir()
     if words[0] == "report":
         filled += ["--out", str(tmp_path / "reports")]
-    assert cli.main(filled) == EXIT_UNUSABLE
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = [line for line in said.err.splitlines() if not re.match(r"\[\d+/\d+\]|.*未注明后一次导出的时间", line)]
-    assert line.startswith("audit-kit: ")
-    assert sentence in line
+    told = {}
+    for lang in ("en", "zh"):
+        assert cli.main([*filled, "--lang", lang]) == EXIT_UNUSABLE
+        said = capsys.readouterr()
+        assert said.out == ""
+        progress = re.compile(r"\[\d+/\d+\]|.*(?:未注明|no time of)")
+        (told[lang],) = [line for line in said.err.splitlines() if not progress.match(line)]
+        assert told[lang].startswith("audit-kit: ")
+    assert sentence in told["en"]
+    assert re.search("[\u4e00-\u9fff]", told["zh"].replace("甲", ""))
+    assert not re.search(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}", told["zh"])
 
 
 @pytest.mark.parametrize(
@@ -174,7 +179,7 @@ def test_a_defect_says_what_to_report(
     assert cli.main(["diagnose", str(engagement), "--out", str(engagement.parent / "f.csv")]) == EXIT_DEFECT
     said = capsys.readouterr().err
     assert "ZeroDivisionError" in said
-    assert "This is a defect of audit-kit" in said
+    assert "的缺陷，与您的数据无关" in said
 
 
 def test_inspect_shows_how_files_are_read(engagement: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,7 +276,7 @@ def test_settle_with_the_predictions_of_a_report(
     assert json.loads(capsys.readouterr().out) == first
     pl.read_parquet(findings).with_columns(source_file=pl.lit("other.csv")).write_parquet(findings)
     assert cli.main([*words, "--predictions", str(findings)]) == EXIT_UNUSABLE
-    assert "of another engagement" in capsys.readouterr().err
+    assert "属于另一个审计项目" in capsys.readouterr().err
 
 
 def test_simulate_puts_the_truth_beside_the_engagement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,7 @@ def test_what_is_there_is_never_written_over(folder: Path, capsys: pytest.Captur
     (folder / "audit.toml").write_text("# mine", encoding="utf-8")
     assert main(["init", str(folder), "--yes"]) == 2
     assert (folder / "audit.toml").read_text(encoding="utf-8") == "# mine"
-    assert "is there already" in capsys.readouterr().err
+    assert "已存在" in capsys.readouterr().err
 
 
 def test_without_a_terminal_nothing_is_guessed_silently(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,8 +105,8 @@ def test_inspect_goes_on_after_a_file_it_does_not_know(folder: Path, capsys: pyt
     assert main(["inspect", str(folder), "--json"]) == 2
     shown = capsys.readouterr()
     assert [table["table"] for table in json.loads(shown.out)] == ["platform"]
-    assert "发票明细.csv: has no column for 开票日期 (issued_at)" in shown.err
-    assert "日期" in shown.err
+    assert "发票明细.csv：没有表“企业台账”所需的列 开票日期 (issued_at)" in shown.err
+    assert '"日期" = "issued_at"' in shown.err
 
 
 def test_inspect_takes_a_table_by_its_title_and_a_glob(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,7 +103,7 @@ def test_a_folder_is_held_by_one_whose_name_and_time_are_told_and_free_when_it_i
         holder.send_signal(signal.SIGSTOP)
     with pytest.raises(PlaceError, match=rf"still being written by process {holder.pid} on .* since \d\d:\d\d:\d\d"):
         outputs.alone(tmp_path).__enter__()
-    assert f"is being written by process {holder.pid}" in capsys.readouterr().err
+    assert f"上的进程 {holder.pid}，自 " in capsys.readouterr().err
     holder.kill()
     holder.wait()
     with outputs.alone(tmp_path):
@@ -173,10 +173,10 @@ def test_an_input_is_never_the_place_of_the_result(tmp_path: Path, capsys: pytes
     files = [str(tmp_path / "ledger.csv"), str(tmp_path / "platform.csv")]
     for out in ("ledger.csv", "link.csv"):
         assert main(["reconcile", *files, "--out", str(tmp_path / out)]) == 2
-        assert "is among the files that are read" in capsys.readouterr().err
+        assert "是要读取的文件之一" in capsys.readouterr().err
     for command in ("diagnose", "backups"):
         assert main([command, str(tmp_path), "--out", str(tmp_path / "ledger.csv")]) == 2
-        assert "is among the files that are read" in capsys.readouterr().err
+        assert "是要读取的文件之一" in capsys.readouterr().err
     assert main(["manifest", str(tmp_path), "--out", str(tmp_path / "platform.csv")]) == 2
     assert {(tmp_path / name).read_text(encoding="utf-8") for name in ("ledger.csv", "platform.csv")} == {rows}
     assert main(["reconcile", *files, "--out", str(tmp_path / "found.csv")]) == 0
@@ -214,9 +214,7 @@ def test_no_room_is_one_sentence_that_names_the_folder(tmp_path: Path) -> None:
             command, capture_output=True, text=True, check=False, env={**os.environ, "TMPDIR": str(temporary)}
         )
         assert (ended.returncode, ended.stdout) == (2, "")
-        assert ended.stderr == (
-            f"audit-kit: {folder} cannot hold a file of this size; lift the limit, or choose another.\n"
-        )
+        assert ended.stderr == (f"audit-kit: {folder}：存不下这么大的文件；请放宽限制，或换一个位置。\n")
     assert out.read_text() == "earlier"
     assert not list(temporary.iterdir())
     assert not list(tmp_path.glob(".*"))
@@ -228,7 +226,7 @@ def test_a_full_standard_output_is_no_defect() -> None:
         command = [*KIT, "dictionary"]
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 2
-    assert "has no room left" in ended.stderr
+    assert "空间不足" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

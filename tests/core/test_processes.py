@@ -317,7 +317,7 @@ def test_a_lab_that_is_told_to_end_leaves_no_process_and_no_file(client: Path, s
     assert family_of("lab") == []
     assert list((server.home / "tmp").iterdir()) == []
     assert b"Traceback" not in said
-    assert said.rstrip().endswith(b"audit-kit: stopped; nothing was left half done.")
+    assert said.decode().rstrip().endswith("audit-kit: 已停止；没有留下做了一半的文件。")
     assert ran(client) == ""
 
 
@@ -391,7 +391,7 @@ def test_every_ending_is_as_tidy_as_an_interrupt(
         wait_until(lambda home=home: not family_of(str(home)), seconds=10)
         assert family_of(str(home)) == []
         if way != signal.SIGKILL:
-            assert said == "audit-kit: stopped; nothing was left half done.\n"
+            assert said == "audit-kit: 已停止；没有留下做了一半的文件。\n"
             assert list((home / "tmp").iterdir()) == []
             assert not list(home.glob("runtime/kernel-*"))
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import ast
+import copy
+import errno
 import json
+import os
 import re
 import tomllib
 from decimal import Decimal
@@ -13,7 +16,7 @@ import pytest
 
 import audit_kit
 from audit_kit import resources
-from audit_kit.core import places, schema
+from audit_kit.core import errors, places, schema
 from audit_kit.core.cause_records import records, require_texts
 from audit_kit.core.errors import RequestError
 from audit_kit.core.words import Words, texts
@@ -33,7 +36,8 @@ def test_every_entry_says_the_same_in_two_languages():
         chinese, english = texts()[section][name]
         assert chinese.strip() and english.strip(), (section, name)  # noqa: PT018 -- names the entry
         assert _fields(chinese) == _fields(english), (section, name)
-        said = re.sub("发票号码|开票日期|金额", "", english)  # headers that a reader looks for in the file itself
+        heads = "发票号码|开票日期|金额|流水号|原因"  # that a reader looks for in the file itself
+        said = re.sub(heads, "", english)
         assert not re.search("[\u4e00-\u9fff]", said), (section, name)
 
 
@@ -95,6 +99,55 @@ def test_every_entry_is_asked_for():
         return any(known.issuperset(names) for names in fits) or (section in words and name in known)
 
     assert [key for key in sorted(KEYS - whole) if not may_be_asked(*key.split("."))] == []
+
+
+def _faults_of(call: ast.Call) -> str | None:
+    """Return what is wrong with a call that makes an error, a mistake or a phrase; none where its sentence is whole."""
+    key = call.args[0] if call.args else None
+    if not isinstance(key, ast.Constant):
+        return None if "Phrase" in ast.unparse(call.func) else "no key"
+    if key.value not in KEYS:
+        return "no entry"
+    section, _, name = key.value.partition(".")
+    needed = _fields(texts()[section][name][0]) - ({"place"} if section == "mistake" else set())
+    given = {word.arg for word in call.keywords}
+    return None if given == needed or None in given else f"{sorted(needed)} are needed"
+
+
+def test_every_error_has_a_sentence_in_the_table_and_what_stands_in_it():
+    kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    calls = [
+        (f"{path.relative_to(PACKAGE)}:{node.lineno}", node)
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {*kinds, "Phrase"}
+    ]
+    assert len(calls) > 150
+    assert [(where, fault) for where, call in calls if (fault := _faults_of(call))] == []
+
+
+def test_a_mistake_has_a_phrase():
+    """A kind of value that is wrong is told by a phrase too, or by that of the mistake it was."""
+    for path in (PACKAGE / "loaders" / "engagement").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "MistakeError":
+                assert re.match(r"Phrase\(|\w+\.reason$", ast.unparse(node.args[0])), (path.name, node.lineno)
+
+
+def test_an_error_is_said_in_every_language_with_the_one_within():
+    inner = errors.SourceError("error_formats.empty", file="台账.csv")
+    outer = errors.RequestError("error_report.paper_unreadable", file="a.xlsx", error=inner)
+    assert str(inner) == "台账.csv: is empty; export it again."
+    assert inner.said("zh") == "台账.csv：是空文件；请重新导出。"
+    assert "（台账.csv：是空文件；请重新导出）" in outer.said("zh")
+    assert "(台账.csv: is empty; export it again.)" in str(outer)
+    assert str(copy.copy(outer)) == str(outer)
+    told = errors.PlaceError("error_core.refused", place="/x", why=errors.of_system(os.strerror(errno.EACCES)))
+    assert told.said("zh") == "/x 无法写入（权限不足）；请换一个位置，或修改权限。"
+    assert "(Permission denied)" in str(told)
+    assert errors.of_system("something else") == "something else"
+    assert str(errors.RequestError("a sentence of one's own")) == "a sentence of one's own"
+    assert errors.SourceError("error_formats.damaged", file="{x}").said("zh").startswith("{x}：")
 
 
 def test_a_missing_entry_is_an_error():

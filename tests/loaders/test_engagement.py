@@ -457,7 +457,8 @@ def test_what_leads_out_is_used_once_it_is_allowed_and_asked_again_when_it_chang
         inputs.allow(folder, ["elsewhere"])
 
 
-def test_the_question_names_everything_and_only_yes_is_yes(tmp_path):
+def test_the_question_names_everything_and_only_yes_is_yes(tmp_path, monkeypatch):
+    monkeypatch.setenv("AUDIT_KIT_LANG", "en")
     way = permits.Way(table="ledger", place="mysql://me@h:3306/\x1b[2J", user="me")
     for answer, meant in (("y\n", True), ("", False), ("n\n", False)):
         out = io.StringIO()

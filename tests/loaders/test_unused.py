@@ -237,8 +237,13 @@ def test_a_name_in_gbk_is_told_in_letters_by_the_command_line(
     place = write(tmp_path / "甲")
     (place / os.fsdecode(GBK + b".xlsx")).write_bytes(workbook(4)[:-900])
     words = ["diagnose", str(place), "--out", str(tmp_path / "o.csv")]
-    assert cli.main(words) == 2
+    assert cli.main([*words, "--lang", "en"]) == 2
     assert capsys.readouterr().err.startswith("audit-kit: 补充五月.xlsx: looks like a table, and cannot be read: ")
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err == (
+        "audit-kit: 补充五月.xlsx：看似是表，但无法读取：不是可读取的工作簿，或已损坏；请重新导出；"
+        "如要略去它继续，请加上 --without '补充五月.xlsx'。\n"
+    )
     assert cli.main([*words, "--without", "补充*.xlsx", "--lang", "en"]) == 0
     assert capsys.readouterr().err == "not used: 补充五月.xlsx: left out on the user's word (--without)\n"
     assert cli.main([*words, "--without", os.fsdecode(GBK + b".xlsx")]) == 0
@@ -407,8 +412,9 @@ def test_sources_that_name_a_folder_without_files_are_refused(tmp_path: Path) ->
 
 
 def test_the_command_line_names_the_first_and_counts_the_others() -> None:
-    files = [Unused(f"{number}.docx", "other", why("other")) for number in range(30)]
-    files = [Unused(".x", "hidden", why("hidden")), *files, Unused("a\n\x1b[1m.csv", "left_out", why("left_out"))]
+    files = [Unused(f"{number}.docx", "other", why("other", {})) for number in range(30)]
+    odd = Unused("a\n\x1b[1m.csv", "left_out", why("left_out", {}))
+    files = [Unused(".x", "hidden", why("hidden", {})), *files, odd]
     lines = unused_lines(files, lang="en")
     assert len(lines) == 21
     assert lines[0] == r"not used: a\n\x1b[1m.csv: left out on the user's word (--without)"

@@ -93,16 +93,11 @@ def zone(origin: Origin, example: str) -> ZoneInfo:
     """
     if origin.tz is None:
         like = origin.name[: len(origin.name) - len(origin.path.name)] + f"{origin.repo_id}*"
-        raise EngagementError(
-            f"{origin.name}: the time {example} has no zone; say which one it is under [sources] in audit.toml:"
-            f' backups = [{{path = "{like}", tz = "Asia/Shanghai"}}].'
-        )
+        raise EngagementError("error_catalogues.no_zone", file=origin.name, example=example, like=like)
     try:
         return ZoneInfo(origin.tz)
     except (ZoneInfoNotFoundError, ValueError):
-        raise EngagementError(
-            f'{origin.name}: tz = "{origin.tz}" is no time zone; write one as Asia/Shanghai.'
-        ) from None
+        raise EngagementError("error_catalogues.unknown_zone", file=origin.name, tz=origin.tz) from None
 
 
 def moment(value: str | float | None, origin: Origin) -> datetime | None:

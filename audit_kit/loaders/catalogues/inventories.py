@@ -89,7 +89,7 @@ def _place(origin: Origin, key: str) -> Path:
     for place in (folder / "data" / name, folder / name, folder.parent / "data" / name):
         if place.is_file():
             return place
-    raise SourceError(f"{origin.name}: its data file {name} is not beside it; copy the folder data/ too.")
+    raise SourceError("error_catalogues.no_data_file", file=origin.name, name=name)
 
 
 def _rows(file: Path, names: list[str]) -> pl.DataFrame:
@@ -106,7 +106,7 @@ def _unpacked(file: Path) -> bytes:
     with gzip.open(file) as packed:
         data = packed.read(most + 1)
     if len(data) > most:
-        raise SourceError(f"{file.name}: unpacks to far more than an inventory holds (an archive bomb?); not opened.")
+        raise SourceError("error_catalogues.bomb", file=file.name)
     return data
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from audit_kit.core import schema
 from audit_kit.core.clock import written_at
-from audit_kit.core.errors import AuditError, RequestError, SourceError
+from audit_kit.core.errors import AuditError, RequestError, SourceError, of_system
 from audit_kit.core.files import (
     CLOSED,
     OUTSIDE,
@@ -34,6 +34,7 @@ from audit_kit.loaders.catalogues import inventories, job_lists, joining, tools
 from audit_kit.loaders.catalogues.checks import read_checks
 from audit_kit.loaders.catalogues.found import Found, Origin, decoded
 from audit_kit.loaders.reading import FILES, Reading, Reason, aside, joined
+from audit_kit.resources.languages import Sayable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -144,7 +145,7 @@ def _is_left_out(place: Path, without: frozenset[Path]) -> bool:
         return bool(inside)
     if all(path in inside for path in walk(place)):
         return True
-    raise RequestError(f"{shown(place.name)} is read as a whole; leave out all of it or nothing.")
+    raise RequestError("error_catalogues.whole", place=shown(place.name))
 
 
 def _places(path: Path, root: Path) -> Iterator[Place]:
@@ -190,7 +191,7 @@ def _origin(path: Path, root: Path, tz: str | None, fault: str | None) -> Origin
         try:
             sha256 = hash_file(path)
         except OSError as error:
-            raise SourceError(f"{name}: cannot be opened ({error.strerror}); check its permissions.") from error
+            raise SourceError("error_catalogues.closed", name=name, why=of_system(error.strerror)) from error
     return Origin(path=path, name=name, repo_id=repo, backup_id=backup_id.strip(".") or None, tz=tz, sha256=sha256)
 
 
@@ -225,10 +226,10 @@ def _read(origin: Origin) -> Found:
     except AuditError:
         raise
     except RecursionError as error:
-        raise SourceError(f"{origin.name}: is nested too deeply for a backup catalogue; export it again.") from error
+        raise SourceError("error_catalogues.too_deep", file=origin.name) from error
     except UNREADABLE as error:
-        why = str(error).partition("\n")[0]
-        raise SourceError(f"{origin.name}: cannot be read as a backup catalogue ({why}); export it again.") from error
+        why = error if isinstance(error, Sayable) else str(error).partition("\n")[0]
+        raise SourceError("error_catalogues.unreadable", file=origin.name, why=why) from error
     return found
 
 

@@ -67,7 +67,7 @@ def verify_restore(
     began = time.monotonic()
     restored = hash_files(folder, progress=progress)
     if restored.is_empty():
-        raise SourceError(f"{folder}: nothing was restored there.")
+        raise SourceError("error_catalogues.nothing_restored", folder=folder)
     known = archive if isinstance(archive, pl.DataFrame) else hash_files(archive, progress=progress)
     files = _compared(restored, known.filter(pl.col("sha256").is_not_null()))
     unopened = _unopened(Path(folder), files.filter(pl.col("state") != "extra")["path"])
@@ -135,7 +135,7 @@ def write_evidence(row: Mapping[str, Any], path: Path) -> None:
         RequestError: another ending, no such folder, or a file that is there already: evidence is never overwritten.
     """
     if path.exists():
-        raise RequestError(f"{path.name} is there already, and evidence is not overwritten; choose another name.")
+        raise RequestError("error_cli.evidence_there", file=path.name)
     names = [name for name in schema.dtypes("restore_tests") if name in row]
     plain = {name: "；".join(row[name]) if isinstance(row[name], list) else row[name] for name in names}
     frame = pl.DataFrame([plain], infer_schema_length=None)

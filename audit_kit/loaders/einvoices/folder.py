@@ -54,7 +54,7 @@ def read_folder(folder: str | Path, *, root: Path | None = None, progress: bool 
         SourceError: no such folder.
     """
     if not Path(folder).is_dir():
-        raise SourceError(f"{folder}: no such folder of e-invoices.")
+        raise SourceError("error_einvoices.no_folder", folder=folder)
     return read_paths([Path(folder)], root=root or Path(folder), progress=progress)
 
 

@@ -106,7 +106,7 @@ class _Worker:
         threading.Thread(target=self._watch, daemon=True).start()
         if self._line() != worker.READY:
             self.end()
-            raise SourceError("a process that reads e-invoices could not be started; try again.")
+            raise SourceError("error_einvoices.no_process")
 
     def ask(self, files: Sequence[tuple[str, str]]) -> list[Answer]:
         """Return the answers up to the file that ended the process, or all."""

@@ -24,8 +24,9 @@ from audit_kit.loaders.engagement import permits, shared_inputs, sources
 from audit_kit.loaders.engagement import settings as settings_
 from audit_kit.loaders.engagement.exports import end_of, last_export, settle_export, successive
 from audit_kit.loaders.engagement.inputs import Input, inputs_of, settings_of, ways_out
-from audit_kit.loaders.engagement.unused import LEFT_OUT, relative, way_out
+from audit_kit.loaders.engagement.unused import LEFT_OUT, Unended, relative, way_out
 from audit_kit.loaders.reading import Reading, joined
+from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -92,9 +93,7 @@ class Engagement:
         for table, column in (("platform", "issued_at"), ("ledger", "issued_at"), ("backups", "started_at")):
             if isinstance(latest := self.table(table)[column].max(), datetime):
                 return end_of(latest)
-        raise EngagementError(
-            f"{self.name}: no time is known; add taken_at = 2025-06-01T09:00:00 under [engagement] in audit.toml."
-        )
+        raise EngagementError("error_engagement.no_time", name=self.name)
 
     @property
     def taken_stated(self) -> datetime | None:
@@ -176,7 +175,9 @@ class Engagement:
         try:
             yield
         except SourceError as error:
-            raise SourceError(_with_way_out(error, file)) from error
+            if file is None:
+                raise
+            raise SourceError("error_engagement.with_way_out", error=Unended(error), way_out=way_out(file)) from error
 
     def _read_backups(self) -> dict[str, Reading]:
         """Read the tools' own output, and beside it the canonical tables of checks and listings."""
@@ -275,7 +276,7 @@ def open_engagement(path: str | Path, *, without: Sequence[str] = (), allow: Seq
     folder = places.actual(Path(path))
     folder = folder.parent if folder.name == settings_.FILE and folder.is_file() else folder
     if not folder.is_dir():
-        raise EngagementError(f"{folder}: no such folder; an engagement is a folder with an audit.toml.")
+        raise EngagementError("error_engagement.no_folder", folder=folder)
     folder = folder.resolve()
     settings = settings_of(folder)
     left = sources.left_out(folder, without)
@@ -283,11 +284,9 @@ def open_engagement(path: str | Path, *, without: Sequence[str] = (), allow: Seq
         permits.require(folder, ways_out(folder, settings), allow=allow)
     inputs, unused = inputs_of(folder, settings, left)
     if not inputs:
-        also = f" ({len(unused)} not used: {unused[0].file}: {unused[0].why})" if unused else ""
-        raise EngagementError(
-            f"{places.shown(folder.name)}: neither an audit.toml with [sources] nor a file that is a ledger or a"
-            f" platform export{also}."
-        )
+        first = {"count": len(unused), "file": unused[0].file, "why": unused[0]} if unused else {}
+        also = Phrase("error_engagement.not_used", **first) if unused else ""
+        raise EngagementError("error_engagement.nothing_known", folder=places.shown(folder.name), also=also)
     name = settings.name or places.shown(folder.name)
     return Engagement(folder=folder, name=name, settings=settings, sources=inputs, unused=unused, without=left)
 
@@ -307,20 +306,13 @@ def _evaluated(reading: Reading, root: Path) -> Reading:
     return replace(reading, rows=rows)
 
 
-def _with_way_out(error: SourceError, file: str | None) -> str:
-    words = places.shown(str(error))
-    return words if file is None else f"{words.removesuffix('.')}; {way_out(file)}."
-
-
 def _changed(engagement: Engagement, path: Path) -> EngagementError:
-    return EngagementError(
-        f"{engagement.name}: {engagement.relative(path)} changed while the work was under way; run it again."
-    )
+    return EngagementError("error_engagement.changed", name=engagement.name, file=engagement.relative(path))
 
 
 def _known(table: str) -> None:
     if table not in settings_.SOURCES:
-        raise EngagementError(f"{table} is no table of an engagement; they are {', '.join(settings_.SOURCES)}.")
+        raise EngagementError("error_engagement.no_table", table=table, known=", ".join(settings_.SOURCES))
 
 
 @cache

@@ -11,7 +11,7 @@ from audit_kit.core import files as places
 from audit_kit.core.errors import EngagementError
 from audit_kit.loaders.engagement import permits, sources
 from audit_kit.loaders.engagement import settings as settings_
-from audit_kit.loaders.engagement.unused import why
+from audit_kit.loaders.reading import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +36,9 @@ def settings_of(folder: Path) -> Settings:
     """Return the settings of a folder; what bears their name and is no file is not waited for."""
     file = folder / settings_.FILE
     if os.path.lexists(file) and (fault := places.fault_of(file)):
-        raise EngagementError(f"{settings_.FILE} is no file that can be read: {why(fault)}.")
+        raise EngagementError(
+            "error_engagement.settings_closed", file=settings_.FILE, why=Reason(code=f"unused.{fault}")
+        )
     return settings_.load(folder)
 
 
@@ -97,7 +99,7 @@ def allow(path: str | Path, places: Sequence[str] = ()) -> list[tuple[permits.Wa
     folder = Path(path)
     folder = (folder.parent if folder.is_file() else folder).resolve()
     if not folder.is_dir():
-        raise EngagementError(f"{folder}: no such folder; an engagement is a folder with an audit.toml.")
+        raise EngagementError("error_engagement.no_folder", folder=folder)
     ways = list(dict.fromkeys(ways_out(folder, settings_.load(folder))))
     permits.allow(folder, ways, places)
     still = permits.asked_for(folder, ways)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import platformdirs
 
-from audit_kit.core.errors import EngagementError, RequestError
+from audit_kit.core.errors import EngagementError, RequestError, of_system
+from audit_kit.resources.languages import Phrase, reader_language
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -55,10 +56,7 @@ def require(folder: Path, ways: Sequence[Way], *, allow: Collection[str] = ()) -
     if open_ways:
         way = open_ways[0]
         command = f"audit-kit allow {shlex.quote(shown(str(folder)))} {shlex.quote(shown(way.place))}"
-        raise EngagementError(
-            f"audit.toml: [sources] {way.table} leads out of the engagement, to {shown(way.place)}; if that is meant,"
-            f" allow it once: {command}"
-        )
+        raise EngagementError("error_engagement.way_out", table=way.table, place=shown(way.place), command=command)
 
 
 def allow(folder: Path, ways: Sequence[Way], places: Sequence[str]) -> None:
@@ -70,8 +68,8 @@ def allow(folder: Path, ways: Sequence[Way], places: Sequence[str]) -> None:
     known = {shown(way.place) for way in ways}
     for place in places:
         if place not in known:
-            listed = ", ".join(sorted(known)) or "none"
-            raise RequestError(f"audit.toml leads to no such place as is named here; those out of it are {listed}.")
+            listed = ", ".join(sorted(known)) or Phrase("error_core.none")
+            raise RequestError("error_engagement.no_such_way", listed=listed)
     wanted = [way for way in ways if shown(way.place) in places]
     if not places and _is_terminal():
         wanted = [way for way in asked_for(folder, ways) if ask(folder, way)]
@@ -89,8 +87,9 @@ def asked_for(folder: Path, ways: Iterable[Way], *, allow: Collection[str] = ())
 def ask(folder: Path, way: Way, *, source: TextIO | None = None, out: TextIO | None = None) -> bool:
     """Ask the person at the terminal whether a way out may be taken."""
     out = out or sys.stderr
-    user = f", as {shown(way.user)}" if way.user else ""
-    out.write(f"{shown(str(folder))}\n  [sources] {way.table} reads {shown(way.place)}{user}: allow? [y/N] ")
+    user = Phrase("error_engagement.as_user", user=shown(way.user)) if way.user else ""
+    question = Phrase("error_engagement.ask_allow", table=way.table, place=shown(way.place), user=user)
+    out.write(f"{shown(str(folder))}\n  {question.said(reader_language())} ")
     out.flush()
     return (source or sys.stdin).readline().strip().casefold() in YES
 
@@ -112,7 +111,7 @@ def keep(folder: Path, ways: Iterable[Way]) -> None:
         finally:
             Path(name).unlink(missing_ok=True)
     except OSError as error:
-        raise RequestError(f"{file} cannot be written ({error.strerror}), so that nothing can be allowed.") from error
+        raise RequestError("error_engagement.permits_closed", file=file, why=of_system(error.strerror)) from error
 
 
 def allowed() -> dict[str, list[str]]:
@@ -127,7 +126,7 @@ def allowed() -> dict[str, list[str]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{_file()} cannot be read ({error}); mend or remove it.") from error
+        raise RequestError("error_engagement.permits_broken", file=_file(), error=error) from error
 
 
 def shown(text: str) -> str:

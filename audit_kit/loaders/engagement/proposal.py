@@ -99,7 +99,7 @@ def propose(folder: Path) -> Proposal:
         EngagementError: there is no such folder, or it holds no file.
     """
     if not folder.is_dir():
-        raise EngagementError(f"{shown(str(folder))}: no such folder; name the folder that holds the files.")
+        raise EngagementError("error_engagement.no_files_folder", folder=shown(str(folder)))
     folder = folder.resolve()
     guesses: list[Guess] = []
     together: dict[str, list[Path]] = {"invoice_files": [], "backups": []}
@@ -125,12 +125,12 @@ def propose(folder: Path) -> Proposal:
         places = as_folders(folder, files) if table == "invoice_files" else files
         guesses += [Guess(file=relative(folder, path), table=table) for path in places]
     if not guesses:
-        raise EngagementError(f"{shown(folder.name)}: holds no file; put the ledger and the platform's export there.")
+        raise EngagementError("error_engagement.no_files", folder=shown(folder.name))
     return _terms(folder, Proposal(guesses=tuple(guesses), name=shown(folder.name)))
 
 
 def _because(error: AuditError) -> Reason:
-    return Reason(code="guess.unread", fields={"why": str(error)})
+    return Reason(code="guess.unread", fields={"why": error})
 
 
 def guess(path: Path, *, file: str, table: str | None = None) -> Guess:

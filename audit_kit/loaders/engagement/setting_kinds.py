@@ -15,10 +15,10 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, override
 
 from audit_kit.core import policy, schema
+from audit_kit.resources.languages import Phrase
 
 BEIJING = timezone(timedelta(hours=8))
 DIRECTIONS = ("issued", "received")
-PLACE = "{place}"  # stands in a reason for the section at fault
 HOURS_A_DAY = 24
 EARLIEST_YEAR, LATEST_YEAR = 1900, 9000
 DERIVED = ("period_stated", "start_stated")  # what is found out is no key
@@ -30,9 +30,9 @@ Kind = Callable[[Any, Any], Any]
 class MistakeError(Exception):
     """A value that is not of its kind: the reason, and the way from the value that was read to the one at fault."""
 
-    def __init__(self, reason: str, *steps: Step, known: tuple[str, ...] = ()) -> None:
+    def __init__(self, reason: Phrase, *steps: Step, known: tuple[str, ...] = ()) -> None:
         """Take the reason and the keys or positions; `known` are the keys that an unknown one may have meant."""
-        super().__init__(reason)
+        super().__init__(reason.key)
         self.reason = reason
         self.steps = steps
         self.known = known
@@ -66,7 +66,7 @@ def keys_of(record: type[Any]) -> tuple[str, ...]:
 def section(value: object) -> dict[str, Any]:
     """Return a section as it stands."""
     if not isinstance(value, dict):
-        raise MistakeError(f"must be a section: write [{PLACE}]")
+        raise MistakeError(Phrase("mistake.section"))
     return value
 
 
@@ -74,7 +74,7 @@ def check_known(value: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Refuse a key that is not known."""
     for key in value:
         if key not in known:
-            raise MistakeError("is not known", key, known=known)
+            raise MistakeError(Phrase("mistake.unknown"), key, known=known)
 
 
 def _record(made: Converter, record: type[Any]) -> Kind:
@@ -86,7 +86,7 @@ def _record(made: Converter, record: type[Any]) -> Kind:
     def checked(value: object, kind: object) -> object:
         check_known(section(value), keys_of(record))
         if missing := next((name for name in needed if name not in section(value)), None):
-            raise MistakeError(f"needs {missing}")
+            raise MistakeError(Phrase("mistake.needs", name=missing))
         return read(value, kind)
 
     return checked
@@ -132,7 +132,7 @@ def _in_order(read: Kind, start: str, end: str) -> Kind:
         found = read(value, kind)
         first, last = getattr(found, start), getattr(found, end)
         if first and last and first >= last:
-            raise MistakeError(f"must be later than {start}", end)
+            raise MistakeError(Phrase("mistake.order", start=start), end)
         return found
 
     return checked
@@ -141,7 +141,7 @@ def _in_order(read: Kind, start: str, end: str) -> Kind:
 def text(value: object, _: object = None) -> str:
     """Return a text that is not empty."""
     if not isinstance(value, str) or not value.strip():
-        raise MistakeError('must be text in quotes: "…"')
+        raise MistakeError(Phrase("mistake.text"))
     return value.strip()
 
 
@@ -154,13 +154,13 @@ def _texts(value: object, _: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return (text(value),)
     if not isinstance(value, list) or not all(isinstance(part, str) and part.strip() for part in value):
-        raise MistakeError('must be text or a list of texts: ["…", "…"]')
+        raise MistakeError(Phrase("mistake.texts"))
     return tuple(part.strip() for part in value)
 
 
 def _direction(value: object, _: object) -> str:
     if value not in DIRECTIONS:
-        raise MistakeError(f"must be one of {', '.join(DIRECTIONS)}")
+        raise MistakeError(Phrase("mistake.direction", known=", ".join(DIRECTIONS)))
     return str(value)
 
 
@@ -175,21 +175,21 @@ def _time(value: object, _: object) -> datetime:
         return value.astimezone(BEIJING).replace(tzinfo=None) if value.tzinfo else value
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)  # noqa: DTZ001 (Beijing time, stored without zone)
-    raise MistakeError("must be a time: 2025-06-01T09:30:00")
+    raise MistakeError(Phrase("mistake.time"))
 
 
 def _day(value: object, kind: object) -> date:
     try:
         return _time(value, kind).date()
     except MistakeError:
-        raise MistakeError("must be a date: 2025-06-16") from None
+        raise MistakeError(Phrase("mistake.date")) from None
 
 
 def _zone(value: object, _: object) -> str:
     try:
         return ZoneInfo(text(value)).key
     except (MistakeError, KeyError, ValueError, OSError):
-        raise MistakeError('must be a time zone: "Asia/Shanghai" or "UTC"') from None
+        raise MistakeError(Phrase("mistake.zone")) from None
 
 
 def _cron(value: object, kind: object) -> str | None:
@@ -201,37 +201,37 @@ def _cron(value: object, kind: object) -> str | None:
         if said:
             CronSim(said, datetime(2025, 1, 1))  # noqa: DTZ001 (any moment will do)
     except CronSimError:
-        raise MistakeError('must be a cron expression: "0 2 * * *"') from None
+        raise MistakeError(Phrase("mistake.cron")) from None
     return said
 
 
 def _number(value: object, _: object = None) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-        raise MistakeError("must be a number, 0 or more")
+        raise MistakeError(Phrase("mistake.number"))
     return float(value)
 
 
 def _share(value: object, _: object) -> float:
     if (share := _number(value)) > 1:
-        raise MistakeError("must be a share between 0 and 1")
+        raise MistakeError(Phrase("mistake.share"))
     return share
 
 
 def _hour(value: object, _: object) -> float:
     if (hour := _number(value)) > HOURS_A_DAY:
-        raise MistakeError("must be an hour between 0 and 24")
+        raise MistakeError(Phrase("mistake.hour"))
     return hour
 
 
 def _whole(value: object, _: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise MistakeError("must be a whole number, 0 or more")
+        raise MistakeError(Phrase("mistake.whole"))
     return value
 
 
 def _flag(value: object, _: object) -> bool:
     if not isinstance(value, bool):
-        raise MistakeError("must be true or false")
+        raise MistakeError(Phrase("mistake.flag"))
     return value
 
 

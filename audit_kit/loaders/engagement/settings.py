@@ -35,7 +35,6 @@ from audit_kit.core.policy import (
     Training,
 )
 from audit_kit.loaders.engagement.setting_kinds import (
-    PLACE,
     MistakeError,
     Step,
     check_known,
@@ -43,6 +42,7 @@ from audit_kit.loaders.engagement.setting_kinds import (
     keys_of,
     section,
 )
+from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,6 +57,8 @@ _ADDRESS = re.compile(
     r"://|\w:[^\s/\\]*@|^\s*(?:postgres(?:ql)?|mysql|oracle|mssql|sqlite)(?:\+\w+)?:|\bpassword\s*=|\bpwd\s*=",
     re.IGNORECASE,
 )
+
+_AT = re.compile(r"(?P<error>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,12 +153,14 @@ def load(folder: Path) -> Settings:
     try:
         data = file.read_bytes()
         content = tomllib.loads(data.decode("utf-8-sig").replace("\r\n", "\n"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise EngagementError(f"{FILE} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise _no_toml(str(error)) from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise EngagementError("error_engagement.settings_unreadable", file=FILE, error=error) from error
     try:
         document = _CONVERTER.structure(content, _Document)
     except (BaseValidationError, MistakeError) as error:
-        mistake = EngagementError(_sentence(content, *_first(error)))
+        mistake = _explained(content, *_first(error))
     else:
         return replace(_settings(document), sha256=hashlib.sha256(data).hexdigest())
     raise mistake  # outside of the handler: what it came from quotes values, and a password may be one
@@ -197,14 +201,14 @@ def _entries(value: object, steps: tuple[Step, ...]) -> list[Source]:
     if isinstance(value, str) and value.strip():
         return [Source(path=_path(value, steps))]
     if not isinstance(value, dict):
-        raise MistakeError("must be a path, a glob, a list of them, {path, tz} or {uri, query}", *steps)
+        raise MistakeError(Phrase("mistake.source"), *steps)
     try:
         said = _CONVERTER.structure(value, _Entry)
     except (BaseValidationError, MistakeError) as error:
         inner, mistake = _first(error)
         raise MistakeError(mistake.reason, *steps, *inner, known=mistake.known) from None
     if ("path" in value) == ("uri" in value) or ("uri" in value) != ("query" in value):
-        raise MistakeError("needs either path, or uri and query", *steps)
+        raise MistakeError(Phrase("mistake.either"), *steps)
     if said.uri is not None:
         return [Source(uri=said.uri, query=said.query, tz=said.tz, taken_at=said.taken_at)]
     return [Source(path=_path(path, steps), tz=said.tz, taken_at=said.taken_at) for path in said.path]
@@ -212,7 +216,7 @@ def _entries(value: object, steps: tuple[Step, ...]) -> list[Source]:
 
 def _path(text: str, steps: tuple[Step, ...]) -> str:
     if _ADDRESS.search(text):
-        raise MistakeError("is an address, not a path; write {uri = …, query = …}", *steps)
+        raise MistakeError(Phrase("mistake.address"), *steps)
     return text
 
 
@@ -220,7 +224,7 @@ def _headings(value: object, _: object) -> _Headings:
     columns = tuple(dict.fromkeys(name for table in schema.INPUTS for name in schema.dtypes(table)))
     for theirs, ours in section(value).items():
         if ours not in columns:
-            raise MistakeError("is no column of ours" + _likely(str(ours), columns), theirs)
+            raise MistakeError(Phrase("mistake.column", hint=_likely(str(ours), columns)), theirs)
     return _Headings(section(value))
 
 
@@ -234,7 +238,14 @@ def _first(error: Exception, steps: tuple[Step, ...] = ()) -> tuple[tuple[Step, 
     return _first(inner, (*steps, note.name if isinstance(note, AttributeValidationNote) else note.index))
 
 
-def _sentence(content: dict[str, Any], steps: tuple[Step, ...], mistake: MistakeError) -> str:
+def _no_toml(words: str) -> EngagementError:
+    """Return the error for a file that is no TOML, by what its reader says of it."""
+    if found := _AT.fullmatch(words):
+        return EngagementError("error_engagement.settings_broken", file=FILE, **found.groupdict())
+    return EngagementError("error_engagement.settings_unreadable", file=FILE, error=words)
+
+
+def _explained(content: dict[str, Any], steps: tuple[Step, ...], mistake: MistakeError) -> EngagementError:
     """Return a mistake in one sentence: the section, the key, its value unless it may hold a password, the reason."""
     value: Any = content
     names: list[str] = []
@@ -253,9 +264,12 @@ def _sentence(content: dict[str, Any], steps: tuple[Step, ...], mistake: Mistake
         place = f"[{where}.{key}]" if where else f"[{key}]"
     is_secret = where.startswith("sources.") and key not in ("path", "tz", "taken_at")
     shown = "" if isinstance(value, dict) else f" = {HIDDEN if is_secret else _shown(value)}"
-    reason = mistake.reason.replace(PLACE, f"{where}.{key}" if where else key)
-    reason += _likely(names[-1], mistake.known) if mistake.known else ""
-    return f"{FILE}: {place}{shown} {reason}" + ("" if reason[-1] in ".?" else ".")
+    reason = Phrase(mistake.reason.key, **mistake.reason.fields, place=f"{where}.{key}" if where else key)
+    hint = _likely(names[-1], mistake.known) if mistake.known else ""
+    ends = Phrase("mistake.stop") if not (mistake.known or "hint" in reason.fields) else ""
+    return EngagementError(
+        "error_engagement.setting", file=FILE, place=place, value=shown, reason=reason, hint=hint, ends=ends
+    )
 
 
 def _shown(value: object) -> str:
@@ -266,12 +280,12 @@ def _shown(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "…"
 
 
-def _likely(key: str, names: tuple[str, ...]) -> str:
+def _likely(key: str, names: tuple[str, ...]) -> Phrase:
     if home := next((where for where, keys in _HOMES.items() if key in keys and keys != names), None):
-        return f"; it belongs to [{home}]."
+        return Phrase("mistake.belongs", home=home)
     if close := difflib.get_close_matches(key, names, n=1, cutoff=0.5):
-        return f"; did you mean {close[0]}?"
-    return f"; known are {', '.join(names)}."
+        return Phrase("mistake.meant", name=close[0])
+    return Phrase("mistake.known", known=", ".join(names))
 
 
 _CONVERTER = converter()

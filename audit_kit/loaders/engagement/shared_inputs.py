@@ -70,7 +70,7 @@ def state(folder: Path, fingerprint: str) -> None:
         return
     stated = json.loads(file.read_text(encoding="utf-8"))
     if stated["folder"] == mine["folder"] and stated != mine:
-        raise EngagementError(f"{folder.name}: an input changed while the report was made; run it again.")
+        raise EngagementError("error_engagement.input_changed", folder=folder.name)
 
 
 def _folder() -> Path | None:

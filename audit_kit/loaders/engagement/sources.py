@@ -22,7 +22,7 @@ from audit_kit.core.files import TABLE_FILES, Place, census, is_debris, is_insid
 from audit_kit.core.hashing import hash_file, hash_once
 from audit_kit.loaders.catalogues.tools import claimed
 from audit_kit.loaders.engagement.settings import FILE, SISTERS, SOURCES
-from audit_kit.loaders.engagement.unused import LEFT_OUT, Sorting, Unused, relative
+from audit_kit.loaders.engagement.unused import LEFT_OUT, Sorting, Unended, Unused, relative
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -60,9 +60,7 @@ def left_out(folder: Path, patterns: Sequence[str]) -> frozenset[Path]:
         hits = {path for path, own in parts.items() if own[: len(wanted)] == wanted} if wanted else set()
         hits = hits or {path for path, own in parts.items() if places.fits(own, wanted)}
         if not hits:
-            raise RequestError(
-                f"--without {shown(pattern)} names no file in {shown(folder.name)}; write a path within it, or a glob."
-            )
+            raise RequestError("error_engagement.without_nothing", pattern=shown(pattern), folder=shown(folder.name))
         chosen |= hits
     return frozenset(chosen)
 
@@ -82,14 +80,16 @@ def resolve(folder: Path, table: str, pattern: str) -> tuple[Place, ...]:
     hits = [exact] if os.path.lexists(exact) else sorted(_glob(base, asked)) or _odd(base, asked)
     hits = [hit for hit in hits if not is_debris(hit)]
     if not hits:
-        raise EngagementError(f'{FILE}: [sources] {table} = "{pattern}" names no file in {shown(folder.name)}.')
+        raise EngagementError(
+            "error_engagement.names_nothing", file=FILE, table=table, pattern=pattern, folder=shown(folder.name)
+        )
     if not written.is_absolute():
         for hit in hits:
             if not is_inside(folder, hit):
                 _outside(table, pattern)
     opened = tuple(place for hit in hits for place in _opened(table, hit))
     if not opened:
-        raise EngagementError(f'{FILE}: [sources] {table} = "{pattern}" names a folder without files; name a file.')
+        raise EngagementError("error_engagement.empty_folder", file=FILE, table=table, pattern=pattern)
     return opened
 
 
@@ -107,7 +107,7 @@ def _glob(base: Path, pattern: str) -> Iterator[Path]:
     try:
         yield from base.glob(pattern)
     except (ValueError, NotImplementedError) as error:
-        raise EngagementError(f'{FILE}: [sources] "{pattern}" is no path or glob: {error}.') from error
+        raise EngagementError("error_engagement.no_glob", file=FILE, pattern=pattern, error=error) from error
 
 
 def _odd(base: Path, pattern: str) -> list[Path]:
@@ -119,9 +119,7 @@ def _odd(base: Path, pattern: str) -> list[Path]:
 
 
 def _outside(table: str, pattern: str) -> None:
-    raise EngagementError(
-        f'{FILE}: [sources] {table} = "{pattern}" leads out of the engagement; if that is meant, write the whole path.'
-    )
+    raise EngagementError("error_engagement.leads_out", file=FILE, table=table, pattern=pattern)
 
 
 def stated(
@@ -220,7 +218,7 @@ def _sort_file(sorting: Sorting, file: Path, headings: Mapping[str, str]) -> Non
     try:
         tables = tables_of(file, sorting.folder, headings)
     except SourceError as error:  # nobody said that it is a table, but it looks like one
-        sorting.stop(file, "unreadable", reason=_reason(file, error))
+        sorting.stop(file, "unreadable", reason=Unended(error, file=shown(file.name)))
         return
     for table in tables:
         sorting.found.setdefault(table, []).append(file)
@@ -243,7 +241,7 @@ def _sort_unknown(sorting: Sorting, file: Path, headings: Mapping[str, str]) -> 
         try:
             held = recognise(file, headings=headings)
         except SourceError as error:
-            sorting.stop(file, "unreadable", reason=_reason(file, error))
+            sorting.stop(file, "unreadable", reason=Unended(error, file=shown(file.name)))
             return
         sorting.name(file, "ending" if held else "other", tables=", ".join(held))
 
@@ -271,11 +269,6 @@ def _headers(file: Path) -> str:
     cells = [cell for grid in grids[:1] for cell in grid.heads or (*grid.cells.head(1).rows(), ())[0]]
     names = [str(cell).strip()[:LONGEST_HEADER] for cell in cells if cell and str(cell).strip()]
     return ", ".join(names[:SHOWN_HEADERS]) + (" …" if len(names) > SHOWN_HEADERS else "")
-
-
-def _reason(file: Path, error: SourceError) -> str:
-    """Return an error's words without the file's name at their beginning and the stop at their end."""
-    return shown(str(error)).removeprefix(f"{shown(file.name)}: ").removesuffix(".")
 
 
 def as_folders(root: Path, files: list[Path]) -> list[Path]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from audit_kit.core.errors import SourceError
 from audit_kit.core.files import shown, shown_path
 from audit_kit.loaders.reading import Reason
+from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,11 +27,24 @@ class Unused:
     file: str
     kind: str
     why: str
-    fields: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
 
     def said(self, lang: str) -> str:
         """Return the reason in a language (zh, en)."""
-        return why(self.kind, lang=lang, **self.fields)
+        return why(self.kind, self.fields, lang=lang)
+
+
+@dataclass(frozen=True)
+class Unended:
+    """An error as a part of a sentence: without the stop at its end, and the file's name at its beginning."""
+
+    error: SourceError
+    file: str | None = None
+
+    def said(self, lang: str = "en") -> str:
+        """Return the words in a language (zh, en)."""
+        words = shown(self.error.said(lang)).removesuffix(".").removesuffix("。")
+        return words.removeprefix(f"{self.file}: ").removeprefix(f"{self.file}：")
 
 
 @dataclass
@@ -42,13 +56,13 @@ class Sorting:
     unused: list[Unused] = field(default_factory=list)
     stops: list[Unused] = field(default_factory=list)
 
-    def name(self, path: Path, kind: str, **parts: str) -> None:
+    def name(self, path: Path, kind: str, **parts: object) -> None:
         """Name a file as unused."""
-        self.unused.append(Unused(relative(self.folder, path), kind, why(kind, **parts), parts))
+        self.unused.append(Unused(relative(self.folder, path), kind, why(kind, parts), parts))
 
-    def stop(self, path: Path, kind: str, **parts: str) -> None:
+    def stop(self, path: Path, kind: str, **parts: object) -> None:
         """Name a file that looks like a table and cannot be read."""
-        self.stops.append(Unused(relative(self.folder, path), kind, why(kind, **parts), parts))
+        self.stops.append(Unused(relative(self.folder, path), kind, why(kind, parts), parts))
 
     def check(self) -> None:
         """Stop where a file that looks like a table cannot be read.
@@ -60,18 +74,18 @@ class Sorting:
             return
         first, *more = self.stops
         others = [stop.file for stop in more[:SHOWN_STOPS]] + (["…"] if len(more) > SHOWN_STOPS else [])
-        also = f" ({len(more)} more cannot be read either: {', '.join(others)})" if more else ""
-        raise SourceError(f"{first.file}: {first.why}; {way_out(first.file)}{also}.")
+        also = Phrase("error_engagement.more_stops", count=len(more), files=", ".join(others)) if more else ""
+        raise SourceError("error_engagement.stops", file=first.file, why=first, way_out=way_out(first.file), also=also)
 
 
-def why(kind: str, *, lang: str = "en", **parts: str) -> str:
+def why(kind: str, parts: Mapping[str, object], *, lang: str = "en") -> str:
     """Return the words of a kind of reason."""
     return Reason(code=f"unused.{kind}", fields=parts).said(lang)
 
 
-def way_out(file: str) -> str:
+def way_out(file: str) -> Phrase:
     """Return how to go on without a file."""
-    return f"to go on without it, say --without '{file}'"
+    return Phrase("error_engagement.go_on", file=file)
 
 
 def relative(folder: Path, path: Path) -> str:

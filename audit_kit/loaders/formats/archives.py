@@ -44,15 +44,15 @@ def measure(path: Path, watch: Mapping[str, Callable[[bytes], None]] | None = No
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             if len(entries) > MAX_ENTRIES:
-                raise SourceError(f"{path.name}: holds {len(entries)} entries, which no workbook does; not opened.")
+                raise SourceError("error_formats.many_entries", file=path.name, entries=len(entries))
             if any(entry.flag_bits & 1 for entry in entries):
-                raise SourceError(f"{path.name}: the archive has a password; save it without one.")
+                raise SourceError("error_formats.archive_password", file=path.name)
             allowed = min(MAX_BYTES, SUSPECT_BYTES + MAX_RATIO * path.stat().st_size)
             total = 0
             for entry in entries:
                 total += _unpacked(path, archive, entry, allowed - total, (watch or {}).get(entry.filename))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-        raise SourceError(f"{path.name}: is damaged or incomplete; export it again.") from error
+        raise SourceError("error_formats.damaged", file=path.name) from error
 
 
 def _unpacked(
@@ -62,7 +62,7 @@ def _unpacked(
     for block in stream(archive, entry):
         size += len(block)
         if size > allowed:
-            raise SourceError(f"{path.name}: unpacks to far more than a workbook holds (an archive bomb?); not opened.")
+            raise SourceError("error_formats.bomb", file=path.name)
         if watch is not None:
             watch(block)
     return size

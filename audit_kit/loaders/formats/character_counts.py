@@ -63,7 +63,7 @@ def _blocks(source: Path, name: str) -> Iterator[bytes]:
             cut = block.rfind(b"\n") + 1
             rest = block[cut:]
             if len(rest) > LONGEST_LINE:
-                raise SourceError(f"{name}: has a line longer than {LONGEST_LINE >> 20} MB; no table has such a line.")
+                raise SourceError("error_formats.long_line", file=name, size=LONGEST_LINE >> 20)
             if cut:
                 yield block[:cut]
     if rest:

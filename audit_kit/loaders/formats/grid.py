@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit.core.errors import SourceError
+from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,11 +48,8 @@ class Places:
         """
         self._left -= rows * max(columns, LEAST_COLUMNS)
         if columns > MAX_COLUMNS or self._left < 0:
-            where = self._name if sheet is None else f"{self._name}: sheet {sheet}"
-            raise SourceError(
-                f"{where}: spans {columns:,} columns and {rows:,} rows, which no table of invoices in a file of this "
-                "size does; delete what stands outside the table and save it again."
-            )
+            where = self._name if sheet is None else Phrase("error_formats.sheet", file=self._name, sheet=sheet)
+            raise SourceError("error_formats.too_wide", where=where, columns=columns, rows=rows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ def read_html(path: Path) -> list[Grid]:
     try:
         page = html.document_fromstring(text.encode(), parser=parser)
     except (etree.ParserError, ValueError) as error:
-        raise SourceError(f"{path.name}: is a web page that cannot be read; export it as xlsx or csv.") from error
+        raise SourceError("error_formats.web_page", file=path.name) from error
     tables: dict[html.HtmlElement, list[html.HtmlElement]] = {}
     for row in page.iter("tr"):
         tables.setdefault(next(row.iterancestors("table"), page), []).append(row)
@@ -67,7 +67,7 @@ def read_spreadsheet_xml(path: Path) -> list[Grid]:
     try:
         book = etree.fromstring(text.encode(), parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise SourceError(f"{path.name}: is damaged XML; open it in Excel and save it as xlsx.") from error
+        raise SourceError("error_formats.damaged_xml", file=path.name) from error
     grids = []
     places = Places(path)
     for sheet in book.iterchildren(f"{_SPACE}Worksheet"):
@@ -110,7 +110,7 @@ def _grid(
 ) -> Grid:
     width = max((len(row) for row in rows), default=0)
     if not width:
-        raise SourceError(f"{path.name}: holds no table that can be read; export it as xlsx or csv.")
+        raise SourceError("error_formats.no_table", file=path.name)
     cells = pl.DataFrame(
         {str(at): [row[at] if at < len(row) else None for row in rows] for at in range(width)},
         schema={str(at): pl.String for at in range(width)},

@@ -37,26 +37,24 @@ def open_grids(path: Path) -> list[Grid]:
         SourceError: no file, or one that no reader can use.
     """
     if path.is_dir():
-        raise SourceError(f"{path.name}: is a folder where a file is needed.")
+        raise SourceError("error_formats.folder", file=path.name)
     if path.exists() and not path.is_file():
-        raise SourceError(f"{path.name}: is a pipe or a device, no file.")
+        raise SourceError("error_formats.device", file=path.name)
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except OSError as error:
-        raise SourceError(
-            f"{path.name}: does not exist or cannot be opened; check its path and permissions."
-        ) from error
+        raise SourceError("error_formats.closed", file=path.name) from error
     try:
         return _reader(path, head)(path)
     except AuditError:
         raise
     except Exception as error:  # whatever a parser trips over in a stranger's file
-        raise SourceError(f"{path.name}: is damaged or incomplete; export it again.") from error
+        raise SourceError("error_formats.damaged", file=path.name) from error
     except BaseException as error:
         if type(error).__name__ != PANIC:
             raise
-        raise SourceError(f"{path.name}: is damaged or incomplete; export it again.") from None
+        raise SourceError("error_formats.damaged", file=path.name) from None
 
 
 def is_einvoice(path: Path) -> bool:
@@ -73,10 +71,10 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], list[Grid]]:
         return _parquet
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", OLE)) or head[:2] == b"\x09\x08":
         if path.suffix.casefold() in (".ofd", ".docx", ".pptx"):
-            raise SourceError(f"{path.name}: is no table; e-invoices belong into the folder of invoice_files.")
+            raise SourceError("error_formats.einvoice", file=path.name)
         return read_workbook
     if head.startswith((b"%PDF", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"7z\xbc\xaf", b"Rar!", b"\x1f\x8b")):
-        raise SourceError(f"{path.name}: is a PDF, a picture or an archive, no table; export it as xlsx or csv.")
+        raise SourceError("error_formats.document", file=path.name)
     encoding = sniff_encoding(head[: head.rfind(b"\n") + 1] or head)
     start = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n").casefold()
     if start.startswith(("[", "{")) and path.suffix.casefold() not in (".csv", ".tsv", ".txt"):
@@ -86,7 +84,7 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], list[Grid]]:
     if start.startswith("<?xml") and TABLE_XML in start:
         return read_spreadsheet_xml
     if start.startswith("<"):
-        raise SourceError(f"{path.name}: is XML, no table; open it in Excel and save it as xlsx.")
+        raise SourceError("error_formats.xml", file=path.name)
     return lambda file: [read_text(file)]
 
 
@@ -94,11 +92,11 @@ def _parquet(path: Path) -> list[Grid]:
     try:
         width = len(pl.read_parquet_schema(path))
         if width > MAX_COLUMNS:
-            raise SourceError(f"{path.name}: has {width} columns; more than {MAX_COLUMNS} make no table of invoices.")
+            raise SourceError("error_formats.many_columns", file=path.name, width=width, most=MAX_COLUMNS)
         _measure(path)
         cells = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise SourceError(f"{path.name}: is a damaged or incomplete parquet file; export it again.") from error
+        raise SourceError("error_formats.damaged_parquet", file=path.name) from error
     return [framed(cells)]
 
 
@@ -112,7 +110,7 @@ def _measure(path: Path) -> None:
     schema = scan.collect_schema()
     height = int(scan.select(pl.len()).collect().item())
     if height > MAX_ROWS or height * len(schema) > MAX_PARQUET_CELLS:
-        raise SourceError(f"{path.name}: unpacks to {height:,} rows, far more than an engagement has; split it.")
+        raise SourceError("error_formats.parquet_rows", file=path.name, rows=height)
     size = path.stat().st_size
     Places(path).take(height, len(schema))
     if size > LARGE:
@@ -124,7 +122,7 @@ def _measure(path: Path) -> None:
         return
     held = scan.select(pl.sum_horizontal(part.cast(pl.UInt64).sum() for part in sizes)).collect(engine="streaming")
     if held.item() > UNPACKED + UNPACKED_PER_BYTE * size:
-        raise SourceError(f"{path.name}: unpacks to {held.item():,} bytes, far more than its size; split it.")
+        raise SourceError("error_formats.parquet_bytes", file=path.name, size=held.item())
 
 
 def framed(cells: pl.DataFrame, *, sheet: str | None = None, encoding: str | None = None) -> Grid:
@@ -147,10 +145,10 @@ def _json(path: Path) -> list[Grid]:
         found = lists[0] if len(lists) == 1 else [found]
     records = [record for record in found if isinstance(record, dict)] if isinstance(found, list) else []
     if not isinstance(found, list) or len(records) != len(found):
-        raise SourceError(f"{path.name}: holds no list of records; it should read [{{…}}, …].")
+        raise SourceError("error_formats.no_records", file=path.name)
     names = list(dict.fromkeys(name for record in records for name in record))
     if len(names) > MAX_COLUMNS:
-        raise SourceError(f"{path.name}: has {len(names)} fields; more than {MAX_COLUMNS} make no table of invoices.")
+        raise SourceError("error_formats.many_fields", file=path.name, width=len(names), most=MAX_COLUMNS)
     Places(path).take(len(records), len(names))
     columns = {name: [_scalar(record.get(name)) for record in records] for name in names}
     return [framed(pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String())), encoding=encoding)]
@@ -160,7 +158,7 @@ def _by_line(path: Path, text: str) -> list[Any]:
     try:
         return [json.loads(line, parse_int=str, parse_float=str) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError) as error:
-        raise SourceError(f"{path.name}: is no complete JSON; export it again.") from error
+        raise SourceError("error_formats.damaged_json", file=path.name) from error
 
 
 def _scalar(value: object) -> str | None:

@@ -10,6 +10,8 @@ import tarfile
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, cast
 
+from audit_kit.resources.languages import Phrase
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -20,6 +22,19 @@ FREE_MEMBERS = 100_000
 BYTES_PER_MEMBER = 50  # that each further one takes at least in the packed archive
 BLOCK = 1 << 20
 PACKED = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\x00", lzma.open))
+
+
+class TooMuchError(tarfile.TarError):
+    """An archive that holds more than one of its size does."""
+
+    def __init__(self, reason: Phrase) -> None:
+        """Take the reason."""
+        super().__init__(reason.said("en"))
+        self.reason = reason
+
+    def said(self, lang: str = "en") -> str:
+        """Return the reason in a language (zh, en)."""
+        return self.reason.said(lang)
 
 
 class Left:
@@ -39,7 +54,7 @@ class Left:
         """
         self._bytes -= size
         if self._bytes < 0:
-            raise tarfile.TarError(f"{name[:100]}: unpacks to far more than an archive of this size holds; not read")
+            raise TooMuchError(Phrase("error_formats.tar_bytes", name=name[:100]))
 
     def take_member(self) -> None:
         """Count a member.
@@ -49,7 +64,7 @@ class Left:
         """
         self._members -= 1
         if self._members < 0:
-            raise tarfile.TarError("has far more members than an archive of this size holds; not read")
+            raise TooMuchError(Phrase("error_formats.tar_members"))
 
 
 class _Measured(io.RawIOBase):
@@ -61,7 +76,7 @@ class _Measured(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes; tar asks for a header or a part of a member at a time."""
         if size < 0 or size > BLOCK:
-            raise tarfile.TarError("has a header that is far too large; not read")
+            raise TooMuchError(Phrase("error_formats.tar_header"))
         data = self._file.read(size)
         self._left.take(len(data), "the stream")
         return data

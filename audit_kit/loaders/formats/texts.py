@@ -54,7 +54,7 @@ def read_text(path: Path) -> Grid:
     with path.open("rb") as file:
         head = file.read(HEAD)
     if not head.strip(b"\x00 \t\r\n\xef\xbb\xbf\xff\xfe"):
-        raise SourceError(f"{path.name}: is empty; export it again.")
+        raise SourceError("error_formats.empty", file=path.name)
     encoding = sniff_encoding(head)
     if encoding == "utf-8":
         try:
@@ -105,13 +105,13 @@ def read_whole(path: Path) -> tuple[str, str]:
         SourceError: too large for that, or not in one encoding throughout.
     """
     if path.stat().st_size > MAX_WHOLE:
-        raise SourceError(f"{path.name}: is larger than {MAX_WHOLE >> 20} MB; export it as csv or parquet.")
+        raise SourceError("error_formats.large_text", file=path.name, size=MAX_WHOLE >> 20)
     data = path.read_bytes()
     encoding = sniff_encoding(data[:HEAD])
     try:
         return data.decode(encoding), encoding.replace("-sig", "")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{path.name}: is not {encoding} throughout; export it again as UTF-8.") from error
+        raise SourceError("error_formats.encoding", file=path.name, encoding=encoding) from error
 
 
 def _decoded(path: Path, encoding: str, errors: str) -> Iterator[str]:
@@ -137,13 +137,13 @@ def _read_utf8(source: Path, path: Path, encoding: str, *, damaged: bool = False
         head = file.read(HEAD)
         whole = not file.read(1)
     if b"\x00" in head:
-        raise SourceError(f"{path.name}: is binary, no text with separators; check what kind of file it is.")
+        raise SourceError("error_formats.binary", file=path.name)
     cut = max(head.rfind(b"\n"), head.rfind(b"\r")) + 1
     if not whole and not cut:
-        raise SourceError(f"{path.name}: its first line is longer than 1 MB; no table has such a line.")
+        raise SourceError("error_formats.long_first_line", file=path.name)
     separator, width = _shape((head if whole else head[:cut]).decode("utf-8", errors="replace"))
     if width > MAX_COLUMNS:
-        raise SourceError(f"{path.name}: has {width} columns; more than {MAX_COLUMNS} make no table of invoices.")
+        raise SourceError("error_formats.many_columns", file=path.name, width=width, most=MAX_COLUMNS)
     Places(path).take(count_lines(source), width + 1)
     read = _read_lines(source, separator, width, name=path.name)
     if read is None:
@@ -231,10 +231,7 @@ def _read_records(source: Path, separator: str, width: int, *, name: str) -> _Re
     frames.append(pl.DataFrame(batch, schema=schema, orient="row"))
     counted = count_records(source, separator)
     if counted != len(counts):
-        raise SourceError(
-            f"{name}: {counted:,} rows are counted in it but {len(counts):,} were read, so none is used; "
-            "open it in Excel and save it as xlsx."
-        )
+        raise SourceError("error_formats.rows_differ", file=name, counted=counted, rows=len(counts))
     return pl.concat(frames), pl.Series("fields", counts, dtype=pl.UInt32), pl.Series(unclosed, dtype=pl.UInt32)
 
 

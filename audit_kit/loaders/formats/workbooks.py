@@ -43,7 +43,7 @@ def read_workbook(path: Path) -> list[Grid]:
     if zipfile.is_zipfile(path):
         archives.measure(path, {part.name: part.feed for part in parts.values()})
     elif _has_password(path):
-        raise SourceError(f"{path.name}: needs a password to open; save it without one.")
+        raise SourceError("error_formats.password", file=path.name)
     _hold(path, parts)
     try:
         grids = _large_sheets(parts, from_1904=from_1904)
@@ -51,9 +51,9 @@ def read_workbook(path: Path) -> list[Grid]:
             with python_calamine.load_workbook(str(path)) as book:
                 grids = {name: grids.get(name) or _slow(book, name, from_1904=from_1904) for name in book.sheet_names}
     except python_calamine.PasswordError as error:
-        raise SourceError(f"{path.name}: needs a password to open; save it without one.") from error
+        raise SourceError("error_formats.password", file=path.name) from error
     except (python_calamine.CalamineError, fastexcel.FastExcelError, zipfile.BadZipFile, ValueError, OSError) as error:
-        raise SourceError(f"{path.name}: is no workbook that can be read, or is damaged; export it again.") from error
+        raise SourceError("error_formats.no_workbook", file=path.name) from error
     return [grid for grid in grids.values() if grid is not None]
 
 
@@ -74,7 +74,7 @@ def _hold(path: Path, parts: Mapping[str, SheetXml]) -> None:
         return
     sheets = measuring.sheets_of(path)
     if sheets is None:
-        raise SourceError(f"{path.name}: takes far more memory or time to open than a workbook does; not opened.")
+        raise SourceError("error_formats.too_heavy", file=path.name)
     places = Places(path)
     for height, width in sheets:
         places.take(height, width)

@@ -64,10 +64,7 @@ def _account(body: Body, kept: int, aside: int) -> None:
     above = sheet.header.end if sheet.header is not None else 0
     stand = sheet.grid.cells.height - above - body.passed_over
     if stand != kept + aside:
-        raise SourceError(
-            f"{sheet.file.source}: {stand:,} rows stand below its header but {kept + aside:,} were kept or set aside, "
-            "so none is used; open it in Excel and save it as xlsx."
-        )
+        raise SourceError("error_tables.rows_lost", file=sheet.file.source, stand=stand, count=kept + aside)
 
 
 def _totals(kept: pl.DataFrame, body: Body) -> pl.DataFrame:

@@ -20,12 +20,13 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 import polars as pl
 
-from audit_kit.core.errors import SourceError
+from audit_kit.core.errors import SourceError, of_system
 from audit_kit.core.files import shown
 from audit_kit.loaders.formats.grid import File
 from audit_kit.loaders.formats.opening import framed
 from audit_kit.loaders.tables.pipeline import read_file
 from audit_kit.loaders.tables.queries import checked
+from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,12 +142,10 @@ def _address(template: str) -> _Address:
         parts = urlsplit(uri)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise SourceError("the database address is no address such as postgresql://user@host/database.") from None
+        raise SourceError("error_tables.no_address") from None
     kind = parts.scheme.split("+")[0]
     if kind != "sqlite" and kind not in PORTS:
-        raise SourceError(
-            "the database address must begin with postgresql://, mysql://, sqlite://, oracle:// or mssql://."
-        )
+        raise SourceError("error_tables.address_kind")
     _check_parts(parts, kind)
     secrets = [*values.values(), parts.username or "", parts.password or ""]
     shown = f"{kind}:{parts.path}" if kind == "sqlite" else f"{kind}://{host}:{port or PORTS[kind]}{parts.path}"
@@ -166,28 +165,22 @@ def _values(names: list[str]) -> dict[str, str]:
     """Return the environment's values, of our own variables only."""
     for name in names:
         if not name.startswith(OWN):
-            raise SourceError(
-                f"the database address asks for the environment variable {name}, and only those that begin with {OWN}"
-                f" are read: name it {OWN}{name}."
-            )
+            raise SourceError("error_tables.foreign_variable", name=name, own=OWN)
         if name not in os.environ:
-            raise SourceError(f"the database address needs the environment variable {name}, which is not set.")
+            raise SourceError("error_tables.unset_variable", name=name)
     return {name: os.environ[name] for name in names}
 
 
 def _check_parts(parts: SplitResult, kind: str) -> None:
     """Refuse an address that another reader might take apart otherwise, so that it led elsewhere than is shown."""
     if "@" in parts.path or "@" in parts.query or parts.fragment:
-        raise SourceError(
-            "the database address has an @ or # in the wrong place; keep the password in a variable:"
-            f" postgresql://user:${{{OWN}PASSWORD}}@host/database."
-        )
+        raise SourceError("error_tables.odd_address", own=OWN)
     if kind == "sqlite":
         return
     if not _HOST.fullmatch(parts.hostname or ""):
-        raise SourceError("the database address names no host; write postgresql://user@host/database.")
+        raise SourceError("error_tables.no_host")
     if any(key not in PARAMETERS for key, _ in parse_qsl(parts.query, keep_blank_values=True)):
-        raise SourceError(f"the database address may end in no other settings than {', '.join(PARAMETERS)}.")
+        raise SourceError("error_tables.address_settings", known=", ".join(PARAMETERS))
 
 
 def _user(template: str) -> str:
@@ -204,7 +197,7 @@ def _sqlite(address: _Address, query: str) -> pl.DataFrame:
     """Read from a SQLite file that is opened read-only; every value keeps its own type."""
     path = _file(address)
     if not path.is_file():
-        raise SourceError(f"{address.name}: there is no such file; write sqlite:///folder/file.db.")
+        raise SourceError("error_tables.no_sqlite_file", address=address.name)
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
         try:
@@ -217,7 +210,7 @@ def _sqlite(address: _Address, query: str) -> pl.DataFrame:
         finally:
             connection.close()
     except (sqlite3.Error, sqlite3.Warning) as error:
-        raise SourceError(f"{address.name}: the query failed ({error}).") from None
+        raise SourceError("error_tables.query_failed", address=address.name, error=error) from None
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     return pl.DataFrame({name: _column(name, column) for name, column in zip(names, columns, strict=True)})
 
@@ -249,13 +242,15 @@ def _server(address: _Address, query: str) -> pl.DataFrame:
     try:
         frame = pl.from_arrow(fetch(address, query))
     except ImportError as error:
-        raise SourceError("databases need an extra: pip install 'audit-kit[databases]'.") from error
+        raise SourceError("error_tables.databases_extra") from error
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
             raise
-        raise SourceError(f"{address.name}: the query failed ({_harmless(str(error), address)}).") from None
+        raise SourceError(
+            "error_tables.query_failed", address=address.name, error=_harmless(str(error), address)
+        ) from None
     if not isinstance(frame, pl.DataFrame):
-        raise SourceError(f"{address.name}: the query gave no table.")
+        raise SourceError("error_tables.no_result", address=address.name)
     return frame
 
 
@@ -288,15 +283,13 @@ def _answers(address: _Address) -> None:
     try:
         socket.create_connection((address.host or "localhost", address.port or 0), timeout=ANSWER_S).close()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise SourceError(
-            f"{address.name}: the server does not answer ({reason}); check address and network."
-        ) from None
+        reason = of_system(error.strerror or type(error).__name__)
+        raise SourceError("error_tables.no_answer", address=address.name, reason=reason) from None
 
 
-def _harmless(message: str, address: _Address) -> str:
+def _harmless(message: str, address: _Address) -> str | Phrase:
     """Return the first line of a driver's message, or nothing of it if it holds a credential."""
     line = next(iter(message.strip().splitlines()), "").strip()
     if any(secret in message for secret in address.secrets) or "://" in line:
-        return "its message is withheld, as it names credentials; check user, password and rights"
-    return line[:200] or "no reason given"
+        return Phrase("error_tables.withheld")
+    return line[:200] or Phrase("error_tables.no_reason")

@@ -14,6 +14,7 @@ from rapidfuzz import fuzz, process
 from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.errors import SourceError
+from audit_kit.resources.languages import Listed, Phrase, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -117,7 +118,7 @@ def placed(file: File) -> Sheets:
         SourceError: no sheet is such a table, or one lacks columns that it needs.
     """
     if not file.grids:
-        raise SourceError(f"{file.name}: is a workbook without any cell; export it again.")
+        raise SourceError("error_tables.no_cell", file=file.name)
     wanted = file.table
     if wanted is None:
         found = [name for grid in file.grids if (name := recognised(grid, file.headings, file=file.name)) is not None]
@@ -200,12 +201,8 @@ def _unrecognised(grid: Grid, *, file: str, table: str | None = None) -> SourceE
     if len((near := place(seen, nearest, {})).ours) >= FEWEST:
         return explain(near, file=file, sheet=grid.sheet)
     lines = ", ".join(f'"{shown([theirs])}" = "{ours}"' for theirs, ours in list(offers(placement).items())[:3])
-    tail = (
-        f"add to [headers] of audit.toml, if it is meant: {lines}."
-        if lines
-        else "say which table it is, as inspect --table ledger does, or name its columns under [headers] of audit.toml."
-    )
-    return SourceError(f"{file}: its headers make no table that is known ({shown(seen)}); {tail}")
+    tail = Phrase("error_tables.add_headers", lines=lines) if lines else Phrase("error_tables.say_table")
+    return SourceError("error_tables.unrecognised", file=file, seen=_seen(seen), tail=tail)
 
 
 @cache
@@ -237,10 +234,8 @@ def lookup(table: str, headings: Mapping[str, str]) -> dict[str, tuple[str, int]
             known[fold(theirs)] = (ours, -1)
         elif not any(ours in schema.dtypes(other) for other in schema.INPUTS):
             near = _alike(ours, {name for other in schema.INPUTS for name in schema.dtypes(other)})
-            raise SourceError(
-                f'[headers] "{theirs}" = "{ours}": there is no column {ours}'
-                + (f"; perhaps {near[0]} is meant." if near else ".")
-            )
+            hint = Phrase("error_tables.perhaps", name=near[0]) if near else ""
+            raise SourceError("error_tables.no_column", theirs=theirs, ours=ours, hint=hint)
     return known
 
 
@@ -344,10 +339,10 @@ def called(label: str) -> set[str]:
 
 def explain(placement: Placement, *, file: str, sheet: str | None) -> SourceError:
     """Return the error for a file that lacks columns: the likely ones, and the line to add to audit.toml."""
-    where = f"{file}, sheet {sheet}" if sheet else file
+    where = Phrase("error_tables.sheet", file=file, sheet=sheet) if sheet else file
     headers = schema.headers(placement.table)
     lacking = missing(placement)
-    wanted = " and ".join(" or ".join(f"{headers[name]} ({name})" for name in group) for group in lacking)
+    groups = (Listed(*(f"{headers[name]} ({name})" for name in group), by="error_tables.or") for group in lacking)
     offers = [
         f'"{shown(near[:1])}" = "{name}"'
         for group in lacking
@@ -355,20 +350,28 @@ def explain(placement: Placement, *, file: str, sheet: str | None) -> SourceErro
         if (near := likely(name, placement.table, placement.unplaced.values()))
     ]
     tail = (
-        f"add to [headers] of audit.toml, if it is meant: {', or '.join(offers)}."
+        Phrase("error_tables.add_headers", lines=Listed(*offers, by="error_tables.or_else"))
         if offers
-        else f'name it under [headers] of audit.toml, such as "the header in your file" = "{lacking[0][0]}".'
+        else Phrase("error_tables.name_header", name=lacking[0][0])
     )
-    seen = shown(placement.unplaced.values())
     return SourceError(
-        f"{where}: has no column for {wanted} of the table {placement.table}; columns without a place: {seen}; {tail}"
+        "error_tables.no_place",
+        where=where,
+        wanted=Listed(*groups, by="error_tables.and"),
+        table=Table(placement.table),
+        seen=_seen(placement.unplaced.values()),
+        tail=tail,
     )
+
+
+def _seen(names: Iterable[str]) -> str | Phrase:
+    return shown(names) or Phrase("error_core.none")
 
 
 def shown(names: Iterable[str]) -> str:
     """Return headers as a sentence can name them: the first of them, each short and on one line."""
     short = [" ".join(name.split())[:LONGEST_NAME] for name in list(names)[:MOST_NAMES]]
-    return ", ".join(short) or "none"
+    return ", ".join(short)
 
 
 def likely(name: str, table: str, candidates: Iterable[str]) -> list[str]:

@@ -52,9 +52,9 @@ def read(
         SourceError: the file cannot be read at all, or lacks columns that the table needs.
     """
     if table is not None and table not in schema.INPUTS:
-        raise RequestError(f"there is no table {table}; known are {', '.join(schema.INPUTS)}.")
+        raise RequestError("error_tables.unknown_table", table=table, known=", ".join(schema.INPUTS))
     if tz is not None and tz not in available_timezones():
-        raise RequestError(f"there is no time zone {tz}; write one such as UTC or Asia/Shanghai.")
+        raise RequestError("error_tables.unknown_zone", tz=tz)
     name, source = path.name, _relative(path, root)
     with openable(path) as place, ThreadPoolExecutor(max_workers=1) as other:
         grids = open_grids(place)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from audit_kit import resources
 from audit_kit.core.errors import SourceError
+from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,9 +49,9 @@ def checked(query: str, *, kind: str, name: str) -> str:
         words = _words(query, dialect)
         fault = _token_fault(query, words, dialect) or _fault(sqlglot.parse(words, read=dialect), dialect)
     except Exception:  # noqa: BLE001 (its errors quote the query, and whatever it is, the query was not understood)
-        fault = "it cannot be understood as one"
+        fault = Phrase("query.unclear")
     if fault:
-        raise SourceError(f"{name}: a query must be one SELECT or WITH that changes nothing; {fault}.")
+        raise SourceError("error_tables.query", name=name, fault=fault)
     return words
 
 
@@ -69,47 +70,47 @@ def _words(query: str, dialect: str) -> str:
     return " ".join(query[token.start : token.end + 1] for token in _tokens(query, dialect))
 
 
-def _token_fault(query: str, words: str, dialect: str) -> str | None:
+def _token_fault(query: str, words: str, dialect: str) -> Phrase | None:
     """Return what the words alone show, where a server might take them otherwise than the parser does."""
     if len(query) > LONGEST_QUERY:
-        return f"it is longer than {LONGEST_QUERY:,} characters"
+        return Phrase("query.long", most=LONGEST_QUERY)
     sent, written = _tokens(words, dialect), _tokens(query, dialect)
     if [(token.token_type, token.text) for token in sent] != [(token.token_type, token.text) for token in written]:
-        return "it is ambiguous"
+        return Phrase("query.ambiguous")
     ends = [0, *(token.end + 1 for token in written)]
     starts = [*(token.start for token in written), len(query)]
     if any(_EXECUTED.search(query[end:start]) for end, start in zip(ends, starts, strict=True)):
-        return "its comment /*! is executed"
+        return Phrase("query.executed_comment")
     return _text_fault([words[token.start : token.end + 1] for token in sent], dialect)
 
 
-def _text_fault(texts: Sequence[str], dialect: str) -> str | None:
+def _text_fault(texts: Sequence[str], dialect: str) -> Phrase | None:
     """Return what is wrong in a dialect with the texts of a query's parts."""
     if dialect == "mysql" and any(text[0] in "'\"" and _ESCAPED_QUOTE.search(text[1:-1]) for text in texts):
-        return "a quote in a text is written twice, not after a backslash"
+        return Phrase("query.quote")
     bare = [text.casefold() for text in texts if text[0] not in QUOTES]
     if dialect == "oracle" and any("@" in text for text in bare):
-        return "it names a table of another server"
+        return Phrase("query.other_server")
     if dialect == "tsql" and (verbs := set(bare) & set(resources.load("queries")["tsql"]["statements"])):
-        return f"it says {min(verbs).upper()}"
+        return Phrase("query.says", word=min(verbs).upper())
     return None
 
 
-def _fault(statements: Sequence[exp.Expr | None], dialect: str) -> str | None:
+def _fault(statements: Sequence[exp.Expr | None], dialect: str) -> Phrase | None:
     """Return what is wrong with what was parsed, or null."""
     from sqlglot import exp  # noqa: PLC0415 (only where a database is read)
 
     if len(statements) != 1 or statements[0] is None:
-        return "it is none" if not any(statements) else f"it is {len(statements)} statements"
+        return Phrase("query.none") if not any(statements) else Phrase("query.several", count=len(statements))
     top = statements[0]
     while isinstance(top, exp.Subquery):
         top = top.this
     if not isinstance(top, exp.Select | exp.SetOperation):
-        return f"it begins with {_word(top)}"
+        return Phrase("query.begins", word=_word(top))
     return next(filter(None, (_node_fault(node, dialect) for node in statements[0].walk())), None)
 
 
-def _node_fault(node: exp.Expr, dialect: str) -> str | None:
+def _node_fault(node: exp.Expr, dialect: str) -> Phrase | None:
     from sqlglot import exp  # noqa: PLC0415 (only where a database is read)
 
     forbidden = (
@@ -117,33 +118,33 @@ def _node_fault(node: exp.Expr, dialect: str) -> str | None:
         exp.Placeholder, exp.PropertyEQ, exp.Pragma, exp.Attach, exp.Copy, exp.LoadData, exp.Drop, exp.Alter,
     )  # fmt: skip
     if isinstance(node, forbidden) and not isinstance(node, exp.Query):
-        return f"it says {_word(node)}"
+        return Phrase("query.says", word=_word(node))
     if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Func) and not _is_built_in(node.this):
-        return f"it calls {node.expression.name or node.expression.sql_name()}() of a schema"
+        return Phrase("query.calls_of_schema", name=node.expression.name or node.expression.sql_name())
     if dialect == "oracle" and isinstance(node, exp.Column) and node.name.casefold() in SEQUENCES:
-        return f"it calls {node.name.upper()}"
+        return Phrase("query.calls", name=node.name.upper())
     if isinstance(node, exp.Table):
         return _table_fault(node)
     return _function_fault(node) if isinstance(node, exp.Func) else None
 
 
-def _function_fault(node: exp.Expr) -> str | None:
+def _function_fault(node: exp.Expr) -> Phrase | None:
     from sqlglot import exp  # noqa: PLC0415 (only where a database is read)
 
     rules = resources.load("queries")["functions"]
     if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc):
         name = str(node.this.name if isinstance(node.this, exp.Expr) else node.this)
-        return None if name.casefold() in rules["allowed"] else f"it calls {_plain(name)}()"
-    return f"it calls {_word(node)}" if type(node).__name__ in rules["refused"] else None
+        return None if name.casefold() in rules["allowed"] else Phrase("query.calls", name=f"{_plain(name)}()")
+    return Phrase("query.calls", name=_word(node)) if type(node).__name__ in rules["refused"] else None
 
 
-def _table_fault(node: exp.Table) -> str | None:
+def _table_fault(node: exp.Table) -> Phrase | None:
     rules = resources.load("queries")["tables"]
     parts = [part.name.casefold() for part in node.parts]
     if len(parts) > LONGEST_PARTS:
-        return "it names a table of another server"
+        return Phrase("query.other_server")
     own = any(part in rules["schemas"] for part in parts[:-1]) or parts[-1].startswith(tuple(rules["prefixes"]))
-    return f"it reads the server's own table {_plain(parts[-1])}" if own else None
+    return Phrase("query.own_table", name=_plain(parts[-1])) if own else None
 
 
 def _is_built_in(schema: exp.Expr) -> bool:

@@ -36,13 +36,11 @@ def write_templates(folder: Path, *, tables: Sequence[str] | None = None) -> lis
     """
     tables = list(TABLES) if tables is None else tables
     if unknown := [table for table in tables if table not in TABLES]:
-        raise RequestError(f"there is no table {unknown[0]}; known are {', '.join(TABLES)}.")
+        raise RequestError("error_tables.unknown_table", table=unknown[0], known=", ".join(TABLES))
     words = resources.load("templates")
     paths = [folder / words["file"].format(title=words["titles"][table], table=table) for table in tables]
     if there := [path for path in paths if path.exists()]:
-        raise RequestError(
-            f"{there[0].name} is already in {folder.name}; choose another folder, so that nothing is lost."
-        )
+        raise RequestError("error_tables.template_there", file=there[0].name, folder=folder.name)
     folder.mkdir(parents=True, exist_ok=True)
     with outputs.scratch(folder, outputs.MAKING) as made:
         for table, path in zip(tables, paths, strict=True):

@@ -136,11 +136,9 @@ def ticks(cron: str, tz: str, start: datetime, end: datetime) -> Iterator[dateti
             if due >= start:
                 yield due
     except CronSimError as error:
-        raise EngagementError(
-            f'the schedule "{cron}" is no cron expression ({error}); write one as "0 2 * * *".'
-        ) from None
+        raise EngagementError("error_rules.no_cron", cron=cron, error=error) from None
     except (ZoneInfoNotFoundError, ValueError):
-        raise EngagementError(f'"{tz}" is no time zone of a schedule; write one as Asia/Shanghai.') from None
+        raise EngagementError("error_rules.no_zone", tz=tz) from None
 
 
 def period(cron: str, tz: str) -> timedelta:

@@ -12,6 +12,7 @@ import polars as pl
 
 from audit_kit.core import identity
 from audit_kit.core.errors import RequestError
+from audit_kit.resources.languages import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,10 +38,10 @@ _NEEDED = ("issued_at", "gross")
 def require_columns(columns: Sequence[str], side: str) -> None:
     """Raise `RequestError` unless there is a number, a date and an amount."""
     if not {"digital_number", "invoice_number"} & set(columns):
-        raise RequestError(f"The {side} has no number column: name one digital_number or invoice_number.")
+        raise RequestError("error_rules.no_number", side=Table(side))
     for name in _NEEDED:
         if name not in columns:
-            raise RequestError(f"The {side} has no column {name}; found {', '.join(columns)}.")
+            raise RequestError("error_rules.no_column", side=Table(side), name=name, known=", ".join(columns))
 
 
 def common_fields(ledger: pl.DataFrame, platform: pl.DataFrame) -> tuple[str, ...]:

@@ -57,13 +57,13 @@ def read_answers(path: Path, truth: pl.DataFrame) -> Answers:
         RequestError: a file that is not there or cannot be read, an unknown cause, a confidence that is none.
     """
     if not path.is_file():
-        raise RequestError(f"{path} is not there; name the file with the answers.")
+        raise RequestError("error_training.no_answers", path=path)
     if path.suffix.lower() != ".toml":
         return from_labels(_labels(path, truth))
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path.name} cannot be read: {error}.") from error
+        raise RequestError("error_training.answers_unreadable", file=path.name, error=error) from error
     table = path.parent / str(content.get("labels", "labels.csv"))
     labels = _labels(table, truth) if table.is_file() else Answers().labels
     named = tuple(_named(one, path.name) for one in content.get("causes", []))
@@ -87,10 +87,10 @@ def from_labels(labels: pl.DataFrame, *, confidence: float = SURE, evidence: int
 def _named(one: dict[str, Any], name: str) -> Named:
     """Return one named cause, checked."""
     if not isinstance(one, dict) or not one.keys() <= NAMED or "cause" not in one:
-        raise RequestError(f"{name}: a cause has cause, confidence and evidence, not {', '.join(map(str, one))}.")
+        raise RequestError("error_training.cause_shape", name=name, known=", ".join(map(str, one)))
     confidence = one.get("confidence", SURE)
     if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 <= confidence <= 1:
-        raise RequestError(f"{name}: the confidence in {one['cause']} is a number from 0 to 1, not {confidence!r}.")
+        raise RequestError("error_training.confidence", name=name, cause=one["cause"], confidence=confidence)
     evidence = one.get("evidence", [])
     texts = evidence if isinstance(evidence, list) else [evidence]
     return Named(cause=_known(str(one["cause"])), confidence=float(confidence), evidence=tuple(map(str, texts)))
@@ -101,7 +101,7 @@ def _known(cause: str) -> str:
     titles = {title: code for code, one in records().items() for title in one.title}
     code = cause.strip() if cause.strip() in records() else titles.get(cause.strip(), "")
     if not code:
-        raise RequestError(f"{cause!r} is not a cause; the brief lists the causes to choose from.")
+        raise RequestError("error_training.no_cause", cause=cause)
     return code
 
 
@@ -112,11 +112,11 @@ def _labels(path: Path, truth: pl.DataFrame) -> pl.DataFrame:
             pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema=False)
         )
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise RequestError(f"{path.name} cannot be read as a table: {error}".splitlines()[0] + ".") from error
+        raise RequestError("error_training.no_labels", file=path.name, error=str(error).splitlines()[0]) from error
     cause = next((name for name in CAUSE_HEADERS if name in table.columns), None)
     row = next((name for name in ROW_HEADERS if name in table.columns), None)
     if cause is None or row is None:
-        raise RequestError(f"{path.name} needs the columns 流水号 (or ledger_row) and 原因; found {table.columns}.")
+        raise RequestError("error_training.label_columns", file=path.name, columns=table.columns)
     at = undone(table[row].cast(pl.String).str.strip_chars())
     given = table.select(at.alias("at"), pl.col(cause).alias("cause"))
     given = given.drop_nulls().filter(pl.col("cause") != "")

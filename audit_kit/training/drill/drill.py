@@ -61,9 +61,9 @@ def new(folder: str | Path, *, seed: int, level: int) -> Drill:
     target = Path(folder)
     plan = _plan(level)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise RequestError(f"{target} is not empty; name a new folder for the drill.")
+        raise RequestError("error_training.drill_not_empty", folder=target)
     if _sealed_path(target).exists():
-        raise RequestError(f"{_sealed_path(target).name} is already there; it is the truth of another drill.")
+        raise RequestError("error_training.sealed_there", file=_sealed_path(target).name)
     causes = _drawn(plan, Dice(seed, f"drill {level}"))
     shares = _shares(plan, causes)
     made = world(invoices=plan["invoices"], seed=seed * 7 + level, causes=shares, backups=False)
@@ -174,7 +174,7 @@ def menu() -> list[str]:
 def _plan(level: int) -> dict[str, Any]:
     levels = resources.load("drills")["levels"]
     if str(level) not in levels:
-        raise RequestError(f"There is no level {level}; choose one of {', '.join(levels)}.")
+        raise RequestError("error_training.no_level", level=level, known=", ".join(levels))
     plan: dict[str, Any] = levels[str(level)]
     return plan
 
@@ -284,13 +284,13 @@ def _opened(folder: Path) -> dict[str, Any]:
     """Return the sealed truth, if folder and truth still belong together."""
     path = _sealed_path(folder)
     if not (folder / SEAL).is_file():
-        raise RequestError(f"{folder} is no drill; make one with: audit-kit drill new DIR --seed 1 --level 1")
+        raise RequestError("error_training.no_drill", folder=folder)
     if not path.is_file():
-        raise RequestError(f"{path.name} is not beside the drill; without it nothing can be scored.")
+        raise RequestError("error_training.no_sealed", file=path.name)
     sealed: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     stated = (folder / SEAL).read_text(encoding="utf-8").strip()
     if not hmac.compare_digest(stated, _hmac(sealed["salt"], _content(sealed))):
-        raise RequestError(f"The seal of {folder.name} is broken: {path.name} is not the truth that was sealed.")
+        raise RequestError("error_training.broken_seal", folder=folder.name, file=path.name)
     return sealed
 
 

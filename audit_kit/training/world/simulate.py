@@ -89,7 +89,7 @@ def _period(month: str, days: int | None) -> tuple[int, int]:
     try:
         first = datetime.strptime(month, "%Y-%m")  # noqa: DTZ007  Beijing time is kept without zone
     except ValueError as error:
-        raise RequestError(f"{month!r} is not a month; write it as 2025-05.") from error
+        raise RequestError("error_training.no_month", month=month) from error
     following = (first + timedelta(days=32)).replace(day=1)
     last = (following if days is None else first + timedelta(days=days)) - timedelta(days=1)
     while days is None and last.weekday() >= stream.SATURDAY:
@@ -100,11 +100,11 @@ def _period(month: str, days: int | None) -> tuple[int, int]:
 def _counts(causes: Mapping[str, float], invoices: int, direction: str) -> dict[str, int]:
     """Return how many invoices each cause takes, at least one where its share is above 0."""
     if unknown := sorted(causes.keys() - simulated().keys() - {"late"}):
-        raise RequestError(f"Unknown cause {unknown[0]!r}; known: {', '.join(sorted(simulated()))}.")
+        raise RequestError("error_training.unknown_cause", unknown=unknown[0], known=", ".join(sorted(simulated())))
     if invoices < 1 or direction not in ("issued", "received"):
-        raise RequestError("At least one invoice is needed, and a direction of issued or received.")
+        raise RequestError("error_training.no_invoice")
     if any(share < 0 or share > 1 for share in causes.values()):
-        raise RequestError("A cause's share is a number from 0 to 1, such as outage=0.02.")
+        raise RequestError("error_training.share")
     return {cause: max(1, round(share * invoices)) for cause, share in causes.items() if share > 0}
 
 
@@ -321,11 +321,11 @@ def simulate(
     """
     target = Path(folder)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise RequestError(f"{target} is not empty; name a new folder.")
+        raise RequestError("error_training.not_empty", folder=target)
     if format not in writing.FORMATS:
-        raise RequestError(f"{format!r} is not a format; choose one of {', '.join(writing.FORMATS)}.")
+        raise RequestError("error_training.no_format", format=format, known=", ".join(writing.FORMATS))
     if format == "xlsx" and invoices > writing.XLSX_ROWS:
-        raise RequestError(f"A workbook holds {writing.XLSX_ROWS:,} rows; use csv or parquet for more.")
+        raise RequestError("error_training.too_many_rows", rows=writing.XLSX_ROWS)
     made = world(invoices=invoices, seed=seed, month=month, causes=causes, backups=backups and not plain, **options)
     later, truth = f"{target.name}.later.{format}", f"{target.name}.truth.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)

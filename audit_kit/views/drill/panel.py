@@ -126,7 +126,7 @@ class DrillPanel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         try:
             self.score = drills.score(self._drill.folder, self.answers, lang=self._lang)
         except AuditError as error:
-            self.told.value = escape(str(error))
+            self.told.value = escape(error.said(self._lang))
             return
         said = {name: self._words(f"drill.{name}") for name in ("cause", "true", "labelled", "recall", "precision")}
         rows = charts.shown(self.score, lang=self._lang)

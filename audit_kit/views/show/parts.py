@@ -112,7 +112,7 @@ def within(
 def bounded(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame as it is; refuse one too long for a chart, since charts take aggregates only."""
     if frame.height > MOST_ROWS:
-        raise RequestError(f"A chart takes at most {MOST_ROWS} aggregated rows, not {frame.height}: aggregate first.")
+        raise RequestError("error_views.too_many_rows", most=MOST_ROWS, height=frame.height)
     return frame.with_columns(pl.selectors.decimal().cast(pl.Float64))
 
 
