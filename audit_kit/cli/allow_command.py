@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from audit_kit.cli.parsing import Parser
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+
+def add(command: Callable[..., Parser]) -> None:
     """Add `allow` to the command line."""
     sub = command(
         "allow",
         _allow,
-        "Let an engagement's audit.toml use hosts and paths outside of its folder; kept in your own settings.",
+        "command.allow",
         "allow engagements/acme postgresql://auditor@db.example:5432/books",
     )
-    sub.add_argument("engagement", type=Path)
-    sub.add_argument("place", nargs="*", metavar="HOST_OR_PATH", help="default: list them, and ask on a terminal")
+    sub.add_argument("engagement", type=Path, metavar="metavar.engagement")
+    sub.add_argument("place", nargs="*", metavar="metavar.place", help="option.place")
 
 
 def _allow(options: argparse.Namespace) -> int:

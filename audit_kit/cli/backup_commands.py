@@ -16,33 +16,35 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from audit_kit.cli.parsing import Parser
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+
+def add(command: Callable[..., Parser]) -> None:
     """Add `verify-restore` and `manifest` to the command line."""
     sub = command(
         "verify-restore",
         _verify_restore,
-        "Compare a restored folder with the archive by hash, and open its e-invoices; writes the evidence.",
+        "command.verify_restore",
         "verify-restore /tmp/restored --archive engagements/acme --repo main --backup 4f0c1d2e --out restore_tests.csv",
     )
-    sub.add_argument("folder", type=Path, metavar="DIR", help="where the backup was restored to")
-    sub.add_argument("--archive", type=Path, required=True, help="the archive's folder, or an engagement")
-    sub.add_argument("--repo", required=True, help="the repository, as its catalogue's file is called")
-    sub.add_argument("--backup", help="the backup's id or name")
-    sub.add_argument("--performed-at", type=moment, metavar="TIME", help="Beijing time (default: now)")
-    sub.add_argument("--by", help="who did it")
+    sub.add_argument("folder", type=Path, metavar="metavar.dir", help="option.restored")
+    sub.add_argument("--archive", type=Path, required=True, help="option.archive")
+    sub.add_argument("--repo", required=True, help="option.repo")
+    sub.add_argument("--backup", help="option.backup")
+    sub.add_argument("--performed-at", type=moment, metavar="metavar.time", help="option.performed_at")
+    sub.add_argument("--by", help="option.by")
     add_without(sub)
-    sub.add_argument("--out", type=Path, required=True, help="evidence to write, .csv or .json, for restore_tests")
+    sub.add_argument("--out", type=Path, required=True, help="option.evidence")
 
     sub = command(
         "manifest",
         _manifest,
-        "Hash every file of a folder, as sha256sum would, on all processors.",
+        "command.manifest",
         "manifest invoices --out invoices.2025-05-31.sha256",
     )
-    sub.add_argument("folder", type=Path, metavar="DIR")
-    sub.add_argument("--out", type=Path, help="write it there: .sha256 (checked by sha256sum -c), .csv or .parquet")
-    sub.add_argument("--cache", type=Path, help="parquet that remembers unchanged files; a sample is read all the same")
+    sub.add_argument("folder", type=Path, metavar="metavar.dir")
+    sub.add_argument("--out", type=Path, help="option.manifest_out")
+    sub.add_argument("--cache", type=Path, help="option.cache")
 
 
 def _verify_restore(options: argparse.Namespace) -> int:

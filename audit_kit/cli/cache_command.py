@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from audit_kit.cli.parsing import Parser
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+
+def add(command: Callable[..., Parser]) -> None:
     """Add `cache` to the command line."""
     sub = command(
         "cache",
         _cache,
-        "Show where analyses are kept, how large and how old they are; `cache clear` removes them.",
+        "command.cache",
         "cache clear",
     )
-    sub.add_argument("step", nargs="?", choices=("show", "clear"), default="show", help="default: show")
+    sub.add_argument("step", nargs="?", choices=("show", "clear"), default="show", help="option.cache_step")
 
 
 def _cache(options: argparse.Namespace) -> int:

@@ -13,41 +13,43 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from audit_kit.cli.parsing import Parser
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+
+def add(command: Callable[..., Parser]) -> None:
     """Add `diagnose`, `backups`, `trace` and `settle` to the command line."""
     for name, run, text, example in (
-        ("diagnose", _diagnose, "Give every missing invoice a cause with its evidence.", "--out findings.xlsx"),
-        ("backups", _backups, "Check whether the backups would bring every invoice back.", "--out backups.xlsx"),
+        ("diagnose", _diagnose, "command.diagnose", "--out findings.xlsx"),
+        ("backups", _backups, "command.backups", "--out backups.xlsx"),
     ):
         sub = command(name, run, text, f"{name} engagements/acme {example}")
-        sub.add_argument("engagement", type=Path)
+        sub.add_argument("engagement", type=Path, metavar="metavar.engagement")
         add_without(sub)
         add_out(sub)
 
     sub = command(
         "trace",
         _trace,
-        "Tell everything known of one invoice, in time order.",
+        "command.trace",
         "trace engagements/acme 25112000000012345678",
     )
-    sub.add_argument("engagement", type=Path)
-    sub.add_argument("number", help="the invoice number, as written anywhere")
+    sub.add_argument("engagement", type=Path, metavar="metavar.engagement")
+    sub.add_argument("number", metavar="metavar.number", help="option.number")
     add_without(sub)
-    sub.add_argument("--reveal", action="store_true", help="show names of persons and identity-card numbers")
+    sub.add_argument("--reveal", action="store_true", help="option.reveal")
 
     sub = command(
         "settle",
         _settle,
-        "Score last time's chances of being merely late against a later export.",
+        "command.settle",
         "settle engagements/acme later.xlsx --taken-at 2025-06-10T09:00",
     )
-    sub.add_argument("engagement", type=Path)
-    sub.add_argument("later", type=Path, metavar="LATER_EXPORT")
-    sub.add_argument("--predictions", type=Path, metavar="findings.parquet", help="the report whose chances are scored")
+    sub.add_argument("engagement", type=Path, metavar="metavar.engagement")
+    sub.add_argument("later", type=Path, metavar="metavar.later")
+    sub.add_argument("--predictions", type=Path, metavar="findings.parquet", help="option.predictions")
     add_without(sub)
-    sub.add_argument("--taken-at", type=moment, metavar="TIME", help="when the later export was taken, Beijing time")
-    sub.add_argument("--out", type=Path, help="write what became of each invoice: .parquet, .csv or .xlsx")
+    sub.add_argument("--taken-at", type=moment, metavar="metavar.time", help="option.later_taken_at")
+    sub.add_argument("--out", type=Path, help="option.arrivals_out")
 
 
 def _diagnose(options: argparse.Namespace) -> int:

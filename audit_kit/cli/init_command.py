@@ -18,23 +18,24 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from audit_kit.cli.parsing import Parser
     from audit_kit.loaders.engagement.proposal import Guess, Proposal
 
 NOT_USED = "-"
 DIRECTIONS = ("issued", "received")
 
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+def add(command: Callable[..., Parser]) -> None:
     """Add `init` to the command line."""
     sub = command(
         "init",
         _init,
-        "Look at a folder of files, ask what they are, and write its audit.toml.",
+        "command.init",
         "init engagements/acme",
         json_too=False,
     )
-    sub.add_argument("folder", type=Path, metavar="FOLDER")
-    sub.add_argument("--yes", action="store_true", help="take the guesses without asking")
+    sub.add_argument("folder", type=Path, metavar="metavar.folder")
+    sub.add_argument("--yes", action="store_true", help="option.yes")
 
 
 def _init(options: argparse.Namespace) -> int:

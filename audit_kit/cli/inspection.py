@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from unicodedata import east_asian_width
 
+from audit_kit.cli.parsing import width as width_of
 from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _table(table: Mapping[str, Any], words: Words) -> list[str]:
         stated = f"{words('console.stated')} {line['stated']}, {words('console.computed')} {line['computed']}"
         lines.append(f"  {words('console.control')} {line['column']}: {stated}: {verdict}")
     lines.append(f"  {words('console.columns')}:")
-    width = max((_width(theirs) for theirs in table["columns"]), default=0)
+    width = max((width_of(theirs) for theirs in table["columns"]), default=0)
     lines += [f"    {_padded(theirs, width)}  {ours or '–'}" for theirs, ours in table["columns"].items()]
     aside = [f"    {line['file']}:{line['row']}  {line['reason']}" for line in table["set_aside"]]
     lines += _some(aside, words("console.aside"))
@@ -55,9 +55,5 @@ def _some(lines: list[str], title: str) -> list[str]:
     return [f"  {title}:", *lines[:MOST_LINES], *more]
 
 
-def _width(text: str) -> int:
-    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
 def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
+    return text + " " * (width - width_of(text))

@@ -24,6 +24,7 @@ from audit_kit.cli import (
     table_commands,
     training_commands,
 )
+from audit_kit.cli.parsing import Parser, language
 from audit_kit.core import processes
 from audit_kit.core.errors import EXIT_DEFECT, EXIT_DONE, AuditError, defect
 from audit_kit.core.files import shown
@@ -51,10 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; without arguments the process is ours, and takes those it was given."""
     if arguments is None:
         processes.forget_folder()
-    with processes.endings():
-        options = parser().parse_args(arguments)
-        with reading(getattr(options, "lang", reader_language())):
-            return _run(options)
+    with processes.endings(), reading(language(sys.argv[1:] if arguments is None else arguments)):
+        return _run(parser().parse_args(arguments))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -82,27 +81,22 @@ def _run(options: argparse.Namespace) -> int:
     return code
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; each sets `run`."""
-    top = argparse.ArgumentParser(
-        prog="audit-kit",
-        description="Why issued invoices are not on the tax platform: reconcile, explain, report.",
-        epilog="Try it: audit-kit report --sample",
-    )
-    top.add_argument("--version", action=_Version)
+def parser() -> Parser:
+    """Return the parser of all commands, in the reader's language; each sets `run`."""
+    words = Words(reader_language())
+    top = Parser(prog="audit-kit", description="argparse.about", epilog=words("argparse.try"))
+    top.add_argument("--version", action=_Version, help="option.version")
     top.set_defaults(run=_welcome)
-    commands = top.add_subparsers(title="commands", metavar="COMMAND")
+    commands = top.add_subparsers(title=words("argparse.commands"), metavar=words("metavar.command"))
 
     def command(
         name: str, run: Callable[[argparse.Namespace], int], text: str, example: str, *, json_too: bool = True
-    ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text, epilog=f"Example: audit-kit {example}")
+    ) -> Parser:
+        sub = top.command(commands, name, text, example)
         sub.set_defaults(run=run)
-        sub.add_argument(
-            "--lang", choices=LANGUAGES, default=reader_language(), help="language of the result (default: yours)"
-        )
+        sub.add_argument("--lang", choices=LANGUAGES, default=reader_language(), help="option.lang")
         if json_too:
-            sub.add_argument("--json", action="store_true", help="print the result as JSON")
+            sub.add_argument("--json", action="store_true", help="option.json")
         return sub
 
     for group in GROUPS:
@@ -119,8 +113,8 @@ def _welcome(_: argparse.Namespace) -> int:
 class _Version(argparse.Action):
     """Print the version; read from the package only when asked."""
 
-    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
-        super().__init__(option_strings, dest, nargs=0, help="print the version")
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: A002  as there
+        super().__init__(option_strings, dest, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         from audit_kit import __version__

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from audit_kit.core.errors import EXIT_DONE, RequestError
 from audit_kit.core.files import shown
-from audit_kit.core.words import Words
+from audit_kit.core.words import Words, reader_language
 from audit_kit.resources.languages import Listed, Phrase
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def add_out(sub: argparse.ArgumentParser) -> None:
     """Add `--out`, whose ending decides how a table is written."""
-    sub.add_argument("--out", type=Path, required=True, help="the ending decides: .parquet, .csv or .xlsx")
+    sub.add_argument("--out", type=Path, required=True, help="option.out")
 
 
 def add_without(sub: argparse.ArgumentParser) -> None:
@@ -31,8 +31,8 @@ def add_without(sub: argparse.ArgumentParser) -> None:
         "--without",
         action="append",
         default=[],
-        metavar="FILE",
-        help="leave this file of the engagement out, a path within it or a glob; the report names it; may be repeated",
+        metavar="metavar.file",
+        help="option.without",
     )
 
 
@@ -93,7 +93,7 @@ def pair(text: str) -> tuple[str, str]:
     """Return the two sides of NAME=VALUE."""
     name, mark, value = text.partition("=")
     if not (name and mark and value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+        raise wrong("fault.pair", text=text)
     return name, value
 
 
@@ -102,4 +102,9 @@ def moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=None)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2025-06-10T09:00") from None
+        raise wrong("fault.moment", text=text) from None
+
+
+def wrong(key: str, **fields: object) -> argparse.ArgumentTypeError:
+    """Return the error for a word of the command line that is not of its kind, in the reader's language."""
+    return argparse.ArgumentTypeError(Words(reader_language())(key, **fields))

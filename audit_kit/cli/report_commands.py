@@ -14,51 +14,51 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from audit_kit.cli.parsing import Parser
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+
+def add(command: Callable[..., Parser]) -> None:
     """Add `report` and `lab` to the command line."""
     sub = command(
         "report",
         _report,
-        "Write a month's report: HTML pages, findings.xlsx, manifest.",
+        "command.report",
         "report engagements/acme --month 2025-05 --out reports",
     )
-    sub.add_argument("engagement", nargs="?", type=Path, help="folder with the audit.toml, or with the files alone")
-    sub.add_argument("--sample", action="store_true", help="report on the sample engagement that comes with the kit")
+    sub.add_argument("engagement", nargs="?", type=Path, metavar="metavar.engagement", help="option.engagement")
+    sub.add_argument("--sample", action="store_true", help="option.sample")
     about = sub.add_mutually_exclusive_group()
-    about.add_argument(
-        "--month", metavar="YYYY-MM", help="default: the latest month in the ledger, lonely dates left out"
-    )
-    about.add_argument("--year", metavar="YYYY", help="a whole year in one report")
-    about.add_argument("--all", action="store_true", help="everything in one report")
-    sub.add_argument("--out", type=Path, default=Path("reports"), help="where reports are kept (default: reports)")
-    sub.add_argument("--pdf", action="store_true", help="also print every page as PDF (needs Chromium, Chrome or Edge)")
-    sub.add_argument("--redact", action="store_true", help="mask names and tax ids, to send the report outside")
+    about.add_argument("--month", metavar="metavar.month", help="option.month")
+    about.add_argument("--year", metavar="metavar.year", help="option.year")
+    about.add_argument("--all", action="store_true", help="option.all")
+    sub.add_argument("--out", type=Path, default=Path("reports"), help="option.reports")
+    sub.add_argument("--pdf", action="store_true", help="option.pdf")
+    sub.add_argument("--redact", action="store_true", help="option.redact")
     sub.add_argument(
         "--papers",
         action="append",
         default=[],
         type=Path,
-        metavar="FILE",
-        help="a findings.xlsx that was filled in elsewhere; what stands in the reports' own is kept anyway",
+        metavar="metavar.file",
+        help="option.papers",
     )
-    sub.add_argument("--fail-on", choices=SEVERITIES, help="exit 1 if a finding is at least this severe")
-    sub.add_argument("--jobs", type=int, default=2, help="notebooks run at the same time (default: 2)")
+    sub.add_argument("--fail-on", choices=SEVERITIES, help="option.fail_on")
+    sub.add_argument("--jobs", type=int, default=2, help="option.jobs")
     add_without(sub)
 
     sub = command(
         "lab",
         _lab,
-        "Open JupyterLab on the notebooks, your engagement set.",
+        "command.lab",
         "lab engagements/acme",
         json_too=False,
     )
-    sub.add_argument("engagement", nargs="?", type=Path, help="default: the sample engagement")
-    sub.add_argument("--folder", type=Path, help="where your copies of the notebooks are kept")
-    sub.add_argument("--port", type=int, help="default: the first free one from 8888")
+    sub.add_argument("engagement", nargs="?", type=Path, metavar="metavar.engagement", help="option.lab_engagement")
+    sub.add_argument("--folder", type=Path, help="option.lab_folder")
+    sub.add_argument("--port", type=int, help="option.port")
     add_without(sub)
-    sub.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
-    sub.add_argument("--terminals", action="store_true", help="let JupyterLab open terminals")
+    sub.add_argument("--no-browser", action="store_true", help="option.no_browser")
+    sub.add_argument("--terminals", action="store_true", help="option.terminals")
 
 
 def _report(options: argparse.Namespace) -> int:

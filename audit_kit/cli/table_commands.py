@@ -14,57 +14,59 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from audit_kit.cli.parsing import Parser
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+
+def add(command: Callable[..., Parser]) -> None:
     """Add `inspect`, `dictionary`, `causes`, `templates` and `reconcile` to the command line."""
-    sub = command("inspect", _inspect, "Show how files are read, before anything is judged.", "inspect 平台导出.xlsx")
-    sub.add_argument("files", nargs="+", metavar="FILE", help="files, folders, or globs")
-    sub.add_argument("--table", metavar="NAME", help="which table they are, such as ledger or 企业台账")
+    sub = command("inspect", _inspect, "command.inspect", "inspect 平台导出.xlsx")
+    sub.add_argument("files", nargs="+", metavar="metavar.file", help="option.files")
+    sub.add_argument("--table", metavar="metavar.name", help="option.table")
     sub.add_argument(
         "--heading",
         action="append",
         type=pair,
         default=[],
-        metavar="THEIRS=OURS",
-        help="such as 票号=invoice_number",
+        metavar="metavar.heading",
+        help="option.heading",
     )
 
     sub = command(
         "dictionary",
         _dictionary,
-        "Write the data dictionary: every table and column there is.",
+        "command.dictionary",
         "dictionary --out docs/data-dictionary.md",
         json_too=False,
     )
-    sub.add_argument("--out", type=Path, help="default: print it")
+    sub.add_argument("--out", type=Path, help="option.page_out")
 
     sub = command(
         "causes",
         _causes,
-        "Write the page of all causes: evidence, example, next step.",
+        "command.causes",
         "causes --lang en --out docs/causes.md",
         json_too=False,
     )
-    sub.add_argument("--out", type=Path, help="default: print it")
+    sub.add_argument("--out", type=Path, help="option.page_out")
 
     sub = command(
         "templates",
         _templates,
-        "Write ready-to-fill workbooks: Chinese headers, notes, drop-down lists.",
+        "command.templates",
         "templates engagements/acme/forms",
     )
-    sub.add_argument("folder", type=Path, metavar="DIR")
-    sub.add_argument("--table", action="append", default=[], metavar="NAME", help="only this table; may be repeated")
+    sub.add_argument("folder", type=Path, metavar="metavar.dir")
+    sub.add_argument("--table", action="append", default=[], metavar="metavar.name", help="option.only_table")
 
     sub = command(
         "reconcile",
         _reconcile,
-        "Match a ledger with a platform export, row by row.",
+        "command.reconcile",
         "reconcile ledger.xlsx platform.xlsx --out matches.xlsx",
     )
-    sub.add_argument("ledger", type=Path)
-    sub.add_argument("platform", type=Path)
-    sub.add_argument("--engine", choices=("local", "spark"), default="local", help="spark: parquet in, parquet out")
+    sub.add_argument("ledger", type=Path, metavar="metavar.ledger")
+    sub.add_argument("platform", type=Path, metavar="metavar.platform")
+    sub.add_argument("--engine", choices=("local", "spark"), default="local", help="option.engine")
     add_out(sub)
 
 

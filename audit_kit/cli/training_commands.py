@@ -6,27 +6,29 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit_kit.cli.options import counted, pair, print_json
+from audit_kit.cli.options import counted, pair, print_json, wrong
 from audit_kit.core.errors import EXIT_DONE
 from audit_kit.core.words import LANGUAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from audit_kit.cli.parsing import Parser
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+
+def add(command: Callable[..., Parser]) -> None:
     """Add `simulate` and `drill` to the command line."""
     sub = command(
         "simulate",
         _simulate,
-        "Make a whole engagement whose truth is known; the truth stands beside DIR, not in it.",
+        "command.simulate",
         "simulate /tmp/acme --invoices 3000 --seed 7 --cause outage=0.02",
     )
-    sub.add_argument("folder", type=Path, metavar="DIR")
+    sub.add_argument("folder", type=Path, metavar="metavar.dir")
     sub.add_argument("--invoices", type=int, default=3000)
     sub.add_argument("--seed", type=int, default=1)
-    sub.add_argument("--month", default="2025-05", metavar="YYYY-MM")
-    sub.add_argument("--cause", action="append", type=_share, default=[], metavar="CAUSE=SHARE")
+    sub.add_argument("--month", default="2025-05", metavar="metavar.month")
+    sub.add_argument("--cause", action="append", type=_share, default=[], metavar="metavar.share")
     sub.add_argument("--format", choices=("xlsx", "csv", "parquet"), default="xlsx")
     sub.add_argument(
         "--arrivals",
@@ -40,25 +42,25 @@ def add(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub = command(
         "drill",
         _drill,
-        "Train on a month with hidden causes: a brief, hints at a price, a score and a debrief.",
+        "command.drill",
         "drill new /tmp/drill --seed 7 --level 3",
     )
-    steps = sub.add_subparsers(dest="step", metavar="STEP", required=True)
+    steps = sub.add_subparsers(dest="step", metavar=sub.words("metavar.step"), required=True)
     for step, text, example in (
-        ("new", "Make a drill; its truth is sealed beside DIR.", "new /tmp/drill --seed 7 --level 3"),
-        ("hint", "Give the next hint; it costs points.", "hint /tmp/drill"),
-        ("score", "Score answers and tell what was missed.", "score /tmp/drill /tmp/drill/answers.toml"),
+        ("new", "command.drill_new", "new /tmp/drill --seed 7 --level 3"),
+        ("hint", "command.drill_hint", "hint /tmp/drill"),
+        ("score", "command.drill_score", "score /tmp/drill /tmp/drill/answers.toml"),
     ):
-        part = steps.add_parser(step, help=text, description=text, epilog=f"Example: audit-kit drill {example}")
-        part.add_argument("folder", type=Path, metavar="DIR")
+        part = sub.command(steps, step, text, f"drill {example}")
+        part.add_argument("folder", type=Path, metavar="metavar.dir")
         # Where they are not given here, what stood before the step holds.
-        part.add_argument("--lang", choices=LANGUAGES, default=argparse.SUPPRESS, help="language (default: yours)")
+        part.add_argument("--lang", choices=LANGUAGES, default=argparse.SUPPRESS, help="option.step_lang")
         if step == "new":
-            part.add_argument("--seed", type=int, default=1, help="the same seed gives the same drill (default: 1)")
-            part.add_argument("--level", type=int, choices=range(1, 6), default=1, help="1 is the easiest (default: 1)")
+            part.add_argument("--seed", type=int, default=1, help="option.seed")
+            part.add_argument("--level", type=int, choices=range(1, 6), default=1, help="option.level")
         if step == "score":
-            part.add_argument("answers", type=Path, help="answers.toml, or a table of labels such as findings.csv")
-            part.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print the score as JSON")
+            part.add_argument("answers", type=Path, metavar="metavar.answers", help="option.answers")
+            part.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="option.score_json")
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -100,4 +102,4 @@ def _share(text: str) -> tuple[str, float]:
     try:
         return name, float(value)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a share such as 0.01") from None
+        raise wrong("fault.share", value=value) from None

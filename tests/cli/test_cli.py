@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from audit_kit import resources
 from audit_kit.cli import main as cli
+from audit_kit.cli.parsing import width
 from audit_kit.core.errors import EXIT_DEFECT, EXIT_UNUSABLE
 
 HOUSE = Path(__file__).parents[2]
@@ -79,13 +80,52 @@ def test_every_command_of_the_design_is_there() -> None:
 @pytest.mark.parametrize("name", list(parsers()))
 def test_every_command_says_what_it_does_with_an_example_that_works(name: str) -> None:
     sub = parsers()[name]
-    assert len(sub.description) > 20  # type: ignore[attr-defined]
+    assert width(sub.description) > 20  # type: ignore[attr-defined]
     if "{" in sub.format_usage() and sub.epilog is None:  # type: ignore[attr-defined]
         return
-    example = sub.epilog.removeprefix("Example: audit-kit ")  # type: ignore[attr-defined]
+    example = sub.epilog.removeprefix("示例：audit-kit ")  # type: ignore[attr-defined]
     assert example.startswith(name)
     options = cli.parser().parse_args(shlex.split(example))
     assert callable(options.run)
+
+
+@pytest.mark.parametrize("name", list(parsers()))
+def test_help_is_in_the_language_of_whoever_asks(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = {}
+    for lang in ("zh", "en"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([*name.split(), "--lang", lang, "--help"])
+        assert ended.value.code == 0
+        said[lang] = capsys.readouterr().out
+    assert said["zh"].startswith(f"用法：audit-kit {name} ")
+    assert said["en"].startswith(f"usage: audit-kit {name} ")
+    assert not re.search(
+        r"[a-z]{2,} [a-z]{2,} [a-z]{2,}", said["zh"].split("示例：")[0].replace(f"audit-kit {name}", "")
+    )
+    assert max(width(line) for line in said["zh"].splitlines() if " " in line.strip()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("words", "chinese", "english"),
+    [
+        (["report", "--lang", "fr"], "参数 --lang：不能是 'fr'（可选：", "argument --lang: invalid choice: 'fr'"),
+        (["trace"], "缺少参数：审计项目, 发票号码", "the following arguments are required: engagement, number"),
+        (["settle", "a", "b", "--taken-at", "x"], "'x' 不是时间", "'x' is not a time"),
+        (["simulate", "d", "--cause", "x=much"], "'much' 不是占比", "'much' is not a share"),
+        (["simulate", "d", "--seed", "x"], "参数 --seed：'x' 不是 int 类型的值", "invalid int value: 'x'"),
+        (["report", "--month"], "参数 --month：需要一个值", "expected one argument"),
+        (["cache", "show", "x"], "不认识的参数：x", "unrecognized arguments: x"),
+        (["drill", "dance"], "不能是 'dance'", "invalid choice: 'dance'"),
+    ],
+)
+def test_a_wrong_word_is_told_in_the_language_of_whoever_reads(
+    words: list[str], chinese: str, english: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for lang, sentence in (("zh", chinese), ("en", english)):
+        monkeypatch.setenv("AUDIT_KIT_LANG", lang)
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        assert sentence in capsys.readouterr().err
 
 
 def test_help_answers_at_once() -> None:
