@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit_kit.core.errors import EXIT_DONE, EXIT_UNUSABLE
+from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +37,7 @@ def _allow(options: argparse.Namespace) -> int:
         listed = [{"table": way.table, "place": way.place, "allowed": allowed} for way, allowed in ways]
         print(json.dumps(listed, ensure_ascii=False, indent=2))
     else:
-        print(
-            "\n".join(f"{'allowed' if allowed else 'no':<8} {way.table}: {shown(way.place)}" for way, allowed in ways)
-        )
+        words = Words(options.lang)
+        said = {True: words("console.allowed"), False: words("console.not_allowed")}
+        print("\n".join(f"{said[allowed]:<8} {way.table}: {shown(way.place)}" for way, allowed in ways))
     return EXIT_DONE if all(allowed for _, allowed in ways) else EXIT_UNUSABLE

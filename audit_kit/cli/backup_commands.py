@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from audit_kit.cli.options import add_without, moment
 from audit_kit.core.errors import EXIT_DONE, EXIT_FINDINGS, RequestError
+from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
     import argparse
@@ -68,8 +69,11 @@ def _verify_restore(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**found.row, "files": states}, ensure_ascii=False, indent=2, default=str))
     else:
-        print(f"{options.out}: {found.row['result']}, level {found.row['level']}, {found.row['scope_pct']} %")
-        print("\n".join(f"{count:>12,}  {state}" for state, count in states.items()))
+        words, row = Words(options.lang), found.row
+        result, level = words(f"restored.{row['result']}"), row["level"] or words("unit.nothing")
+        scope = words("unit.nothing") if row["scope_pct"] is None else row["scope_pct"]
+        print(words("console.restored", out=options.out, result=result, level=level, scope=scope))
+        print("\n".join(f"{count:>12,}  {words(f'restored.{state}')}" for state, count in states.items()))
     return EXIT_DONE if found.is_good else EXIT_FINDINGS
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from audit_kit.cli.options import add_out, add_without, counted, moment, opened, print_json
 from audit_kit.core.errors import EXIT_DONE
+from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
     import argparse
@@ -79,7 +80,6 @@ def _trace(options: argparse.Namespace) -> int:
 
 def _settle(options: argparse.Namespace) -> int:
     from audit_kit.analysis.settle import arrivals, later_moment, settle_engagement
-    from audit_kit.core.words import Words
     from audit_kit.report.workbook import write_table
 
     engagement = opened(options)
@@ -96,5 +96,8 @@ def _settle(options: argparse.Namespace) -> int:
     if options.json:
         print_json(figures)
     else:
-        print("\n".join(f"{name:<16} {value}" for name, value in figures.items()))
+        words = Words(options.lang)
+        print(
+            "\n".join(f"{words(f'settled.{name}')}{words('settled.colon')}{value}" for name, value in figures.items())
+        )
     return EXIT_DONE

@@ -36,15 +36,29 @@ def _table(table: Mapping[str, Any], words: Words) -> list[str]:
     for line in table["control"]:
         verdict = words("console.agrees") if line["agrees"] else words("console.disagrees")
         stated = f"{words('console.stated')} {line['stated']}, {words('console.computed')} {line['computed']}"
-        lines.append(f"  {words('console.control')} {line['column']}: {stated}: {verdict}")
+        column = words(f"console.{line['column']}")
+        lines.append(f"  {words('console.control')} {column}: {stated}: {verdict}")
     lines.append(f"  {words('console.columns')}:")
     width = max((width_of(theirs) for theirs in table["columns"]), default=0)
-    lines += [f"    {_padded(theirs, width)}  {ours or '–'}" for theirs, ours in table["columns"].items()]
+    columns = {None: "–"} | _columns(table["table"], words)
+    lines += [f"    {_padded(theirs, width)}  {columns[ours]}" for theirs, ours in table["columns"].items()]
     aside = [f"    {line['file']}:{line['row']}  {line['reason']}" for line in table["set_aside"]]
     lines += _some(aside, words("console.aside"))
-    cleaned = [f"    {line['row']}  {', '.join(line['cleaning'])}" for line in table["cleaning"]]
-    unread = [f"    {line['column']}  {line['word']}  × {line['rows']:,}" for line in table.get("unread", ())]
+    listed = words("answer.comma").join
+    cleaned = [
+        f"    {line['row']}  {listed(words.term('cleanings', word) for word in line['cleaning'])}"
+        for line in table["cleaning"]
+    ]
+    unread = [f"    {columns[line['column']]}  {line['word']}  × {line['rows']:,}" for line in table.get("unread", ())]
     return lines + _some(cleaned, words("console.cleaning")) + _some(unread, words("console.unread"))
+
+
+def _columns(table: str, words: Words) -> dict[str | None, str]:
+    """Return our columns as a person reads them: in Chinese with their headers before their names."""
+    from audit_kit.core import schema
+
+    headers = schema.headers(table)
+    return {name: name if words.lang == "en" else f"{headers[name]} ({name})" for name in schema.dtypes(table)}
 
 
 def _some(lines: list[str], title: str) -> list[str]:

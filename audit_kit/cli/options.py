@@ -62,7 +62,7 @@ def table_named(name: str) -> str:
     }
     folded = {word.casefold(): table for word, table in titles.items()}
     if (table := folded.get(name.strip().casefold())) is None:
-        known = Listed(*(Phrase(f"table.{table}") for table in schema.INPUTS), by="error_tables.comma")
+        known = Listed(*(Phrase(f"table.{table}") for table in schema.INPUTS), by="answer.comma")
         raise RequestError("init.no_such_table", table=shown(name), known=known)
     return table
 
@@ -80,7 +80,9 @@ def told(counts: dict[str, int], column: str, options: argparse.Namespace, *, ro
     if options.json:
         print_json({"out": out, "rows": rows, column: counts})
     else:
-        print("\n".join([f"{out}: {rows:,}", *(f"{count:>12,}  {word}" for word, count in counts.items())]))
+        words = Words(options.lang)
+        labels = words.causes(counts) if column == "cause" else words.terms("outcomes", counts)
+        print("\n".join([f"{out}: {rows:,}", *(f"{count:>12,}  {labels[word]}" for word, count in counts.items())]))
     return EXIT_DONE
 
 

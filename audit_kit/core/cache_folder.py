@@ -20,7 +20,8 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from audit_kit.core import outputs
-from audit_kit.core.errors import PlaceError
+from audit_kit.core.errors import PlaceError, of_system
+from audit_kit.resources.languages import Phrase, reader_language
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,7 +55,8 @@ def make_folder(folder: Path) -> None:
 
 @cache
 def _warn_once(folder: Path, reason: str) -> None:
-    print(f"audit-kit: {folder}: nothing can be kept there ({reason}); the work goes on without.", file=sys.stderr)  # noqa: T201
+    told = Phrase("console.cannot_keep", folder=folder, why=of_system(reason)).said(reader_language())
+    print(f"audit-kit: {told}", file=sys.stderr)  # noqa: T201
 
 
 def warn(error: Exception) -> None:

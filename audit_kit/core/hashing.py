@@ -24,6 +24,7 @@ from audit_kit.core import hash_worker, outputs
 from audit_kit.core.errors import AuditError, SourceError, of_system
 from audit_kit.core.files import shown_path
 from audit_kit.core.processes import Staff
+from audit_kit.resources.languages import reader_language, said
 
 HASHES = {"path": pl.String(), "size": pl.UInt64(), "sha256": pl.String()}
 CACHE = {"path": pl.String(), "size": pl.UInt64(), "mtime_ns": pl.Int64(), "inode": pl.UInt64(), "sha256": pl.String()}
@@ -168,22 +169,29 @@ def _ask(staff: Staff, places: list[bytes], bar: tqdm[Never]) -> list[str]:
         SourceError: the process died.
     """
     question = b"\0".join(places)
-    said: list[str] = []
+    answers: list[str] = []
     with staff.start("-I", "-S", hash_worker.__file__) as process:
         if process.stdin:
             with suppress(OSError):  # it died, which its code tells
                 process.stdin.write(b"%d\n" % len(question) + question)
                 process.stdin.flush()
         while process.stdout and (lines := list(islice(process.stdout, hash_worker.MANY))):
-            said += [line.decode().rstrip("\r\n") for line in lines]
+            answers += [line.decode().rstrip("\r\n") for line in lines]
             bar.update(len(lines))
-    if process.returncode or len(said) != len(places):
+    if process.returncode or len(answers) != len(places):
         raise SourceError("error_core.hashing_ended", code=process.returncode)
-    return said
+    return answers
 
 
 def _bar(total: int, *, shown: bool) -> tqdm[Never]:
-    return tqdm(total=total, unit="file", desc="sha256", disable=not shown, file=sys.stderr, leave=False)
+    return tqdm(
+        total=total,
+        unit="file",
+        desc=said("progress.hashing", reader_language(), {}),
+        disable=not shown,
+        file=sys.stderr,
+        leave=False,
+    )
 
 
 def _keep(known: pl.DataFrame, cache: Path) -> None:

@@ -55,12 +55,9 @@ class Progress:
             self._bar.close()
 
     def doing(self, name: str) -> None:
-        """Say what is worked on."""
+        """Say what is worked on, where a person watches."""
         if self._bar is not None:
             self._bar.set_description_str(name[:32])
-        else:
-            seconds = time.monotonic() - self._began
-            print(f"[{self.done}/{self.steps}] {seconds:4.0f} s  {name}", file=sys.stderr, flush=True)  # noqa: T201
 
     def note(self, *lines: str) -> None:
         """Say lines that stay."""
@@ -71,6 +68,9 @@ class Progress:
         """Say that one more step is begun or done."""
         self.reach(self.done + 1)
         self.doing(name)
+        if self._bar is None:
+            seconds = time.monotonic() - self._began
+            print(f"[{self.done}/{self.steps}] {seconds:4.0f} s  {name}", file=sys.stderr, flush=True)  # noqa: T201
 
     def reach(self, done: int) -> None:
         """Move to so many steps done."""

@@ -10,6 +10,7 @@ from audit_kit.analysis import earlier
 from audit_kit.analysis.report_scope import scope
 from audit_kit.core import outputs
 from audit_kit.core.errors import RequestError
+from audit_kit.core.words import Words
 from audit_kit.report import front, manifest, pages
 from audit_kit.report.job import FAILED, HISTORY, INDEX
 from audit_kit.rules.sync import observations
@@ -33,6 +34,7 @@ def publish(finished: Finished) -> Path:
         PlaceError: another run holds the folder.
     """
     job, month = finished.job, finished.month
+    job.progress.step(Words(job.lang)("progress.saving"))
     out, folder = job.out, job.out / month
     with outputs.alone(out):  # other runs may have published since this one began
         manifest.check_owner(out, finished.owner)

@@ -56,7 +56,9 @@ def work_up(job: Job) -> Material:
     if month is None and (job.out / HISTORY).is_file():
         month = latest(engagement.table("ledger"))
     history = _earlier_months(job, month)
-    whole = analyse(engagement, lang=job.lang, history=history, progress=job.progress.step)
+    words = Words(job.lang)
+    step = job.progress.step
+    whole = analyse(engagement, lang=job.lang, history=history, progress=lambda name: step(words(f"progress.{name}")))
     job.progress.reach(len(STEPS))
     month = month or latest(whole.ledger)
     of_month = one_month(whole, month)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import nbformat
 
-from audit_kit.core import outputs
+from audit_kit.core import outputs, places
 from audit_kit.core.errors import ReportError
 from audit_kit.core.files import shown, shown_path
 from audit_kit.core.words import Words
@@ -68,7 +68,7 @@ def _executed(material: Material) -> dict[str, nbformat.NotebookNode]:
     }
     folder = job.stage / "notebooks"
     folder.mkdir()
-    job.progress.doing(", ".join(path.stem for path in job.notebooks))
+    job.progress.doing(Words(job.lang)("progress.pages"))
     try:
         notebooks.run_all(
             job.notebooks,
@@ -76,11 +76,18 @@ def _executed(material: Material) -> dict[str, nbformat.NotebookNode]:
             lang=job.lang,
             folder=folder,
             jobs=job.jobs if material.rows < LARGE else 1,
-            done=lambda path: job.progress.step(path.stem),
+            done=lambda path: job.progress.step(pages.short(_title(path, job.lang))),
         )
     except notebooks.NotebookFailed as failure:
         raise _kept(failure, job.out, material.month, job.stage / FAILED, lang=job.lang) from None
     return {path.stem: nbformat.read(path, as_version=4) for path in sorted(folder.glob("*.ipynb"))}
+
+
+def _title(notebook: Path, lang: str) -> str:
+    """Return the title of a notebook that ran, read without its outputs."""
+    source = next((path for path in places.notebooks() if path.name == notebook.name), notebook)
+    prepared = notebooks.prepared(nbformat.read(source, as_version=4), lang=lang)
+    return pages.title_of(prepared, default=notebook.stem)
 
 
 def _kept(failure: notebooks.NotebookFailed, out: Path, month: str, made: Path, *, lang: str) -> Exception:

@@ -504,7 +504,7 @@ def test_a_full_disk_in_the_cache_stops_nothing(folder, cache):
     done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 2
-    assert done.stderr.count("nothing can be kept there") == 1
+    assert done.stderr.count("无法在此保存") == 1
     assert [path.name for path in cache.iterdir() if path.suffix != ".lock"] == []
 
 

@@ -232,6 +232,8 @@ def test_inspect_shows_how_files_are_read(engagement: Path, capsys: pytest.Captu
     lines = capsys.readouterr().out.splitlines()
     assert "  表: 企业台账 (ledger)" in lines
     assert "  采用行数: 4   未采用: 0" in lines
+    assert "    价税合计    价税合计 (gross)" in lines
+    assert "    5  全角字符" in lines
 
 
 def test_inspect_takes_the_users_own_headers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,7 +294,7 @@ def test_settle_scores_the_chances(engagement: Path, tmp_path: Path, capsys: pyt
     assert "按 2025-05-17 09:00 计" in said.err
     cli.main(["settle", str(engagement), str(later), "--taken-at", "2025-05-12T09:00"])
     said = capsys.readouterr()
-    assert "late_observed    1" in said.out
+    assert "实际已到达的张数：1\n" in said.out
     assert said.err == ""
     for ending in ("parquet", "csv", "xlsx"):
         out = tmp_path / f"arrivals.{ending}"

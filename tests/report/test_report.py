@@ -583,7 +583,11 @@ def test_progress_is_plain_lines_in_a_log_and_the_page_alone_on_stdout(
     assert cli.main(["report", str(may), "--out", str(tmp_path / "reports")]) == 0
     said = capsys.readouterr()
     assert said.out == (tmp_path / "reports" / "2025-05" / "index.html").as_uri() + "\n"
-    assert [line.split("  ")[-1] for line in said.err.splitlines()][:2] == ["reading", "matching"]
+    lines = said.err.splitlines()
+    assert [line.split("  ")[-1] for line in lines][:2] == ["读取文件", "核对台账与平台"]
+    assert lines[-1].endswith("  保存报告")
+    total = len(lines)
+    assert [line.split()[0] for line in lines] == [f"[{done}/{total}]" for done in range(1, total + 1)]
     assert "\r" not in said.err
 
 
