@@ -128,6 +128,19 @@ def test_the_button_holds_at_most_so_many_rows_and_says_so():
     assert downloads.button(frame.clear(), name="x").data == ""
 
 
+def test_saved_columns_are_headed_in_chinese_and_named_in_english():
+    frame = pl.DataFrame(
+        {"invoice_key": ["1"], "late": [3.0], "amount": [1], "gross": [1], "buyer_name": ["甲"], "x": [0]}
+    )
+    chinese, english = (unpacked(downloads.button(frame, name="x", lang=lang).data) for lang in ("zh", "en"))
+    assert english.splitlines()[0].lstrip("\ufeff") == "invoice_key,late,amount,gross,buyer_name,x"
+    heads = chinese.splitlines()[0].lstrip("\ufeff").split(",")
+    assert len(set(heads)) == len(heads) == 6
+    assert not any(re.search("[a-z]", head) for head in heads[:3] + heads[4:5])
+    assert heads[-1] == "x"
+    assert chinese.splitlines()[1:] == english.splitlines()[1:]
+
+
 def test_the_button_of_a_large_frame_stays_small(page):
     rows = page.safe(finding_rows.findings_list(page.analysis, page.findings)).select(finding_rows.FINDING_COLUMNS)
     many = pl.concat([rows] * (20_000 // rows.height + 1))

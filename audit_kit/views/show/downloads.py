@@ -12,11 +12,14 @@ import hashlib
 from html import escape
 from typing import TYPE_CHECKING
 
+from audit_kit.core import schema
 from audit_kit.core.spreadsheet_csv import safe_csv
 from audit_kit.core.words import Words
 from audit_kit.views.show.tables import markup
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import polars as pl
     from IPython.display import HTML
 
@@ -41,12 +44,28 @@ _SCRIPT = """
 """
 
 
+def headings(columns: Sequence[str], words: Words) -> dict[str, str]:
+    """Return the headings of columns; one that has none, or that of another column, keeps its name."""
+    known = {name: head for table in schema.TABLES for name, head in schema.headers(table).items()}
+    known |= words.section("workbook") | words.section("head")
+    known |= {"late": words("head.late_percent"), "age": words("download.age")}
+    found: dict[str, str] = {}
+    for name in columns:
+        heading = known.get(name, name)
+        found[name] = name if heading in found.values() else heading
+    return found
+
+
 def button(frame: pl.DataFrame, *, name: str, lang: str = "zh", most: int = MOST_ROWS) -> HTML:
-    """Return a button that saves the rows as `name`.csv; of more than `most` rows, the first."""
+    """Return a button that saves the rows as `name`.csv; of more than `most` rows, the first.
+
+    In Chinese the columns are headed as on the page; in English they keep their names.
+    """
     words = Words(lang)
     if frame.is_empty():
         return markup("")
-    packed = base64.b64encode(gzip.compress(safe_csv(frame.head(most)), mtime=0)).decode()
+    saved = frame.head(most) if lang == "en" else frame.head(most).rename(headings(frame.columns, words))
+    packed = base64.b64encode(gzip.compress(safe_csv(saved), mtime=0)).decode()
     key = "csv-" + hashlib.sha256(f"{name} {packed}".encode()).hexdigest()[:16]
     label = words("download.button", rows=words.count(min(most, frame.height)))
     note = (
