@@ -486,7 +486,7 @@ def test_a_failed_run_leaves_the_last_report_and_the_notebook_at_its_failing_cel
 @pytest.mark.parametrize(
     ("source", "code"),
     [
-        ("from audit_kit.core.errors import SourceError\nraise SourceError('x.csv cannot be read.')", 2),
+        ("from audit_kit.core.errors import SourceError\nraise SourceError('error_formats.empty', file='x.csv')", 2),
         ("1 / 0", EXIT_DEFECT),
     ],
 )
@@ -503,7 +503,10 @@ def test_the_exit_code_tells_whose_fault_it_is(  # noqa: PLR0917  fixtures
     assert cli.main(["report", str(may), "--out", str(tmp_path / "reports")]) == code
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.splitlines()[-1].startswith("audit-kit: 00_overview.ipynb stopped at cell")
+    told = said.err.splitlines()[-1]
+    assert re.match(r"audit-kit: 00_overview\.ipynb 在第 \d+ 个单元格处停止：", told)
+    why = "x.csv：是空文件；请重新导出" if code != EXIT_DEFECT else "ZeroDivisionError: division by zero"
+    assert f"停止：{why}；已运行的部分保存在 " in told
 
 
 def test_fail_on_a_severity(may: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
