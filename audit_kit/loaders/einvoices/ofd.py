@@ -62,7 +62,7 @@ def _members(data: bytes) -> dict[str, bytes]:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
             if len(infos) > MOST_MEMBERS or sum(info.file_size for info in infos) > LARGEST_INSIDE:
-                raise BrokenFileError("too_large_inside", f"{sum(info.file_size for info in infos):,} bytes")
+                raise BrokenFileError("too_large_inside", f"{sum(info.file_size for info in infos):,}")
             wanted = [info for info in infos if info.filename.lower().endswith(".xml")]
             return dict(_unpacked(archive, wanted))
     except RuntimeError as error:  # zipfile's word for a password
@@ -77,7 +77,7 @@ def _unpacked(archive: zipfile.ZipFile, wanted: list[zipfile.ZipInfo]) -> Iterat
     for info in wanted:
         data = archives.read_within(archive, info, left)
         if data is None:
-            raise BrokenFileError("too_large_inside", f"{info.filename[:50]}: more than {left:,} bytes")
+            raise BrokenFileError("too_large_inside", f"{info.filename[:50]} > {left:,}")
         left -= len(data)
         yield info.filename.replace("\\", "/").lower(), data
 

@@ -57,7 +57,7 @@ def _read(path: str, name: str, *, unpack: bool) -> dict[str, Any] | None:
         if not S_ISREG(stat.st_mode):  # a pipe would be waited for without end
             raise BrokenFileError("not_regular")
         if stat.st_size > LARGEST_FILE:
-            raise BrokenFileError("too_large", f"{stat.st_size:,} bytes")
+            raise BrokenFileError("too_large", f"{stat.st_size:,}")
         data = file.read_bytes()
     except OSError as error:
         raise BrokenFileError("unreadable", error.strerror or str(error)) from error
@@ -81,7 +81,7 @@ def _kind(data: bytes, name: str) -> str:
         if data[:4] == b"PK\x03\x04":
             return "ofd"
         if ending == ".ofd":
-            raise BrokenFileError("not_zip", "it does not begin as an archive")
+            raise BrokenFileError("no_archive")
         return "xml"
     return "pdf" if ending == ".pdf" else "other"
 

@@ -56,7 +56,7 @@ def parse(data: bytes) -> etree._Element:
         BrokenFileError: too large, too deep, with a document type or entities, or no XML.
     """
     if len(data) > LARGEST_XML:
-        raise BrokenFileError("too_large", f"{len(data):,} bytes")
+        raise BrokenFileError("too_large", f"{len(data):,}")
     if DECLARES.search(data):
         raise BrokenFileError("declares")
     try:
