@@ -24,7 +24,7 @@ from audit_kit.core import hash_worker, outputs
 from audit_kit.core.errors import AuditError, SourceError, of_system
 from audit_kit.core.files import shown_path
 from audit_kit.core.processes import Staff
-from audit_kit.resources.languages import reader_language, said
+from audit_kit.resources.languages import Phrase, reader_language, said
 
 HASHES = {"path": pl.String(), "size": pl.UInt64(), "sha256": pl.String()}
 CACHE = {"path": pl.String(), "size": pl.UInt64(), "mtime_ns": pl.Int64(), "inode": pl.UInt64(), "sha256": pl.String()}
@@ -80,7 +80,7 @@ def hash_files(folder: str | Path, *, cache: Path | None = None, progress: bool 
     known = _known(files, cache)
     hashes = _digests(known.filter(pl.col("sha256").is_null()), progress=progress)
     if _has_rotted(known.filter(pl.col("sha256").is_not_null())):
-        LOG.warning("%s: a file's content changed while its size and time did not; everything is read again.", root)
+        LOG.warning(said("console.rotted", reader_language(), {"folder": root}))
         known = known.with_columns(sha256=pl.lit(None, pl.String))
         hashes = _digests(known, progress=progress)
     fresh = known.filter(pl.col("sha256").is_null()).with_columns(sha256=pl.Series(hashes, dtype=pl.String))
@@ -201,4 +201,4 @@ def _keep(known: pl.DataFrame, cache: Path) -> None:
         with outputs.writing(cache) as made:
             known.write_parquet(made, compression="lz4")
     except (OSError, AuditError) as error:
-        LOG.warning("the hashes are not kept for the next time: %s", error)
+        LOG.warning(Phrase("console.hashes_not_kept", error=error).said(reader_language()))

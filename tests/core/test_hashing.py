@@ -106,7 +106,7 @@ def test_silent_damage_behind_the_cache_is_found_by_the_sample(
     os.utime(rotten, ns=(before.st_atime_ns, before.st_mtime_ns))
     # Ten files are fewer than the least sample, so each of them is read again.
     assert hash_files(folder, cache=cache).rows() == expected({**files, "3.xml": b"X"})
-    assert "everything is read again" in caplog.text
+    assert "全部重新读取" in caplog.text
 
 
 def test_the_manifest_is_what_sha256sum_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from audit_kit.core import errors, places, schema
 from audit_kit.core.cause_records import records, require_texts
 from audit_kit.core.errors import RequestError
 from audit_kit.core.words import Words, texts
+from audit_kit.resources.languages import reading
 
 PACKAGE = Path(audit_kit.__file__).parent
 TABLES = sorted((PACKAGE / "resources" / "words").glob("*.toml"))
@@ -148,6 +149,13 @@ def test_an_error_is_said_in_every_language_with_the_one_within():
     assert errors.of_system("something else") == "something else"
     assert str(errors.RequestError("a sentence of one's own")) == "a sentence of one's own"
     assert errors.SourceError("error_formats.damaged", file="{x}").said("zh").startswith("{x}：")
+
+
+def test_a_notebook_shows_an_error_as_its_sentence_in_the_language_of_whoever_reads():
+    error = errors.SourceError("error_formats.empty", file="a.csv")
+    for lang, sentence in (("zh", "a.csv：是空文件；请重新导出。"), ("en", "a.csv: is empty; export it again.")):
+        with reading(lang):
+            assert error._render_traceback_() == [sentence]
 
 
 def test_a_missing_entry_is_an_error():
