@@ -118,7 +118,7 @@ def test_a_kernel_that_dies_twice_leaves_a_notebook_that_says_where(tmp_path: Pa
         run(notebook(tmp_path, ("import os\nos.kill(os.getpid(), 9)", "")), tmp_path)
     cells = nbformat.read(stopped.value.path, as_version=4).cells
     assert "os.kill" in cells[stopped.value.cell - 1].source
-    assert "it may have run out of memory" in cells[stopped.value.cell].source
+    assert "可能是内存不足" in cells[stopped.value.cell].source
 
 
 def test_a_cell_has_a_time_limit(tmp_path: Path) -> None:

@@ -290,4 +290,4 @@ def test_the_three_commands(tmp_path, capsys):
     assert told["hint_cost"] == 3
     assert told["total"] < 50
     assert main(["drill", "hint", str(tmp_path)]) == 2
-    assert "is no drill" in capsys.readouterr().err
+    assert "不是演练文件夹" in capsys.readouterr().err
