@@ -145,7 +145,7 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
         ("en", ["Findings", "Events", "Causes", "Sources", "Totals", "Set aside"]),
     ):
         path = tmp_path / f"{lang}.xlsx"
-        left = pl.DataFrame({"file": ["notes.docx"], "kind": ["other"], "why": [unused.why("other", lang=lang)]})
+        left = pl.DataFrame({"file": ["notes.docx"], "kind": ["other"], "why": [unused.why("other", {}, lang=lang)]})
         words = Words(lang)
         paper = working_papers.papers(
             found, ledger, ledger.clear(), nothing, concluded=bare, direction="issued", words=words
