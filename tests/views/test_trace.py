@@ -287,7 +287,8 @@ def test_a_number_that_one_table_alone_holds_has_its_story(scattered, source, fo
 @pytest.mark.parametrize("typed", [f"{OTHER_CODE}{OTHER_NUMBER}", f"{OTHER_CODE[1:]} {OTHER_NUMBER}", OTHER_NUMBER])
 def test_an_old_invoice_that_only_a_ticket_knows(scattered, typed):
     story = trace(scattered, typed, lang="en")
-    assert story["source"].to_list() == ["tickets", "chance to be late", "who could see it"]
+    assert story["source"].to_list() == ["tickets", "finding", "chance to be late", "who could see it"]
+    assert story.row(1, named=True)["what"].startswith("Ticket overdue")
 
 
 def test_what_the_checker_of_a_register_read_leads_to_its_row(scattered):
