@@ -71,7 +71,7 @@ def scope(wanted: str) -> Scope:
             return Scope(f"{year}-{month:02d}", _first(year, month), _first(year, month + 1))
     if found := _YEAR.fullmatch(text):
         return Scope(found[1], _first(int(found[1]), 1), _first(int(found[1]), MONTHS_A_YEAR + 1))
-    raise RequestError(f"{wanted!r} is no month; write it as 2025-05, a year as 2025, or all.")
+    raise RequestError("error_analysis.no_scope", wanted=wanted)
 
 
 def _first(year: int, month: int) -> datetime:

@@ -14,11 +14,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from audit_kit.cli import (
-    allow_command,
     backup_commands,
-    cache_command,
     engagement_commands,
     init_command,
+    machine_commands,
     paper_commands,
     report_commands,
     table_commands,
@@ -37,14 +36,13 @@ if TYPE_CHECKING:
 
 GROUPS = (
     init_command,
+    machine_commands,
     report_commands,
     table_commands,
     engagement_commands,
     training_commands,
     backup_commands,
     paper_commands,
-    allow_command,
-    cache_command,
 )
 
 

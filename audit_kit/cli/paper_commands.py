@@ -14,36 +14,36 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
+    from audit_kit.cli.parsing import Parser
+
 RECIPIENTS = ("support", "it", "management", "tax_bureau")
 
 
-def add(command: Callable[..., argparse.ArgumentParser]) -> None:
+def add(command: Callable[..., Parser]) -> None:
     """Add `package` and `plan` to the command line."""
     sub = command(
         "package",
         _package,
-        "Write a problem report for its recipient: letter, workbook, proofs by their hashes.",
+        "command.package",
         "package engagements/acme --cause upload_failed --to support --out 情况说明",
     )
-    sub.add_argument("engagement", type=Path)
+    sub.add_argument("engagement", type=Path, metavar="metavar.engagement")
     about = sub.add_mutually_exclusive_group(required=True)
-    about.add_argument("--finding", metavar="ID", help="one finding, by its id in findings.xlsx")
-    about.add_argument("--cause", metavar="CAUSE", help="all findings of a cause, by its code or title")
-    sub.add_argument(
-        "--to", choices=RECIPIENTS, required=True, help="who gets it: decides what is shown and what is not"
-    )
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or an earlier package")
+    about.add_argument("--finding", metavar="ID", help="option.finding")
+    about.add_argument("--cause", metavar="metavar.cause", help="option.cause")
+    sub.add_argument("--to", choices=RECIPIENTS, required=True, help="option.to")
+    sub.add_argument("--out", type=Path, required=True, metavar="metavar.dir", help="option.package_out")
     add_without(sub)
 
     sub = command(
         "plan",
         _plan,
-        "Write the emergency plan, its gaps marked, and an exercise from a past month.",
+        "command.plan",
         "plan engagements/acme --out 应急预案",
     )
-    sub.add_argument("engagement", type=Path)
-    sub.add_argument("--month", metavar="YYYY-MM", help="of the exercise (default: the one with most missing invoices)")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or an earlier plan")
+    sub.add_argument("engagement", type=Path, metavar="metavar.engagement")
+    sub.add_argument("--month", metavar="metavar.month", help="option.exercise_month")
+    sub.add_argument("--out", type=Path, required=True, metavar="metavar.dir", help="option.plan_out")
     add_without(sub)
 
 

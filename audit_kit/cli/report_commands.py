@@ -92,7 +92,7 @@ def _month(options: argparse.Namespace) -> str | None:
     from audit_kit.analysis.report_scope import EVERYTHING, scope
 
     if options.year is not None and scope(options.year).kind != "year":
-        raise RequestError(f"{options.year!r} is no year; write it as 2024.")
+        raise RequestError("error_cli.no_year", year=options.year)
     return EVERYTHING if options.all else options.year or options.month
 
 

@@ -34,10 +34,9 @@ def add(command: Callable[..., Parser]) -> None:
         "--arrivals",
         choices=("log", "exports", "platform", "none"),
         default="log",
-        help="what tells when invoices arrived: the sync log (default), an earlier export without a log, a column of "
-        "the export that the real one has not, or nothing",
+        help="option.arrivals",
     )
-    sub.add_argument("--plain", action="store_true", help="ledger and exports alone: no logs, no backups")
+    sub.add_argument("--plain", action="store_true", help="option.plain")
 
     sub = command(
         "drill",

@@ -15,6 +15,7 @@ from audit_kit.core.words import Words
 from audit_kit.paper.document import Document, Facts, Heading, Paragraph, Table
 from audit_kit.paper.figures import next_deadline
 from audit_kit.paper.plan_document import STEPS
+from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,9 +54,11 @@ def month_of(analysis: Analysis, wanted: str | None) -> Month:
     """
     known = months_of(analysis)
     if wanted is not None and wanted not in known:
-        raise RequestError(f"The ledger has no invoice of {wanted!r}; it has {', '.join(sorted(known)) or 'none'}.")
+        raise RequestError(
+            "error_report.no_invoice_of", month=wanted, known=", ".join(sorted(known)) or Phrase("error_core.unknown")
+        )
     if not known:
-        raise RequestError("No invoice of the ledger has a date, so that no exercise can be made of a month.")
+        raise RequestError("error_report.no_date")
     name = wanted or known[0]
     within = pl.col("issued_at").dt.strftime("%Y-%m") == name
     issued = analysis.ledger.with_row_index("ledger_row").filter(within)
@@ -217,7 +220,7 @@ def check_month(wanted: str | None) -> None:
         RequestError: it is not written as 2025-05.
     """
     if wanted is not None and not re.fullmatch(r"\d{4}-(?:0[1-9]|1[0-2])", wanted):
-        raise RequestError(f"{wanted!r} is no month; write it as 2025-05.")
+        raise RequestError("error_analysis.no_month", wanted=wanted)
 
 
 def _minute(at: datetime) -> str:

@@ -69,9 +69,7 @@ def package(
         PlaceError: `out` cannot be written to, or the key of the pseudonyms cannot be kept.
     """
     if to not in RECIPIENTS or lang not in LANGUAGES:
-        raise RequestError(
-            f"There is no recipient {to!r} in {lang!r}; there are {', '.join(RECIPIENTS)}, in zh and en."
-        )
+        raise RequestError("error_paper.no_recipient", to=to, lang=lang, known=", ".join(RECIPIENTS))
     require_both_sides(engagement)
     with whole(engagement, out) as folder:
         analysis = analyse(engagement, lang=lang)
@@ -106,9 +104,9 @@ def whole(engagement: Engagement, out: Path) -> AbstractContextManager[Path]:
     """
     used = [path for entries in engagement.sources.values() for entry in entries for path in entry.paths]
     if Path(out).resolve().is_relative_to(engagement.folder):
-        raise RequestError(f"{out} is inside the engagement, into which nothing is written: choose another --out.")
+        raise RequestError("error_paper.inside", out=out)
     if out.is_dir() and not _is_ours(out):
-        raise RequestError(f"{out} holds other files; name a new folder, so that nothing is lost.")
+        raise RequestError("error_paper.other_files", out=out)
     return outputs.writing(Path(out), inputs=[engagement.folder, *used], folder=True)
 
 

@@ -44,7 +44,7 @@ def write_plan(engagement: Engagement, out: Path, *, month: str | None = None, l
         PlaceError: `out` cannot be written to.
     """
     if lang not in LANGUAGES:
-        raise RequestError(f"{lang!r} is no language of the plan; they are {' and '.join(LANGUAGES)}.")
+        raise RequestError("error_analysis.no_language", lang=lang, known=" and ".join(LANGUAGES))
     check_month(month)
     require_both_sides(engagement)
     with whole(engagement, out) as folder:

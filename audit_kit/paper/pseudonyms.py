@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from audit_kit.core.cache_folder import alone, cache_folder, make_folder
 from audit_kit.core.errors import PlaceError
 from audit_kit.core.words import Words
+from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,10 +65,7 @@ def key_of(engagement: Engagement) -> bytes:
         place.chmod(0o600)
         key = place.read_bytes()
     if len(key) != KEY_BYTES:
-        raise PlaceError(
-            f"{place} is no key of {KEY_BYTES} bytes; bring it back from a backup, or remove it, and new pseudonyms"
-            " are given."
-        )
+        raise PlaceError("error_paper.no_key", place=place, size=KEY_BYTES)
     return key
 
 
@@ -86,8 +84,5 @@ def _make(place: Path) -> None:
 
 
 def _not_kept(place: Path, error: OSError | None) -> PlaceError:
-    why = f" ({error.strerror})" if error is not None and error.strerror else ""
-    return PlaceError(
-        f"{place.parent} cannot keep the key of the pseudonyms{why}; let AUDIT_KIT_CACHE name a folder that can be"
-        " written to."
-    )
+    why = error.strerror if error is not None and error.strerror else Phrase("error_paper.not_allowed")
+    return PlaceError("error_paper.not_kept", folder=place.parent, why=why)

@@ -18,6 +18,7 @@ from audit_kit.core.hashing import hash_file
 from audit_kit.core.identity import with_key
 from audit_kit.core.words import Words
 from audit_kit.report import working_papers
+from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,11 +94,11 @@ def chosen(analysis: Analysis, *, finding: str | None = None, cause: str | None 
         RequestError: both or neither is asked for, or there is none.
     """
     if (finding is None) == (cause is None):
-        raise RequestError("Name one finding with --finding, or a cause with --cause, one of the two.")
+        raise RequestError("error_paper.one_of_two")
     found = all_findings(analysis)
     if finding is not None:
         if (rows := found.filter(pl.col("finding_id") == finding.strip())).is_empty():
-            raise RequestError(f"There is no finding {finding!r}; its id stands in the last columns of findings.xlsx.")
+            raise RequestError("error_paper.no_finding", finding=finding)
         return rows
     named = str(cause).strip().casefold()
     codes = found["cause"].unique(maintain_order=True).to_list()
@@ -105,7 +106,7 @@ def chosen(analysis: Analysis, *, finding: str | None = None, cause: str | None 
     titles |= {code.casefold(): code for code in codes}
     if named not in titles:
         raise RequestError(
-            f"There is no finding of the cause {cause!r}; there are {', '.join(sorted(codes)) or 'none'}."
+            "error_paper.no_cause", cause=cause, known=", ".join(sorted(codes)) or Phrase("error_core.unknown")
         )
     return found.filter(pl.col("cause") == titles[named])
 

@@ -134,7 +134,7 @@ def _check_owner(folder: Path, engagement: Path) -> None:
     """Refuse a folder that holds the notebooks of another engagement."""
     owner = choices.read_record(folder).get("engagement")
     if owner and owner != shown_path(engagement):
-        raise RequestError(f"{shown_path(folder)} holds the notebooks of {owner}; name another folder for this one.")
+        raise RequestError("error_report.of_another", folder=shown_path(folder), owner=owner)
 
 
 def _is_whole(engagement: Engagement) -> bool:

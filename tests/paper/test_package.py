@@ -269,6 +269,7 @@ def test_another_key_gives_other_pseudonyms(place: Path) -> None:
         "party", "北京乙公司"
     )
     engagement = open_engagement(place / "甲")
+    key_of(engagement)
     kept = key_place(engagement).read_bytes()
     key_place(engagement).write_bytes(b"short")
     with pytest.raises(PlaceError, match="no key of 32 bytes"):

@@ -128,7 +128,7 @@ def test_a_complete_plan_has_no_gap_and_the_exercise_is_of_what_happened(made: P
             ["【待补】"] * 2,
             ["[to fill in]"] * 2,
         )  # rungs it need not call
-    with pytest.raises(RequestError, match="no invoice of '2025-07'"):
+    with pytest.raises(RequestError, match="no invoice of 2025-07"):
         write_plan(open_engagement(made), tmp_path / "out", month="2025-07")
     with pytest.raises(RequestError, match="is no month"):
         write_plan(open_engagement(made), tmp_path / "out", month="2025-13")

@@ -61,7 +61,7 @@ def world(
         RequestError: unknown causes, direction or arrivals, a month that is none, or fewer than one invoice.
     """
     if arrivals not in ARRIVALS:
-        raise RequestError(f"{arrivals!r} tells no arrivals; choose one of {', '.join(ARRIVALS)}.")
+        raise RequestError("error_training.no_arrivals", arrivals=arrivals, known=", ".join(ARRIVALS))
     start, taken = _period(month, days)
     counts = _counts(causes, invoices, direction)
     plan = stream.Plan(

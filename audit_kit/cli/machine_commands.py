@@ -1,12 +1,14 @@
-"""The command that shows and empties the folder of kept analyses, which hold whole ledgers with the names in them."""
+"""Commands of this machine: what an engagement may use outside of its folder, and what is kept of analyses."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit_kit.cli.options import print_json
 from audit_kit.core.errors import EXIT_DONE, EXIT_UNUSABLE
+from audit_kit.core.words import Words
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +18,16 @@ if TYPE_CHECKING:
 
 
 def add(command: Callable[..., Parser]) -> None:
-    """Add `cache` to the command line."""
+    """Add `allow` and `cache` to the command line."""
+    sub = command(
+        "allow",
+        _allow,
+        "command.allow",
+        "allow engagements/acme postgresql://auditor@db.example:5432/books",
+    )
+    sub.add_argument("engagement", type=Path, metavar="metavar.engagement")
+    sub.add_argument("place", nargs="*", metavar="metavar.place", help="option.place")
+
     sub = command(
         "cache",
         _cache,
@@ -26,9 +37,23 @@ def add(command: Callable[..., Parser]) -> None:
     sub.add_argument("step", nargs="?", choices=("show", "clear"), default="show", help="option.cache_step")
 
 
+def _allow(options: argparse.Namespace) -> int:
+    from audit_kit.loaders.engagement.inputs import allow
+    from audit_kit.loaders.engagement.permits import shown
+
+    ways = allow(options.engagement, options.place)
+    if options.json:
+        listed = [{"table": way.table, "place": way.place, "allowed": allowed} for way, allowed in ways]
+        print_json(listed)
+    else:
+        words = Words(options.lang)
+        said = {True: words("console.allowed"), False: words("console.not_allowed")}
+        print("\n".join(f"{said[allowed]:<8} {way.table}: {shown(way.place)}" for way, allowed in ways))
+    return EXIT_DONE if all(allowed for _, allowed in ways) else EXIT_UNUSABLE
+
+
 def _cache(options: argparse.Namespace) -> int:
     from audit_kit.core.cache_folder import cache_folder, contents, empty
-    from audit_kit.core.words import Words
 
     words, folder = Words(options.lang), cache_folder()
     kept = contents(folder)
