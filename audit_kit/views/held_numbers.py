@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 OWN = "own"
 SET_ASIDE = "set_aside"
-HELD = {"table": pl.String(), "place": pl.UInt32(), "role": pl.String(), "key": pl.String(), "stated": pl.String()}
+HELD = {"table": pl.String(), "held_at": pl.UInt32(), "role": pl.String(), "key": pl.String(), "stated": pl.String()}
 BOOKS = tuple(name for name, table in schema.INPUTS.items() if issubclass(table, schema.Ledger))
 LOGS = tuple(name for name, table in schema.INPUTS.items() if name not in BOOKS and "invoice_number" in table.columns())
 MENTIONED = ("red_of", "checked_number")  # columns that hold the number of another invoice, or of the same once more
@@ -32,13 +32,13 @@ _SIGNS = r"[^0-9A-Z]"
 
 
 def frames(analysis: Analysis) -> dict[str, pl.DataFrame]:
-    """Return every table that may hold an invoice number, its rows counted in `place`."""
+    """Return every table that may hold an invoice number, its rows counted in `held_at`."""
     engagement = analysis.engagement
     tables = {"ledger": analysis.ledger, "platform": analysis.platform}
     others = [name for name, table in schema.INPUTS.items() if _columns(table) and name not in tables]
     tables |= {name: engagement.table(name) for name in (*others, SUCCESSIVE) if engagement.has(name)}
     tables[SET_ASIDE] = analysis.set_aside
-    return {name: frame.with_row_index("place") for name, frame in tables.items()}
+    return {name: frame.with_row_index("held_at") for name, frame in tables.items()}
 
 
 def _columns(table: type[dy.Schema]) -> set[str]:
@@ -46,7 +46,7 @@ def _columns(table: type[dy.Schema]) -> set[str]:
 
 
 def held(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """Return `table`, `place`, `role` (own, else the column that mentions it), `key`, `stated` of every number.
+    """Return `table`, `held_at`, `role` (own, else the column that mentions it), `key`, `stated` of every number.
 
     `key` is the invoice's key, else the number as it stands in half width without signs, which is `stated`.
     """
@@ -64,15 +64,15 @@ def _of_table(name: str, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
             [column for column in columns if column != "digital_number"], separator="", ignore_nulls=True
         )
         stated = pl.coalesce("digital_number", text) if "digital_number" in columns else text
-        yield _placed(name, OWN, with_key(frame).select("place", "invoice_key", stated=stated))
+        yield _placed(name, OWN, with_key(frame).select("held_at", "invoice_key", stated=stated))
     for column in MENTIONED:
         if column in frame.columns:
-            others = frame.select("place", invoice_number=column).drop_nulls()
-            yield _placed(name, column, with_key(others).select("place", "invoice_key", stated="invoice_number"))
+            others = frame.select("held_at", invoice_number=column).drop_nulls()
+            yield _placed(name, column, with_key(others).select("held_at", "invoice_key", stated="invoice_number"))
     for column in NAMED:
         if column in frame.columns:
             number = numbered(base(pl.col(column)))
-            files = frame.select("place", invoice_key=number, stated=number).drop_nulls()
+            files = frame.select("held_at", invoice_key=number, stated=number).drop_nulls()
             yield _placed(name, column, files)
 
 
@@ -81,7 +81,7 @@ def _placed(name: str, role: str, rows: pl.DataFrame) -> pl.DataFrame:
     stated = pl.when(stated != "").then(stated)
     rows = rows.with_columns(stated=stated)
     key = pl.coalesce("invoice_key", "stated")
-    return rows.select(pl.lit(name).alias("table"), "place", pl.lit(role).alias("role"), key.alias("key"), "stated")
+    return rows.select(pl.lit(name).alias("table"), "held_at", pl.lit(role).alias("role"), key.alias("key"), "stated")
 
 
 def _of_texts(frame: pl.DataFrame) -> pl.DataFrame:
@@ -89,7 +89,7 @@ def _of_texts(frame: pl.DataFrame) -> pl.DataFrame:
     cells = (
         pl.col("value").str.normalize("NFKC").str.replace_all(r"\b([0-9]{10}|[0-9]{12}) \| ([0-9]{8})\b", "${1}${2}")
     )
-    found = frame.select("place", stated=cells.str.extract_all(_RUNS)).explode("stated").drop_nulls()
+    found = frame.select("held_at", stated=cells.str.extract_all(_RUNS)).explode("stated").drop_nulls()
     return _placed(SET_ASIDE, OWN, found.with_columns(invoice_key="stated"))
 
 

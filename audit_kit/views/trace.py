@@ -109,7 +109,7 @@ def _listed(tables: dict[str, pl.DataFrame], numbers: pl.DataFrame, keys: list[s
         hits = numbers.filter(pl.col("key") == key)
         found = words("answer.comma").join(_source(table, words) for table in hits["table"].unique(maintain_order=True))
         what = words("story_what.candidates", invoice_key=key, found_in=found)
-        table, place = hits.select("table", "place").row(0)
+        table, place = hits.select("table", "held_at").row(0)
         first = tables[table].row(place, named=True)
         rows.append(
             (first.get("issued_at"), words("story_source.candidates"), what, first["source_file"], first["source_row"])
@@ -149,7 +149,7 @@ class _Story:
             numbers.filter(
                 pl.col("table") == table,
                 pl.col("role") == held_numbers.OWN,
-                pl.col("place").is_in(mine[table].implode()),
+                pl.col("held_at").is_in(mine[table].implode()),
             )["key"]
             for table in ("ledger", "platform")
         )
@@ -157,14 +157,14 @@ class _Story:
         for table in tables:
             mine[table] = pl.concat([mine[table], self._places(table, self.keys)]).unique()
         self.mine = {
-            table: frame.filter(pl.col("place").is_in(mine[table].implode())) for table, frame in tables.items()
+            table: frame.filter(pl.col("held_at").is_in(mine[table].implode())) for table, frame in tables.items()
         }
         self.outcomes = set(pairs["outcome"].cast(pl.String))
 
     def _places(self, table: str, keys: pl.Series) -> pl.Series:
         """Return the rows of a table that are of this invoice, those that only mention it left out."""
         own = (pl.col("table") == table) & ~pl.col("role").is_in(list(MENTIONED)) & pl.col("key").is_in(keys.implode())
-        return self.numbers.filter(own)["place"].unique()
+        return self.numbers.filter(own)["held_at"].unique()
 
     def told(self) -> Iterator[pl.DataFrame]:
         """Yield what each source tells, then what the rules say."""
@@ -217,10 +217,10 @@ class _Story:
         """Yield the rows that name this invoice beside their own number."""
         hits = self.numbers.filter(pl.col("role") == column, pl.col("key").is_in(self.keys.implode()))
         for table in hits["table"].unique(maintain_order=True):
-            places = hits.filter(pl.col("table") == table)["place"]
-            rows = self.tables[table].filter(pl.col("place").is_in(places.implode()))
+            places = hits.filter(pl.col("table") == table)["held_at"]
+            rows = self.tables[table].filter(pl.col("held_at").is_in(places.implode()))
             if column == "checked_number":
-                rows = rows.filter(~pl.col("place").is_in(self.mine[table]["place"].implode()))
+                rows = rows.filter(~pl.col("held_at").is_in(self.mine[table]["held_at"].implode()))
             yield from self._moments(_keyed(rows, self.numbers, table), table, {"issued_at": column})
 
     def _aside(self) -> Iterator[pl.DataFrame]:
@@ -233,7 +233,9 @@ class _Story:
     def _findings(self) -> pl.DataFrame:
         """Return what was found of it, at the time of the export."""
         mine = pl.col("invoice_key").is_in(self.keys.implode())
-        found = self.analysis.findings.filter(mine | pl.col("ledger_row").is_in(self.mine["ledger"]["place"].implode()))
+        found = self.analysis.findings.filter(
+            mine | pl.col("ledger_row").is_in(self.mine["ledger"]["held_at"].implode())
+        )
         others = (self.analysis.backup_findings, self.analysis.response_findings)
         judged = pl.concat([found, *(frame.filter(mine) for frame in others)], how="diagonal_relaxed")
         return judged.with_columns(at=pl.lit(self.analysis.taken_at, pl.Datetime("us")))
@@ -248,7 +250,7 @@ class _Story:
         """Return the chance that it is merely late; nothing where the platform lists it."""
         if self.mine["platform"].height:
             return ""
-        mine = pl.col("ledger_row").is_in(self.mine["ledger"]["place"].implode())
+        mine = pl.col("ledger_row").is_in(self.mine["ledger"]["held_at"].implode())
         chances = self.analysis.findings.filter(mine)["probability_late"].drop_nulls()
         if len(chances):
             return self.words("story_what.lateness", share=self.words.share(chances[0]))
@@ -309,8 +311,8 @@ _PLACE = ("source_file", "source_row")
 def _keyed(frame: pl.DataFrame, numbers: pl.DataFrame, table: str) -> pl.DataFrame:
     """Return a table's rows with the key of each."""
     own = numbers.filter(pl.col("table") == table, pl.col("role") == held_numbers.OWN)
-    keys = own.select("place", invoice_key="key").unique("place", keep="first")
-    return frame.join(keys, on="place", how="left", maintain_order="left")
+    keys = own.select("held_at", invoice_key="key").unique("held_at", keep="first")
+    return frame.join(keys, on="held_at", how="left", maintain_order="left")
 
 
 def _first_time(frame: pl.DataFrame) -> dict[str, str]:
@@ -363,12 +365,12 @@ def _in_backups(analysis: Analysis, mine: dict[str, pl.DataFrame], keys: pl.Seri
     )
     if "backup_listing" in mine:  # where the file's name is code and number with a sign between
         at = pl.int_range(pl.len(), dtype=pl.UInt32)
-        named |= at.is_in(mine["backup_listing"]["place"].implode())
+        named |= at.is_in(mine["backup_listing"]["held_at"].implode())
     held = listing.filter(pl.col("hash").is_in(hashes.implode()) | named)
     order = (
         backups.sort("data_time", "backup_id", nulls_last=True)
-        .with_columns(place=pl.int_range(pl.len(), dtype=pl.UInt32).over("repo_id"))
-        .select("repo_id", "backup_id", "data_time", first_ord="place")
+        .with_columns(held_at=pl.int_range(pl.len(), dtype=pl.UInt32).over("repo_id"))
+        .select("repo_id", "backup_id", "data_time", first_ord="held_at")
     )
     return held.join(order, on=["repo_id", "first_ord"], how="left", maintain_order="left").with_columns(
         count=pl.col("last_ord") - pl.col("first_ord") + 1
@@ -377,7 +379,7 @@ def _in_backups(analysis: Analysis, mine: dict[str, pl.DataFrame], keys: pl.Seri
 
 def _stops(analysis: Analysis, mine: pl.DataFrame) -> pl.DataFrame:
     """Return the stops of the platform during which the invoice was issued, on its channel."""
-    rows = analysis.observations.filter(pl.col("ledger_row").is_in(mine["place"].implode()))
+    rows = analysis.observations.filter(pl.col("ledger_row").is_in(mine["held_at"].implode()))
     during = [
         analysis.stops.filter(
             (pl.col("starts_at") <= issued_at)

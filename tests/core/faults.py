@@ -72,7 +72,7 @@ def publish(out: Path, word: str) -> None:
         (stage / "report").mkdir()
         for name in ("index.html", "findings.parquet", "manifest.json"):
             (stage / "report" / name).write_text(json.dumps({"word": word}), encoding="utf-8")
-        job = SimpleNamespace(out=out, lang="zh", stage=stage)
+        job = SimpleNamespace(out=out, lang="zh", stage=stage, progress=SimpleNamespace(step=lambda _: None))
         finished = SimpleNamespace(job=job, month=MONTH, owner=None, folder=stage / "report", delays=None)
         publishing.publish(finished)
 

@@ -148,7 +148,7 @@ def test_notebooks_run_beside_each_other_and_the_first_failure_stops_the_rest(tm
 
 def test_every_notebook_of_the_kit_states_its_parameters_with_type_and_meaning() -> None:
     found = places.notebooks()
-    assert [path.name[:3] for path in found] == ["00_", "01_", "02_", "03_", "04_"]
+    assert [path.name[:3] for path in found] == ["00_", "01_", "02_", "03_", "04_", "05_"]
     for path in found:
         read = nbformat.read(path, as_version=4)
         (cell,) = [cell for cell in read.cells if notebooks.PARAMETERS in cell.metadata.get("tags", ())]

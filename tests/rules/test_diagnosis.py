@@ -603,7 +603,7 @@ def test_hostile_names_are_data() -> None:
 def test_english() -> None:
     text = diagnose(evidence([*ORDINARY, invoice(1)], SEEN), lang="en").row(0, named=True)
     assert text["evidence"].startswith("Waiting for")
-    assert text["next_step"].startswith("Open a ticket")
+    assert text["next_step"].startswith("First ask the national verification")
 
 
 def test_ids_stay_when_rows_move() -> None:

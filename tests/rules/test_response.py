@@ -229,7 +229,7 @@ def test_invoices_of_a_stop_that_the_register_lacks() -> None:
     gap = found(some, "register_gap").row(0, named=True)
     lacking = sum(ledger["gross"][15:20])
     assert gap["amount"] == lacking
-    assert f"20 missing ({sum(ledger['gross'][:20]):,} yuan)" in gap["evidence"]
+    assert f"20 missing (CNY {sum(ledger['gross'][:20]):,})" in gap["evidence"]
     assert "15 in the register" in gap["evidence"]
     assert number(20) in gap["evidence"]
     assert found(

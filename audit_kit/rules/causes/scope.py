@@ -139,7 +139,7 @@ def unstated_ids(ledger: pl.DataFrame, platform: pl.DataFrame, *, own: tuple[str
     if not mine or side not in platform.columns or side not in ledger.columns:
         return []
     ids = platform.select(id=side).drop_nulls().unique().sort("id").with_columns(folded=fold_tax_id(pl.col("id")))
-    booked = ledger.select(fold_tax_id(pl.col(side).unique())).to_series().drop_nulls()
+    booked = ledger.select(pl.col(side).unique()).select(fold_tax_id(pl.col(side))).to_series().drop_nulls()
     both = ids.filter(pl.col("folded").is_in(booked.implode()) & ~pl.col("folded").is_in(mine))
     others: list[str] = both.unique("folded", keep="first", maintain_order=True)["id"].to_list()
     listed = bool(ids["folded"].is_in(mine).any())
