@@ -8,6 +8,7 @@ import polars as pl
 
 from audit_kit.analysis.events import by_stake
 from audit_kit.views.overview import answers
+from audit_kit.views.overview.charts import outcome_totals
 from audit_kit.views.show import event_rows
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ def lines(page: Page) -> list[dict[str, Any]]:
 def scope(page: Page) -> str:
     """Return which invoices a page is about, and when the export was taken."""
     words, work, engagement = page.words, page.analysis, page.whole.engagement
+    totals = outcome_totals(work, start=page.start, end=page.end)
+    rows = {side: int(totals.filter(pl.col("side") == side)["rows"].sum()) for side in ("ledger", "platform")}
     sentence = words(
         "lines.of_month" if page.month else "lines.of_all",
         month=words.month(page.month) if page.month else "",
         direction=words(f"lines.{engagement.direction}"),
-        ledger=words.count(work.ledger.height),
-        platform=words.count(work.platform.height),
+        ledger=words.count(rows["ledger"]),
+        platform=words.count(rows["platform"]),
         taken_at=f"{page.whole.taken_at:%Y-%m-%d %H:%M}" + ("" if engagement.taken_stated else words("lines.assumed")),
     )
     earlier = work.ledger.filter(pl.col("issued_at") < page.start).height if page.start else 0
