@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from audit_kit.cli import (
+from audit_kit.cli.commands import (
     backup_commands,
     engagement_commands,
     init_command,
