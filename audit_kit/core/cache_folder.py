@@ -6,6 +6,7 @@ other things in it: nothing is counted or removed there but what bears a name th
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -43,6 +44,11 @@ class Entry:
 def cache_folder() -> Path:
     """Return the folder of kept analyses: `AUDIT_KIT_CACHE`, else the user's cache folder."""
     return Path(os.environ.get("AUDIT_KIT_CACHE") or platformdirs.user_cache_dir("audit-kit", appauthor=False))
+
+
+def owner_of(folder: Path) -> str:
+    """Return what tells the engagement in a folder from others, and does not tell its name."""
+    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:40]
 
 
 def make_folder(folder: Path) -> None:
