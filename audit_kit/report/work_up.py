@@ -21,6 +21,7 @@ from audit_kit.rules.sync import observations
 from audit_kit.views.overview import periods
 from audit_kit.views.show import event_rows
 from audit_kit.views.show.page import Page, left_out
+from audit_kit.views.show.sentences import withheld
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +77,7 @@ def work_up(job: Job) -> Material:
         parameters={"month": month, "lang": job.lang, "redact": job.redact} | left_out(job.without, redact=job.redact),
         by_default=not job.month,
     )
-    job.progress.note(*periods.scope(page))
+    job.progress.note(*periods.scope(page), *page.say([withheld(page)]))
     found = page.safe(manifest.findings(page))
     return Material(
         job=replace(job, engagement=engagement.without_readings()),  # its frames are in the cache now
