@@ -20,6 +20,7 @@ from audit_kit.cli.commands import (
     init_command,
     machine_commands,
     paper_commands,
+    privacy_commands,
     report_commands,
     table_commands,
     training_commands,
@@ -46,6 +47,7 @@ GROUPS = (
     unattended_commands,
     backup_commands,
     paper_commands,
+    privacy_commands,
 )
 
 

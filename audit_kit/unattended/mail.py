@@ -115,7 +115,8 @@ def _server(notify: Notify, port: int) -> smtplib.SMTP:
 
 def _why(error: Exception) -> Phrase | str:
     """Return why a server took no mail, in words that can be said in every language."""
-    if key := next((key for kind, key in WHY.items() if isinstance(error, kind)), None):
+    behind = (error, error.__context__)  # smtplib calls a server that is silent one that broke off
+    if key := next((key for kind, key in WHY.items() if any(isinstance(one, kind) for one in behind)), None):
         return Phrase(f"error_unattended.{key}", seconds=WAIT_SECONDS)
     if isinstance(error, smtplib.SMTPResponseException):
         answer = error.smtp_error if isinstance(error.smtp_error, str) else error.smtp_error.decode("ascii", "replace")

@@ -120,6 +120,11 @@ def _write(known: Mapping[str, Sequence[str]]) -> None:
         raise RequestError("error_engagement.permits_closed", file=file, why=of_system(error.strerror)) from error
 
 
+def text_of(folder: Path) -> str:
+    """Return what an engagement is called among what is allowed."""
+    return _text(str(folder))
+
+
 def forget(folder: Path) -> None:
     """Allow nothing any more to the engagement in a folder."""
     known = allowed()
