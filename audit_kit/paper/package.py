@@ -15,7 +15,7 @@ from audit_kit.analysis.work import analyse, require_both_sides
 from audit_kit.core import outputs
 from audit_kit.core.errors import RequestError
 from audit_kit.core.hashing import hash_file
-from audit_kit.core.pseudonyms import Pseudonyms, key_of
+from audit_kit.core.kept.pseudonyms import Pseudonyms, key_of
 from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.paper.docx_file import write_docx
 from audit_kit.paper.letter import ANNEX, RECIPIENTS, Letter

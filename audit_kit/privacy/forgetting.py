@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from audit_kit.core import cache_folder, outputs, places, pseudonyms
+from audit_kit.core import cache_folder, outputs, places
 from audit_kit.core.errors import RequestError
+from audit_kit.core.kept import pseudonyms
 from audit_kit.loaders.engagement import permits
 from audit_kit.privacy.places_kept import copies_home, layouts
 from audit_kit.report.lab import EARLIER, unresolved_folder

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import platformdirs
 from jupyter_core.paths import jupyter_config_dir
 
-from audit_kit.core import cache_folder, pseudonyms
+from audit_kit.core import cache_folder
+from audit_kit.core.kept import pseudonyms
 from audit_kit.loaders.engagement import permits
 from audit_kit.unattended.mail import PASSWORD_FILE
 

@@ -23,7 +23,7 @@ from lxml import etree
 from audit_kit.analysis.work import analyse
 from audit_kit.cli import main as cli
 from audit_kit.core.errors import PlaceError, RequestError
-from audit_kit.core.pseudonyms import Pseudonyms, key_of, key_place
+from audit_kit.core.kept.pseudonyms import Pseudonyms, key_of, key_place
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.paper.document import plain
 from audit_kit.paper.letter import RECIPIENTS

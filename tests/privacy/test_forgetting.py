@@ -13,7 +13,7 @@ from filelock import FileLock
 from audit_kit.cli.main import main
 from audit_kit.core import cache_folder, places
 from audit_kit.core.errors import EXIT_DONE, EXIT_UNUSABLE
-from audit_kit.core.pseudonyms import key_of, key_place
+from audit_kit.core.kept.pseudonyms import key_of, key_place
 from audit_kit.loaders.engagement import permits
 from audit_kit.privacy import forgetting, places_kept
 from audit_kit.report import lab, run

@@ -15,7 +15,7 @@ from lxml import etree
 
 from audit_kit.cli.main import main
 from audit_kit.core.errors import EXIT_DONE, EXIT_UNUSABLE, RequestError
-from audit_kit.unattended import schedule
+from audit_kit.unattended import timetable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,31 +31,31 @@ NAMES = [
     "a\\b;c&d|e#f",
     "-x",
 ]
-TASK = f"{{{schedule.TASK}}}"
+TASK = f"{{{timetable.TASK}}}"
 # What the schema of a task names, of the parts that we write.
 ELEMENTS = {
     *("Task", "RegistrationInfo", "Description", "Triggers", "CalendarTrigger", "StartBoundary", "ScheduleByMonth"),
-    *("DaysOfMonth", "Day", "Months", *schedule.MONTHS, "Principals", "Principal", "LogonType", "RunLevel"),
+    *("DaysOfMonth", "Day", "Months", *timetable.MONTHS, "Principals", "Principal", "LogonType", "RunLevel"),
     *("Settings", "MultipleInstancesPolicy", "DisallowStartIfOnBatteries", "StopIfGoingOnBatteries"),
     *("StartWhenAvailable", "ExecutionTimeLimit", "Actions", "Exec", "Command", "Arguments"),
 }
 
 
-def made(folder: Path, name: str) -> schedule.Schedule:
+def made(folder: Path, name: str) -> timetable.Schedule:
     (folder / name).mkdir()
-    return schedule.schedule(folder / name, out=folder / f"{name} reports", day=5, time="07:05", lang="zh")
+    return timetable.schedule(folder / name, out=folder / f"{name} reports", day=5, time="07:05", lang="zh")
 
 
 def heard(command: str) -> list[str]:
     """The arguments that a shell hands to the program of a line."""
-    shell = command.replace(schedule.shlex.quote(sys.executable), "printf '%s\\n'", 1)
+    shell = command.replace(timetable.shlex.quote(sys.executable), "printf '%s\\n'", 1)
     return subprocess.run(["sh", "-c", shell], check=True, capture_output=True, text=True).stdout.splitlines()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cron_hands_every_path_over_as_it_is(tmp_path: Path, name: str) -> None:
     plan = made(tmp_path, name)
-    (line,) = schedule.cron(plan).values()
+    (line,) = timetable.cron(plan).values()
     assert line.count("\n") == 1
     assert re.search(r"(?<!\\)%", line) is None
     minute, hour, day, month, weekday, command = line.rstrip("\n").split(" ", 5)
@@ -66,7 +66,7 @@ def test_cron_hands_every_path_over_as_it_is(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_systemd_hands_every_path_over_as_it_is(tmp_path: Path, name: str) -> None:
     plan = made(tmp_path, name)
-    files = schedule.systemd(plan)
+    files = timetable.systemd(plan)
     service, timer = files[f"{plan.name}.service"], files[f"{plan.name}.timer"]
     (command,) = re.findall(r"^ExecStart=(:?.*)$", service, re.MULTILINE)
     assert command.startswith(":") == any("$" in word for word in plan.command)
@@ -81,12 +81,12 @@ def test_systemd_hands_every_path_over_as_it_is(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize("name", NAMES[:7:2])
 def test_systemd_takes_them(tmp_path: Path, name: str) -> None:
     plan = made(tmp_path, name)
-    assert schedule.checked(schedule.SYSTEMD, schedule.systemd(plan))
+    assert timetable.checked(timetable.SYSTEMD, timetable.systemd(plan))
     broken = {
-        file: text.replace("OnCalendar=*-*-05", "OnCalendar=never") for file, text in schedule.systemd(plan).items()
+        file: text.replace("OnCalendar=*-*-05", "OnCalendar=never") for file, text in timetable.systemd(plan).items()
     }
     with pytest.raises(RequestError, match="systemd-analyze does not take"):
-        schedule.checked(schedule.SYSTEMD, broken)
+        timetable.checked(timetable.SYSTEMD, broken)
 
 
 def split(line: str) -> list[str]:
@@ -117,22 +117,22 @@ def split(line: str) -> list[str]:
 @pytest.mark.parametrize("name", [name for name in NAMES if name.count("%") < 2 and "$(" not in name])
 def test_windows_hands_every_path_over_as_it_is(tmp_path: Path, name: str) -> None:
     plan = made(tmp_path, name)
-    places = schedule.written(schedule.WINDOWS, schedule.windows(plan), tmp_path)
+    places = timetable.written(timetable.WINDOWS, timetable.windows(plan), tmp_path)
     data = places[0].read_bytes()
     assert data[:2] in {b"\xff\xfe", b"\xfe\xff"}
     task = etree.fromstring(data)
     assert {etree.QName(node).localname for node in task.iter()} == ELEMENTS
-    assert {etree.QName(node).namespace for node in task.iter()} == {schedule.TASK}
+    assert {etree.QName(node).namespace for node in task.iter()} == {timetable.TASK}
     (arguments,) = task.iter(f"{TASK}Arguments")
     (command,) = task.iter(f"{TASK}Command")
     assert [command.text, *split(arguments.text)] == list(plan.command)
-    assert schedule.checked(schedule.WINDOWS, schedule.windows(plan))
+    assert timetable.checked(timetable.WINDOWS, timetable.windows(plan))
 
 
 @pytest.mark.parametrize("name", ["100% of 50%", "$(Arg0)"])
 def test_windows_is_given_no_path_that_it_would_replace(tmp_path: Path, name: str) -> None:
     with pytest.raises(RequestError, match="replaces"):
-        schedule.windows(made(tmp_path, name))
+        timetable.windows(made(tmp_path, name))
 
 
 @pytest.mark.parametrize(
@@ -148,17 +148,17 @@ def test_windows_is_given_no_path_that_it_would_replace(tmp_path: Path, name: st
 def test_what_cannot_be_scheduled_is_one_sentence(tmp_path: Path, options: dict, said: str) -> None:
     wanted = {"day": 5, "time": "07:00", "lang": "zh", **options, "out": tmp_path / str(options.get("out", "reports"))}
     with pytest.raises(RequestError, match=said):
-        schedule.schedule(tmp_path, **wanted)
+        timetable.schedule(tmp_path, **wanted)
 
 
 def test_a_line_that_cron_would_cut_is_refused(tmp_path: Path) -> None:
     deep = tmp_path
     for part in ("长" * 80, "名" * 80, "字" * 80, "多" * 80):
         deep /= part
-    plan = schedule.schedule(tmp_path, out=deep, day=1, time="07:00", lang="zh")
+    plan = timetable.schedule(tmp_path, out=deep, day=1, time="07:00", lang="zh")
     with pytest.raises(RequestError, match="that cron reads"):
-        schedule.cron(plan)
-    assert schedule.systemd(plan)
+        timetable.cron(plan)
+    assert timetable.systemd(plan)
 
 
 def test_the_command_prints_writes_and_says_how_to_install(

@@ -4,7 +4,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit_kit.core.pseudonyms import Pseudonyms
+from audit_kit.core.kept.pseudonyms import Pseudonyms
 from audit_kit.views.show import masking
 
 CARD = "110105199003071234"

@@ -9,7 +9,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
-from audit_kit.core.pseudonyms import Pseudonyms
+from audit_kit.core.kept.pseudonyms import Pseudonyms
 from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.rules.response.testimony import RANKED
 from audit_kit.rules.response.tickets import TICKETS

@@ -52,7 +52,7 @@ def add(command: Callable[..., Parser]) -> None:
 def _schedule(options: argparse.Namespace) -> int:
     from audit_kit.core.errors import EngagementError, RequestError
     from audit_kit.loaders.engagement.inputs import settings_of
-    from audit_kit.unattended import schedule, watched
+    from audit_kit.unattended import timetable, watched
 
     if not options.engagement.is_dir():
         raise EngagementError("error_engagement.no_folder", folder=options.engagement)
@@ -60,7 +60,7 @@ def _schedule(options: argparse.Namespace) -> int:
     is_told = bool(notify.to and notify.server)
     more = ["--notify"] if is_told else []
     more += [*(["--fail-on", options.fail_on] if options.fail_on else []), *(["--redact"] if options.redact else [])]
-    made = schedule.schedule(
+    made = timetable.schedule(
         options.engagement,
         out=options.out,
         day=options.day,
@@ -70,9 +70,9 @@ def _schedule(options: argparse.Namespace) -> int:
     )
     if options.write is not None and options.write.resolve().is_relative_to(options.engagement.resolve()):
         raise RequestError("error_schedule.inside", folder=options.write)
-    files = schedule.MAKERS[options.kind](made)
-    is_checked = schedule.checked(options.kind, files)
-    places = schedule.written(options.kind, files, options.write) if options.write is not None else []
+    files = timetable.MAKERS[options.kind](made)
+    is_checked = timetable.checked(options.kind, files)
+    places = timetable.written(options.kind, files, options.write) if options.write is not None else []
     if options.json:
         about = {"name": made.name, "for": options.kind, "command": list(made.command), "checked": is_checked}
         print_json(about | {"files": files, "written": [str(place) for place in places]})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.core.pseudonyms import Pseudonyms, key_of, key_place, shape
+from audit_kit.core.kept.pseudonyms import Pseudonyms, key_of, key_place, shape
 from audit_kit.core.words import LANGUAGES
 
 if TYPE_CHECKING:

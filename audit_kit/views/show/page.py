@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from audit_kit.analysis.analysis import Analysis
     from audit_kit.analysis.report_scope import Scope
-    from audit_kit.core.pseudonyms import Pseudonyms
+    from audit_kit.core.kept.pseudonyms import Pseudonyms
 
 ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
 
