@@ -43,7 +43,8 @@ benchmark: .venv/ready-dev ## the figures of the README
 	@$(BIN)/python benchmarks/run.py
 
 docs: .venv/ready ## the pages that are made from the code
-	@$(BIN)/audit-kit dictionary --out docs/data-dictionary.md
+	@$(BIN)/audit-kit dictionary --lang en --out docs/data-dictionary.md
+	@$(BIN)/audit-kit dictionary --lang zh --out docs/data-dictionary.zh-CN.md
 	@$(BIN)/audit-kit causes --lang en --out docs/causes.md
 	@$(BIN)/audit-kit causes --lang zh --out docs/causes.zh-CN.md
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -44,11 +45,53 @@ def test_both_languages_have_the_same_headings_commands_and_links(pages: tuple[s
     assert english == chinese
 
 
-@pytest.mark.parametrize("page", ["tables", "paper"])
-def test_a_page_in_two_languages_has_the_same_chapters_and_commands(page: str):
-    shape = r"^(#+) (?:([a-z_]+) (?=[\u4e00-\u9fff]))?|`(audit-kit [^`]+)`"
-    english, chinese = (re.findall(shape, text(f"docs/{page}{of}.md"), re.MULTILINE) for of in ("", ".zh-CN"))
-    assert english == chinese
+def twins(folder: str) -> list[str]:
+    """The pages of a folder that are written in English, each of which has a Chinese twin."""
+    names = (page.name for page in (HOUSE / folder).glob("*.md"))
+    return sorted(f"{folder}/{name.removesuffix('.md')}" for name in names if not name.endswith(".zh-CN.md"))
+
+
+def outline(page: str) -> dict[str, list[str]]:
+    """What a page has in any language: the levels of its headings, rows of tables, blocks, commands and links."""
+    said = text(page)
+    links = [link.replace(".zh-CN", "") for link in re.findall(r"\]\(([^)#]+)\)", said)]
+    return {
+        "headings": re.findall(r"^(#+) ", said, re.MULTILINE),
+        "rows": re.findall(r"^(\|)", said, re.MULTILINE),
+        "blocks": re.findall(r"^```(\w*)", said, re.MULTILINE),
+        "commands": sorted(" ".join(command.split()) for command in re.findall(r"`(audit-kit [^`]+)`", said)),
+        "links": sorted(set(links)),
+    }
+
+
+@pytest.mark.parametrize("page", twins("docs"))
+def test_every_page_has_a_chinese_twin_with_the_same_chapters_tables_commands_and_links(page: str):
+    assert outline(f"{page}.zh-CN.md") == outline(f"{page}.md")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if ".zh-CN." in page])
+def test_a_chinese_page_leads_to_chinese_ones(page: str):
+    links = re.findall(r"\]\(([^)#]+\.md)", re.sub(r"^\*\[.*$", "", text(page), count=1, flags=re.MULTILINE))
+    here = (HOUSE / page).parent
+    english = [link for link in links if not link.endswith(".zh-CN.md")]
+    assert [link for link in english if (here / link.replace(".md", ".zh-CN.md")).exists()] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if ".zh-CN." in page])
+def test_a_chinese_page_uses_the_terms_of_the_glossary(page: str):
+    table = text("GLOSSARY.md").split("| not | but |")[1].splitlines()[2:]
+    losing = [term.strip() for line in table if line.startswith("|") for term in line.split("|")[1].split("、")]
+    assert len(losing) > 20
+    assert [term for term in losing if term in text(page)] == []
+
+
+def test_the_dictionary_translates_what_the_tables_say_and_nothing_else():
+    fields = [field for table in schema.TABLES.values() for field in table.columns().values()]
+    said = resources.load("dictionary")
+    assert set(said["meanings"]) == {field.metadata["meaning"] for field in fields} - {""}
+    assert set(said["units"]) == {field.metadata["unit"] for field in fields} - {""}
+    tables = {(inspect.getdoc(table) or "").splitlines()[0].split(": ", 1)[1] for table in schema.TABLES.values()}
+    assert set(said["tables"]) == tables
 
 
 @pytest.mark.parametrize("page", ["docs/tables.md", "docs/tables.zh-CN.md"])
