@@ -32,7 +32,9 @@ def started(clone: Path, *arguments: str, script: str = "start.sh", **more: str)
     noted = clone.parent / "noted"
     noted.write_text("")
     environment = {**os.environ, "NOTED": str(noted), **more}
-    done = subprocess.run([clone / script, *arguments], check=False, cwd=clone.parent, env=environment, capture_output=True)
+    done = subprocess.run(
+        [clone / script, *arguments], check=False, cwd=clone.parent, env=environment, capture_output=True
+    )
     return done.returncode, noted.read_text().splitlines(), done.stderr.decode()
 
 
