@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ PAGES = [
     *CONTRIBUTING,
     "GLOSSARY.md",
     "CHANGES.md",
-    *sorted(f"docs/{page.name}" for page in (HOUSE / "docs").glob("*.md")),
+    *sorted(page.relative_to(HOUSE).as_posix() for page in (HOUSE / "docs").glob("**/*.md")),
 ]
 
 
@@ -64,7 +65,7 @@ def outline(page: str) -> dict[str, list[str]]:
     }
 
 
-@pytest.mark.parametrize("page", twins("docs"))
+@pytest.mark.parametrize("page", [*twins("docs"), *twins("docs/guide")])
 def test_every_page_has_a_chinese_twin_with_the_same_chapters_tables_commands_and_links(page: str):
     assert outline(f"{page}.zh-CN.md") == outline(f"{page}.md")
 
@@ -134,3 +135,29 @@ def test_every_command_that_is_shown_exists(page: str, capsys: pytest.CaptureFix
             cli.main([command, "--help"])
         assert stop.value.code == 0, command
     capsys.readouterr()
+
+
+def written_commands(page: str) -> list[str]:
+    """The commands that stand in blocks of a page, and so are typed as they stand."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```$|^((?: {4}.*\n)+)", text(page), re.MULTILINE | re.DOTALL)
+    lines = (line.strip() for block in blocks for part in block for line in part.split("\n"))
+    return [re.sub(r" \[.*\]$", "", line) for line in lines if line.startswith("audit-kit ")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_in_a_block_has_options_that_it_knows(page: str):
+    for command in written_commands(page):
+        options = cli.parser().parse_args(shlex.split(command)[1:])
+        assert callable(options.run), command
+
+
+def test_the_commands_of_the_readme_are_those_that_are_tried():
+    assert len(written_commands("README.md")) == 4
+    assert sum(len(written_commands(page)) for page in PAGES) > 20
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith(("CHANGES", "docs/decisions/"))])
+def test_a_file_or_folder_that_is_named_is_there(page: str):
+    own = "|".join(sorted(path.name for path in (HOUSE / "audit_kit").iterdir() if path.is_dir()))
+    named = re.findall(rf"`((?:audit_kit|docs|tests|benchmarks|notebooks|{own})/[\w./-]*)`", text(page))
+    assert [name for name in named if not any((base / name).exists() for base in (HOUSE, HOUSE / "audit_kit"))] == []
