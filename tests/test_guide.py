@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from audit_kit.cli import main as cli
+from audit_kit.report.printing import browser_path
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -82,6 +84,24 @@ def test_the_site_asks_no_network(site: Path):
         assert re.search(asked, path.read_text(encoding="utf-8")) is None, path.name
     pages = [path.read_text(encoding="utf-8") for path in site.rglob("*.html")]
     assert not [page for page in pages if "data-md-exec" in page or 'class="mermaid"' in page]
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_opened_from_disk_it_finds_chinese_words_and_asks_for_nothing_else(site: Path):
+    with sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=browser_path(), args=["--no-sandbox"])
+        page = browser.new_context(offline=True).new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.keyboard.press("/")
+        page.keyboard.type("重要性水平", delay=30)
+        page.locator("mark", has_text="重要性水平").first.wait_for()
+        page.get_by_text("一个项目，一个文件夹").last.click()
+        page.wait_for_url("**/engagement.html*")
+        browser.close()
+    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
 
 
 def test_it_is_chinese_first_and_each_page_leads_to_its_twin(site: Path):
