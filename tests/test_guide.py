@@ -175,6 +175,9 @@ def test_every_command_of_the_guide_works_in_its_order(
         ran.append(" ".join(words[:2]))
     said = capfd.readouterr().out
     assert re.search(r"^ +96 +丢失精度$", said, re.MULTILINE)
+    assert "按各年龄的在列比例" in said  # of the invoice that is traced: what the page on chances says of one export
+    brier, base = (float(re.search(rf"{name}：([0-9.]+)", said)[1]) for name in ("（Brier）", "平均概率时的误差"))
+    assert brier < base
     assert {"audit-kit simulate", "audit-kit init", "audit-kit report", "audit-kit trace", "audit-kit lab"} <= set(ran)
     made = (
         "reports/2025-05/index.html",
