@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,15 @@ def outline(page: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize("page", [*twins("docs"), *twins("docs/guide")])
 def test_every_page_has_a_chinese_twin_with_the_same_chapters_tables_commands_and_links(page: str):
     assert outline(f"{page}.zh-CN.md") == outline(f"{page}.md")
+
+
+@pytest.mark.parametrize("page", ["docs/engagement", "docs/backups"])
+def test_settings_shown_are_read_the_same_in_both_languages(page: str):
+    shown = [
+        re.findall(r"^```toml\n(.*?)^```$", text(page + of), re.MULTILINE | re.DOTALL) for of in (".md", ".zh-CN.md")
+    ]
+    english, chinese = ([tomllib.loads(block) for block in blocks] for blocks in shown)
+    assert english == chinese != []
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if ".zh-CN." in page])
