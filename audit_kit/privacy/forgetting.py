@@ -19,8 +19,10 @@ from urllib.parse import quote
 
 from audit_kit.core import cache_folder, outputs, places
 from audit_kit.core.errors import RequestError
+from audit_kit.core.files import actual
 from audit_kit.core.kept import pseudonyms
 from audit_kit.loaders.engagement import permits
+from audit_kit.loaders.engagement.settings import FILE as SETTINGS
 from audit_kit.privacy.places_kept import copies_home, layouts
 from audit_kit.report.lab import EARLIER, unresolved_folder
 from audit_kit.views.show.choices import RECORD
@@ -51,7 +53,7 @@ def found(engagement: Path, *, keys: bool = False) -> list[Found]:
     Raises:
         RequestError: the cache lies in the engagement, which is never written to.
     """
-    folder = engagement.resolve()
+    folder = _folder(engagement)
     cache = cache_folder.cache_folder()
     for place in (cache, copies_home(), permits.config_folder()):
         if place.resolve().is_relative_to(folder):
@@ -74,7 +76,7 @@ def forget(engagement: Path, listed: list[Found]) -> list[Found]:
     Raises:
         RequestError: the user's own settings cannot be written.
     """
-    folder = engagement.resolve()
+    folder = _folder(engagement)
     cache = cache_folder.cache_folder()
     outputs.clear(cache, cache_folder.NEW)
     outputs.clear(Path(tempfile.gettempdir()), outputs.TEMPORARY)
@@ -94,6 +96,11 @@ def forget(engagement: Path, listed: list[Found]) -> list[Found]:
                 one.path.with_suffix(".lock").unlink(missing_ok=True)
     _close(unresolved_folder(folder))
     return held
+
+
+def _folder(engagement: Path) -> Path:
+    folder = actual(engagement)
+    return (folder.parent if folder.name == SETTINGS and not folder.is_dir() else folder).resolve()
 
 
 def _work(cache: Path, folder: Path) -> Iterator[Found]:

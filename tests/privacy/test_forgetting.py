@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
+from audit_kit.analysis.work import analyse
 from audit_kit.cli.main import main
-from audit_kit.core import cache_folder, places
+from audit_kit.core import cache_folder
 from audit_kit.core.errors import EXIT_DONE, EXIT_UNUSABLE
 from audit_kit.core.kept.pseudonyms import key_of, key_place
 from audit_kit.loaders.engagement import permits
+from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.privacy import forgetting, places_kept
-from audit_kit.report import lab, run
+from audit_kit.report import lab
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,12 +52,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def used(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An engagement that was reported on, opened in the lab, allowed a way out, and worked on."""
+def used(tmp_path: Path, home: Path) -> Path:
+    """An engagement that was worked up, opened in the lab, allowed a way out, and worked on."""
     folder = engagement(tmp_path / NAME)
-    with monkeypatch.context() as only:
-        only.setattr(places, "notebooks", list)
-        run.run_report(folder, month=MONTH, out=tmp_path / "reports", redact=True)
+    analyse(open_engagement(folder), lang="zh")
+    key_of(folder)
+    (tmp_path / "reports" / MONTH).mkdir(parents=True)
+    (tmp_path / "reports" / MONTH / "manifest.json").write_text(NAME, encoding="utf-8")
     copies = lab.own_folder(folder)
     lab.copy_notebooks(copies, {"engagement": str(folder), "lang": "zh", "without": ""})
     (copies / "earlier").mkdir()
@@ -137,9 +140,7 @@ def test_the_key_stays_unless_it_is_asked_for(used: Path) -> None:
 
 def test_another_engagement_keeps_what_is_its_own(used: Path, home: Path, tmp_path: Path) -> None:
     other = engagement(tmp_path / f"{NAME}二", tax_id="91110105MA01ABCD2X", company="北京另一有限公司")
-    with pytest.MonkeyPatch.context() as only:
-        only.setattr(places, "notebooks", list)
-        run.run_report(other, month=MONTH, out=tmp_path / "others")
+    analyse(open_engagement(other), lang="zh")
     lab.copy_notebooks(lab.own_folder(other), {"engagement": str(other), "lang": "zh", "without": ""})
     permits.keep(other.resolve(), [permits.Way(table="ledger", place="/srv/other")])
     before = snapshot(lab.own_folder(other))
@@ -157,13 +158,16 @@ def test_an_engagement_that_is_gone_or_was_moved_is_forgotten_by_its_old_path(us
     assert (moved / "ledger.csv").is_file()
 
 
+def test_it_may_be_named_by_its_settings(used: Path, home: Path) -> None:
+    assert main(["forget", str(used / "audit.toml"), "--yes", "--keys"]) == EXIT_DONE
+    assert traces(home, NAME, TAX_ID) == []
+
+
 def test_an_analysis_that_two_folders_share_is_known_to_be_of_both(used: Path, home: Path, tmp_path: Path) -> None:
     import shutil  # noqa: PLC0415
 
     again = shutil.copytree(used, tmp_path / "副本")
-    with pytest.MonkeyPatch.context() as only:
-        only.setattr(places, "notebooks", list)
-        run.run_report(again, month=MONTH, out=tmp_path / "again", redact=True)
+    analyse(open_engagement(again), lang="zh")
     assert len(cache_folder.entries(cache_folder.cache_folder())) == 1
     assert main(["forget", str(again), "--yes"]) == EXIT_DONE
     assert cache_folder.entries(cache_folder.cache_folder()) == []

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from audit_kit.report.job import Job
 
 FAULTS = ("none", "kill", "full", "term", "twice", "small")
-WHOLE = (0, 7, 14, 22)
+WHOLE = (0, 7, 22)
 STEPS = 24
 PARTS = ("rows", "manifest", "findings", "sheets", "delays", "unnamed")
 TAX_ID = "91110108MA01A2B3XP"

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from audit_kit.analysis.report_scope import month_before
-from audit_kit.cli.main import main
+from audit_kit.cli.commands.report_commands import _month
+from audit_kit.cli.main import main, parser
 from audit_kit.core import outputs
 from audit_kit.core.errors import EXIT_UNUSABLE
+from audit_kit.report.job import now
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,5 +67,6 @@ def test_a_second_run_waits_and_then_refuses_in_one_sentence(
 
 
 def test_the_calendar_month_before_is_last() -> None:
+    assert (_month(parser().parse_args(["report", "x", "--month", "last"])) or "") < f"{now():%Y-%m}"
     told = [month_before(datetime(2025, month, day)) for month, day in ((1, 1), (3, 31), (12, 31))]
     assert told == ["2024-12", "2025-02", "2025-11"]
