@@ -23,7 +23,7 @@ from audit_kit.core.files import actual
 from audit_kit.core.kept import pseudonyms
 from audit_kit.loaders.engagement import permits
 from audit_kit.loaders.engagement.settings import FILE as SETTINGS
-from audit_kit.privacy.places_kept import copies_home, layouts
+from audit_kit.privacy.places_kept import LAYOUT, copies_home, layouts
 from audit_kit.report.lab import EARLIER, unresolved_folder
 from audit_kit.views.show.choices import RECORD
 
@@ -147,7 +147,7 @@ def _without(layout: Path, name: str) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         parts, own = {}, ""
     kept = {key: part for key, part in parts.items() if not _names(key, part, words)}
-    if not kept or own.rpartition("/")[2] == name.rpartition("-")[2]:
+    if layout.suffix != LAYOUT or not kept or own.rpartition("/")[2] == name.rpartition("-")[2]:
         layout.unlink(missing_ok=True)
         return
     with outputs.writing(layout) as made:

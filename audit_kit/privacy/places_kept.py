@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
-from jupyter_core.paths import jupyter_config_dir
+from jupyter_core.paths import jupyter_config_dir, jupyter_runtime_dir
 
 from audit_kit.core import cache_folder
 from audit_kit.core.kept import pseudonyms
@@ -17,6 +17,7 @@ from audit_kit.unattended.mail import PASSWORD_FILE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+LAYOUT = ".jupyterlab-workspace"
 KINDS = ("analyses", "basket", "copies", "layouts", "permits", "keys", "password", "scripts", "reports", "engagement")
 
 
@@ -61,8 +62,10 @@ def layouts_home() -> Path:
 
 
 def layouts() -> list[Path]:
-    """Return the files in which JupyterLab remembers that."""
-    return [path for path in _listed(layouts_home()) if path.suffix == ".jupyterlab-workspace" and path.is_file()]
+    """Return the files in which JupyterLab remembers that, and those that a server which was killed has left."""
+    known = [path for path in _listed(layouts_home()) if path.suffix == LAYOUT]
+    left = [path for path in _listed(Path(jupyter_runtime_dir())) if path.name.startswith("jpserver-")]
+    return [path for path in (*known, *left) if path.is_file()]
 
 
 def _listed(folder: Path) -> list[Path]:

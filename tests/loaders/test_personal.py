@@ -46,6 +46,10 @@ def sheet(folder: Path, name: str = "ledger.csv") -> Path:
         "Passenger Name",
         "ID card",
         "患者姓名",
+        "乘机人2",
+        "旅客1姓名",
+        "住客",
+        "出行人员",
     ],
 )
 def test_headers_of_persons_are_known(header: str) -> None:
@@ -54,7 +58,20 @@ def test_headers_of_persons_are_known(header: str) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["出发地", "购买方名称", "项目名称", "登记证号", "交通工具类型", "paid", "valid to", "旅客运输服务", "证件齐全"],
+    [
+        "出发地",
+        "购买方名称",
+        "项目名称",
+        "登记证号",
+        "交通工具类型",
+        "paid",
+        "valid to",
+        "旅客运输服务",
+        "证件齐全",
+        "住宿",
+        "旅游",
+        "出行日期",
+    ],
 )
 def test_other_headers_are_not(header: str) -> None:
     assert not is_personal(header)

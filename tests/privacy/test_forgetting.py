@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from filelock import FileLock
@@ -48,6 +49,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("AUDIT_KIT_CACHE", "AUDIT_KIT_CONFIG", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DOCUMENTS_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(place / ".jupyter"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(place / "runtime"))
     return place
 
 
@@ -67,6 +69,8 @@ def used(tmp_path: Path, home: Path) -> Path:
     (copies / ".ipynb_checkpoints" / "x.ipynb").write_text(TAX_ID)
     permits.keep(folder.resolve(), [permits.Way(table="ledger", place="/srv/books")])
     layout(home, folder, other="别的文件夹/00.ipynb")
+    (home / "runtime").mkdir()
+    (home / "runtime" / "jpserver-7-open.html").write_text(f"/lab/tree/{quote(copies.name)}/00.ipynb")
     own = hashlib.sha256(os.fsencode(os.path.normcase(folder.resolve()))).hexdigest()
     work = cache_folder.cache_folder() / f"work-{own[:16]}"
     work.mkdir()
@@ -101,7 +105,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 
 
 def test_nothing_at_home_names_it_any_more(used: Path, home: Path, tmp_path: Path) -> None:
-    words = (NAME, TAX_ID, COMPANY, str(used.parent / NAME))
+    words = (NAME, TAX_ID, COMPANY, quote(NAME), str(used.parent / NAME))
     assert len(traces(home, *words)) > 10
     before = snapshot(used) | snapshot(tmp_path / "reports")
     assert main(["forget", str(used), "--yes", "--keys"]) == EXIT_DONE
@@ -249,7 +253,7 @@ def test_the_page_says_what_lies_where_and_how_long(
     assert {kind: one["count"] for kind, one in listed.items() if one["count"]} == {
         "analyses": 1,
         "copies": 1,
-        "layouts": 1,
+        "layouts": 2,
         "permits": 1,
         "keys": 1,
     }

@@ -187,4 +187,5 @@ def test_the_command_prints_writes_and_says_how_to_install(
     assert main(["schedule", str(folder), "--for", "cron", "--lang", "en"]) == EXIT_DONE
     assert "audit-kit allow" in capsys.readouterr().err
     assert main(["schedule", str(folder), "--write", str(folder)]) == EXIT_UNUSABLE
+    assert main(["schedule", str(folder), "--out", str(folder / "reports")]) == EXIT_UNUSABLE
     assert main(["schedule", str(tmp_path / "nowhere")]) == EXIT_UNUSABLE

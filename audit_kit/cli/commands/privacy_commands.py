@@ -72,6 +72,8 @@ def _forget(options: argparse.Namespace) -> int:
     ours = [one for one in listed if not one.stays]
     if not options.json:
         print("\n".join(_lines(listed, words)))
+        if not options.keys and any(one.kind == "keys" for one in found(options.engagement, keys=True)):
+            print(words("privacy.key_stays"))
     if options.dry_run or not ours:
         return _told(options, listed, removed=0, held=[])
     if not options.yes and not _is_confirmed(words):

@@ -56,7 +56,10 @@ def _schedule(options: argparse.Namespace) -> int:
 
     if not options.engagement.is_dir():
         raise EngagementError("error_engagement.no_folder", folder=options.engagement)
-    notify = settings_of(options.engagement).notify
+    settings = settings_of(options.engagement)
+    if settings.sources is None and options.out.resolve().is_relative_to(options.engagement.resolve()):
+        raise RequestError("error_report.inside", out=options.out)
+    notify = settings.notify
     is_told = bool(notify.to and notify.server)
     more = ["--notify"] if is_told else []
     more += [*(["--fail-on", options.fail_on] if options.fail_on else []), *(["--redact"] if options.redact else [])]
