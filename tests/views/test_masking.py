@@ -46,6 +46,12 @@ def test_the_rows_own_number_stays_though_it_looks_like_a_tax_id():
     )
 
 
+def test_an_invoice_number_that_is_known_stays_in_a_text_of_several():
+    known = {"110025113048197858": "110025113048197858"}
+    text = "例：发票 110025113048197858，购方 110025113048197859"
+    assert _one(text, hide=HIDE, known=known) == f"例：发票 110025113048197858，购方 {_id('110025113048197859')}"
+
+
 def test_a_credit_code_is_hidden_only_when_redacted():
     code = "91110105MA01ABCD2X"
     assert _one(f"税号{code}") == f"税号{code}"

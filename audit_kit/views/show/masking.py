@@ -93,7 +93,8 @@ def mask(
     """Return the frame safe to show.
 
     Identity-card numbers are hidden in every text column. With `hide`, every column of a role in ROLES is hidden by
-    its pseudonyms; `known` are words with what stands in their place, wherever they occur in a text.
+    its pseudonyms; `known` are words with what stands in their place, wherever they occur in a text: a number that
+    looks like a taxpayer id and stands for itself stays.
     """
     texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
     shown = frame.with_columns(id_cards(pl.col(name)) for name in texts)
@@ -111,7 +112,7 @@ def _hidden(frame: pl.DataFrame, name: str, known: Mapping[str, str], hide: Pseu
         return _each(column, lambda word: known.get(word) or hidden_file(word))
     if role not in {"text", "loose"}:
         return _each(column, lambda word: word if _IS_ONE(word) else known.get(word) or hide.of(role, word))
-    shown = _replaced(_without_tax_ids(frame, name, hide), known)
+    shown = _replaced(_without_tax_ids(frame, name, _by_shape(hide, known)), known)
     if role == "text":
         return shown
     whole = _each(column, lambda word: word if _IS_ONE(word) else hide.of("other", word))
@@ -130,29 +131,29 @@ def _each(column: pl.Series, shown: Callable[[str], str]) -> pl.Series:
     return column.replace_strict(words, [shown(word) for word in words], default=None, return_dtype=pl.String)
 
 
-def _without_tax_ids(frame: pl.DataFrame, name: str, hide: Pseudonyms) -> pl.Series:
+def _without_tax_ids(frame: pl.DataFrame, name: str, hidden: Callable[[str], str]) -> pl.Series:
     """Return a column of text without taxpayer ids; the row's own invoice number, which may look like one, stays."""
     texts = frame.select(text=name, key="invoice_key" if "invoice_key" in frame.columns else pl.lit(None, pl.String))
     doubtful = texts.filter(pl.col("text").str.contains(_LONG)).unique()
     if doubtful.is_empty():
         return texts["text"]
-    made = [
-        key.join(map(_by_shape(hide), text.split(key))) if key else _by_shape(hide)(text)
-        for text, key in doubtful.iter_rows()
-    ]
+    made = [key.join(map(hidden, text.split(key))) if key else hidden(text) for text, key in doubtful.iter_rows()]
     found = doubtful.with_columns(shown=pl.Series(made, dtype=pl.String))
     joined = texts.join(found, on=["text", "key"], how="left", nulls_equal=True, maintain_order="left")
     return joined.select(pl.coalesce("shown", "text")).to_series()
 
 
-def _by_shape(hide: Pseudonyms) -> Callable[[str], str]:
-    return lambda text: _TAX_ID.sub(lambda found: hide.of("tax_id", found[0]), text)
+def _by_shape(hide: Pseudonyms, known: Mapping[str, str]) -> Callable[[str], str]:
+    def shown(found: re.Match[str]) -> str:
+        return found[0] if known.get(found[0]) == found[0] else hide.of("tax_id", found[0])
+
+    return lambda text: _TAX_ID.sub(shown, text)
 
 
 def _replaced(text: pl.Series, known: Mapping[str, str]) -> pl.Series:
     """Return the text without known words; of two that begin alike the longer is hidden, a pseudonym stays whole."""
     ours = text.str.extract_all(shape()).explode().drop_nulls().unique()
-    known = {word: instead for word, instead in known.items() if len(word) > 1} | {word: word for word in ours}
+    known = {word: shown for word, shown in known.items() if len(word) > 1 and shown != word} | dict(zip(ours, ours))
     longest = sorted(known, key=len, reverse=True)
     return text.str.replace_many(longest, [known[word] for word in longest], leftmost=True) if longest else text
 
@@ -190,7 +191,14 @@ def known_of(analysis: Analysis, hide: Pseudonyms) -> dict[str, str]:
     for file, table, place in files.select("source_file", "table", number=number).drop_nulls().iter_rows():
         path = PurePosixPath(file)
         known |= dict.fromkeys((path.name, file), f"{table}-{place}{path.suffix}")
-    return known | _cited(analysis, hide)
+    return _numbers(analysis.matches) | known | _cited(analysis, hide)
+
+
+def _numbers(matches: pl.DataFrame) -> dict[str, str]:
+    """Return the invoice numbers that look like a taxpayer id, and like no identity card, each for itself."""
+    looks = pl.col("invoice_key").str.contains(r"^(?:[0-9]{15}|[0-9]{18})$")
+    found = matches.filter(looks & ~pl.col("invoice_key").str.contains(_ID_CARD))
+    return {number: number for number in found["invoice_key"].unique().sort()}
 
 
 def _cited(analysis: Analysis, hide: Pseudonyms) -> dict[str, str]:
