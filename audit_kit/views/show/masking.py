@@ -153,7 +153,8 @@ def _by_shape(hide: Pseudonyms, known: Mapping[str, str]) -> Callable[[str], str
 def _replaced(text: pl.Series, known: Mapping[str, str]) -> pl.Series:
     """Return the text without known words; of two that begin alike the longer is hidden, a pseudonym stays whole."""
     ours = text.str.extract_all(shape()).explode().drop_nulls().unique()
-    known = {word: shown for word, shown in known.items() if len(word) > 1 and shown != word} | dict(zip(ours, ours))
+    known = {word: shown for word, shown in known.items() if len(word) > 1 and shown != word}
+    known |= {word: word for word in ours}
     longest = sorted(known, key=len, reverse=True)
     return text.str.replace_many(longest, [known[word] for word in longest], leftmost=True) if longest else text
 
