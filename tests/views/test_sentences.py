@@ -344,7 +344,8 @@ def test_the_missing_page_says_what_is_missing(case: Case, page: Page) -> None:
         assert lines[0] == f"{said}及此前月份的 {gone - own} 张。"
     causes = _by_cause(case, page)
     definite = sum(len(rows) for cause, rows in causes.items() if cause not in {"late", "lost", "unexplained"})
-    assert lines[2] == f"其中 {definite} 张（{per_cent(definite, len(case.gone))}）已查明具体原因。"
+    known = f"其中 {definite} 张（{per_cent(definite, len(case.gone))}）已查明具体原因。"
+    assert lines[2] == (known if definite else "尚无一张查明具体原因。")
     assert sum(int(rows) for rows in re.findall(r" (\d+) 张（", lines[1])) == len(case.gone)
     _, late, never = chances(page)
     (will,) = [line for line in lines if "不会自行出现" in line]

@@ -22,7 +22,9 @@ AMOUNTS = ("net", "tax", "gross")
 EDITABLE = (*AMOUNTS, "buyer_tax_id", "buyer_name", "seller_tax_id", "seller_name", "kind")
 MONEY = pl.Decimal(18, 2)
 CHANGES = ("edit", "void", "red")
-CHANGES_OF_A_ROW = pl.List(pl.Struct({"field": pl.String, "ours": pl.String, "theirs": pl.String, "apart": pl.String, "gap": pl.String}))
+CHANGES_OF_A_ROW = pl.List(
+    pl.Struct({"field": pl.String, "ours": pl.String, "theirs": pl.String, "apart": pl.String, "gap": pl.String})
+)
 HALF_CENT = 0.005
 LEFT_OUT = 0.5  # voided or reversed invoices are left out of the platform's list if more than this share is missing
 
@@ -245,7 +247,9 @@ def _with_values(case: Case, rows: pl.DataFrame) -> pl.DataFrame:
             continue
         ours = ledger[name].gather(rows["ledger_row"]).alias("ours")
         theirs = platform[name].gather(rows["platform_row"]).alias("theirs")
-        apart = pl.lit((ours - theirs).map_elements("{:+,.2f}".format, pl.String) if name in AMOUNTS else None, pl.String)
+        apart = pl.lit(
+            (ours - theirs).map_elements("{:+,.2f}".format, pl.String) if name in AMOUNTS else None, pl.String
+        )
         said = pl.struct(
             field=pl.lit(name),
             ours=_text(ours),

@@ -79,7 +79,7 @@ def _stood_still(told: pl.DataFrame, taken_at: datetime) -> bool:
 
 
 def _level(page: Page) -> list[str]:
-    """Return the service level of what the page is about, its slowest channels, its change or its months, the misses."""
+    """Return the service level of what the page is about, its slowest channels, its change or months, the misses."""
     words, policy = page.words, page.whole.engagement.policy.sync
     table = tables.levels(page)
     levels = table.filter(pl.col("channel") == ALL_CHANNELS)
