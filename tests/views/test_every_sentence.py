@@ -671,6 +671,8 @@ def test_every_chart_holds_what_the_files_say(told: tuple[Truth, list[Any], list
     assert sum(row["missing"] or 0 for row in cells) == gone
     causes = [rows for names, many in sums.items() if {"cause", "severity", "day", "rows"} <= names for rows in many]
     assert truth.gone.height in {sum(row["rows"] or 0 for row in rows) for rows in causes}
+    named = {row["channel"] for names, many in sums.items() if "channel" in names for rows in many for row in rows}
+    assert named - {"全部", "其他", None} <= set(CHANNELS.values())
     slow = next((rows for names, (rows, *_) in sums.items() if {"hour", "issued", "late"} <= names), [])
     assert bool(slow) == truth.made.arrival
     if slow:
