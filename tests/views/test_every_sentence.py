@@ -654,6 +654,14 @@ def test_every_sentence_with_a_figure_says_what_the_files_say(told: tuple[Truth,
     assert not wrong
 
 
+def test_no_stop_is_said_to_be_taken_off_where_there_is_none(told: tuple[Truth, list[Any], list[Any]]) -> None:
+    truth, sentences, shown = told
+    assert truth.page.whole.stops.is_empty()
+    assert not [text for key, _, text in sentences if "扣除停机" in text and not key.startswith("head.")]
+    assert not [one for one in truth.findings["evidence"] if "扣除停机" in one]
+    assert not [one for one in shown if hasattr(one, "data") and "扣除停机" in str(one.data)]
+
+
 def test_every_chart_holds_what_the_files_say(told: tuple[Truth, list[Any], list[Any]]) -> None:
     truth, _, shown = told
     own = truth.both.filter("own")

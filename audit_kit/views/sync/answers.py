@@ -12,12 +12,10 @@ from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.sync.curves import quantiles, reverse_time, survival
 from audit_kit.rules.sync.lateness import lateness
 from audit_kit.rules.sync.service_level import of_delays, timed
-from audit_kit.views.show.sentences import likely, listed, percent, unknown_sources, untimed
+from audit_kit.views.show.sentences import likely, listed, percent, stood_still, unknown_sources, untimed
 from audit_kit.views.sync import tables
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from audit_kit.analysis.analysis import Analysis
     from audit_kit.core.words import Words
     from audit_kit.views.show.page import Page
@@ -65,17 +63,10 @@ def _speed(page: Page) -> list[str]:
     half, most = quantiles(survival(told.with_columns(channel=pl.lit(ALL_CHANNELS))), (0.5, 0.95))["minutes"].to_list()
     first = words("answer_sync.half_never") if half is None else words("answer_sync.half", half=words.about(half))
     rest = words("answer_sync.most_never") if most is None else words("answer_sync.most", most=words.about(most))
-    stopped = words("answer_sync.stopped") if _stood_still(told, whole.taken_at) else ""
+    stopped = words("answer_sync.stopped") if stood_still(told, whole.taken_at) else ""
     outside = told.filter(~page.scope.holds()).height
     span = words("answer_sync.all_months") if outside else ""
     return [span + first + rest + stopped + words("answer_sync.stop")]
-
-
-def _stood_still(told: pl.DataFrame, taken_at: datetime) -> bool:
-    """Tell whether the time of a stop was taken off any delay or wait."""
-    until = pl.when("visible").then("visible_at").otherwise(pl.lit(taken_at))
-    passed = (until - pl.col("issued_at")).dt.total_seconds() / 60
-    return bool(told.select((passed - pl.col("minutes") > 1).any()).item())
 
 
 def _level(page: Page) -> list[str]:

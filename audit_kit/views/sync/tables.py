@@ -129,10 +129,10 @@ def waiting(analysis: Analysis) -> pl.DataFrame:
     return rows.select("ledger_row", *(name for name in WAITING if name in rows.columns))
 
 
-def waiting_labels(frame: pl.DataFrame, *, presence: bool = False, lang: str = "zh") -> dict[str, str]:
-    """Return the headings of the columns of `waiting` that are there; `presence`: no stop was taken out of the ages."""
+def waiting_labels(frame: pl.DataFrame, *, clock: bool = False, lang: str = "zh") -> dict[str, str]:
+    """Return the headings of the columns of `waiting` that are there; `clock`: no stop was taken out of the ages."""
     words = Words(lang)
-    heads = words.heads(*WAITING[:4], gross="amount", age="age_clock" if presence else "age_hours", late="late_percent")
+    heads = words.heads(*WAITING[:4], gross="amount", age="age_clock" if clock else "age_hours", late="late_percent")
     return {name: heads[name] for name in WAITING if name in frame.columns}
 
 
