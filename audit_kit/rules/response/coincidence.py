@@ -69,7 +69,7 @@ def coincidences(evidence: ResponseEvidence, episodes: pl.DataFrame, readings: p
     `meetings`; `odds`: ratio of the odds of trouble over the threshold to those of the rest; `p`: share of shifts with
     as many common hours.
     """
-    held = troubles(evidence)
+    held = evidence.once(troubles)
     rows = []
     for name, part in readings.group_by("metric", maintain_order=True):
         metric = str(name[0])
