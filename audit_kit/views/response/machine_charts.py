@@ -129,7 +129,9 @@ def metric_lines(frame: pl.DataFrame, events: pl.DataFrame, *, why: str = "", la
     shade = shade.encode(alt.X("starts_at:T", scale=inside), alt.X2("ends_at:T"))
     upper = alt.layer(*([shade] if stops.height else []), lines, limit).properties(width=700, height=210)
     lower = _events(events, ends, words).add_params(brush)
-    return together(upper, lower, heading=title(words("follow.levels"), words("follow.levels_how")), way="below")
+    heading = title(words("follow.levels"), words("follow.levels_how"))
+    # Hosts and kinds of trouble have colours of their own.
+    return together(upper, lower, heading=heading, way="below").resolve_scale(color="independent")
 
 
 def _events(events: pl.DataFrame, ends: Sequence[object], words: Words) -> alt.Chart:
