@@ -151,7 +151,8 @@ class Letter:
         for name, key in (("expected", "expected"), ("seen", "seen_said")):
             said = texts[name]
             each = words("letter.each" if self.case.of_books else "letter.each_below")
-            yield Paragraph(words(f"letter.{key}", text=said[0] if len(said) == 1 else each))
+            is_told = len(said) == 1 and (self.case.of_books or name == "expected")
+            yield Paragraph(words(f"letter.{key}", text=said[0] if is_told else each))
         rows = self.invoices.select(self._columns("in_letter"))
         shown, count = words.count(min(SHOWN, rows.height)), words.count(rows.height)
         if rows.height > SHOWN:

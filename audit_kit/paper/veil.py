@@ -47,7 +47,7 @@ _SHAPE = re.compile(
 _MAIL = re.compile(r"[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)+")
 _HIDDEN_AMOUNT = "***"
 _MONEY = re.compile(r"\d[\d,【】]*\.[\d【】]*\d[\d【】]*")
-_YUAN = ("元", "yuan")
+_YUAN = ("元", "yuan", "CNY")
 _ID_CARD_ONLY = re.compile(_ID_CARD)
 
 

@@ -22,8 +22,7 @@ CHECKED = {
     "lacks": pl.List(pl.String()),
     "since": pl.Date(),
 }
-VARIANTS = {"plan_old": "old"}
-NAMELESS = {"plan_old": "plan", "undated": "plan"}
+OF_PLAN = {"plan_old": ("plan", "old"), "undated": ("plan", "undated")}
 UNCLEAR = ("undated", "drills", "drill_every")
 # What is checked of the plan as a whole, and by which gaps it fails.
 PARTS = {
@@ -43,10 +42,10 @@ def plan_gap(evidence: ResponseEvidence) -> pl.DataFrame:
     day = evidence.taken_at.date()
     return facts(
         {
-            "about": [gap.name or NAMELESS.get(gap.key, gap.key), VARIANTS.get(gap.key, gap.key)],
-            "variant": VARIANTS.get(gap.key, gap.key),
+            "about": OF_PLAN.get(gap.key, (gap.name or gap.key, gap.key)),
+            "variant": gap.key,
             "state": "unknown" if gap.key == "undated" else None,
-            "item": gap.name or NAMELESS.get(gap.key, gap.key),
+            "item": OF_PLAN.get(gap.key, (gap.name or gap.key,))[0],
             "day": gap.since,
             "days": (day - gap.since).days if gap.since else None,
         }
