@@ -10,7 +10,7 @@ from audit_kit.rules.response.substitute import CLASSES
 from audit_kit.rules.response.tickets import OPEN
 from audit_kit.rules.response.working_time import known_years
 from audit_kit.views.response.charts import of_period
-from audit_kit.views.response.machine_tables import unknown_metrics
+from audit_kit.views.response.machine_tables import not_judged, unknown_metrics
 from audit_kit.views.show.parts import within
 from audit_kit.views.show.sentences import listed, unknown_sources
 
@@ -73,10 +73,11 @@ def _metrics(page: Page) -> list[str]:
     measured = within(audit.levels, page.start, page.end, column="at").height
     quiet = words("follow.none_over" if measured else "follow.no_period_readings")
     rising = audit.forecasts.filter(pl.col("state") == "rising").sort("likely")
-    if rising.is_empty():
-        return [told if rows.height else quiet]
-    day = f"{rising['likely'][0]:%Y-%m-%d}"
-    return [told if rows.height else quiet, words("answer_follow.rising", count=words.count(rising.height), day=day)]
+    lines = [told if rows.height else quiet, not_judged(page)]
+    if rising.height:
+        day = f"{rising['likely'][0]:%Y-%m-%d}"
+        lines.append(words("answer_follow.rising", count=words.count(rising.height), day=day))
+    return lines
 
 
 def _filing(page: Page) -> str:

@@ -121,7 +121,7 @@ def shared(page: Page) -> gt.GT | HTML:
     """Return the accounts that were used in two places at once; unknown where the log does not say from where."""
     words, engagement = page.words, page.whole.engagement
     if not engagement.has("operations"):
-        return said(words("follow.no_operations"))
+        return said(words("follow.no_logins"))
     if engagement.table("operations")["place"].drop_nulls().is_empty():
         return said(words("follow.no_places"))
     found = page.analysis.response_findings.filter(pl.col("cause") == "account_shared")
