@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audit_kit.cli.inspection import columns_of
 from audit_kit.cli.options import table_named
 from audit_kit.core.errors import EXIT_DONE, EngagementError, RequestError
 from audit_kit.core.files import shown
@@ -111,8 +112,10 @@ def _terms(proposal: Proposal, words: Words) -> Proposal:
 
     name = asked("ask_name", proposal.name) or proposal.name
     tax_id, company = asked("ask_id", proposal.taxpayer_id), asked("ask_company", proposal.taxpayer_name)
-    while (direction := asked("ask_direction", proposal.direction)) not in DIRECTIONS:
+    known = {words(f"init.{direction}"): direction for direction in DIRECTIONS} | {name: name for name in DIRECTIONS}
+    while (answer := asked("ask_direction", words(f"init.{proposal.direction}"))) not in known:
         print(words("init.no_direction"))
+    direction = known[answer]
     taken_at = None
     while taken_at is None and (answer := asked("ask_taken", None)):
         try:
@@ -120,7 +123,7 @@ def _terms(proposal: Proposal, words: Words) -> Proposal:
         except ValueError:
             print(words("init.no_time"))
     return replace(
-        proposal, name=name, taxpayer_id=tax_id, taxpayer_name=company, direction=str(direction), taken_at=taken_at
+        proposal, name=name, taxpayer_id=tax_id, taxpayer_name=company, direction=direction, taken_at=taken_at
     )
 
 
@@ -136,9 +139,11 @@ def _shown(guess: Guess, words: Words) -> list[str]:
     lines = ["", f"{guess.file}{sheet}", f"  {words('console.table')}: {table}{row}"]
     if guess.columns:
         lines.append(f"  {words('init.columns')}:")
+    ours = {None: "–"} | (columns_of(guess.table, words) if guess.table else {})
     for column in guess.columns:
         values = "；".join(column.samples)
-        lines.append(f"    {shown(column.theirs)} → {column.ours or '–'}" + (f"   ({values})" if values else ""))
+        name = ours.get(column.ours, column.ours)
+        lines.append(f"    {shown(column.theirs)} → {name}" + (f"   ({values})" if values else ""))
     return [*lines, *(f"  {words('init.doubt', doubt=doubt.said(words.lang))}" for doubt in guess.doubts)]
 
 
