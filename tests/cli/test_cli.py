@@ -357,11 +357,14 @@ def test_the_page_of_causes_in_the_docs_is_current(lang: str, page: str, capsys:
     assert not {"{", "}"} & set(current)
 
 
-def test_the_data_dictionary_in_the_docs_is_current(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["dictionary"]) == 0
+@pytest.mark.parametrize(("lang", "page"), [("en", "data-dictionary.md"), ("zh", "data-dictionary.zh-CN.md")])
+def test_the_data_dictionary_in_the_docs_is_current(
+    lang: str, page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["dictionary", "--lang", lang]) == 0
     current = capsys.readouterr().out
-    assert current == (HOUSE / "docs" / "data-dictionary.md").read_text(encoding="utf-8"), "run: make docs"
-    assert cli.main(["dictionary", "--out", str(tmp_path / "d.md")]) == 0
+    assert current == (HOUSE / "docs" / page).read_text(encoding="utf-8"), "run: make docs"
+    assert cli.main(["dictionary", "--lang", lang, "--out", str(tmp_path / "d.md")]) == 0
     assert (tmp_path / "d.md").read_text(encoding="utf-8") == current
 
 

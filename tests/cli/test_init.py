@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import json
+import tomllib
 import re
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,20 @@ def test_the_guesses_make_an_engagement_that_opens(folder: Path, capsys: pytest.
     assert engagement.settings.taxpayer_name == NAME
     assert engagement.direction == "issued"
     assert [file.file for file in engagement.unused] == ["说明.doc"]
+
+
+def test_exports_of_other_days_and_companies_are_told_from_the_newest(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = (folder / "全量发票查询导出结果.xlsx").read_bytes()
+    for place in ("exports", "sister_exports"):
+        (folder / place).mkdir()
+        (folder / place / "全量发票查询导出结果.xlsx").write_bytes(book)
+    assert main(["init", str(folder), "--yes"]) == 0, capsys.readouterr().err
+    settings = tomllib.loads((folder / "audit.toml").read_text(encoding="utf-8"))
+    assert settings["sources"]["exports"] == "exports/全量发票查询导出结果.xlsx"
+    assert settings["sources"]["sister_exports"] == "sister_exports/全量发票查询导出结果.xlsx"
+    assert settings["sources"]["platform"] == "全量发票查询导出结果.xlsx"
 
 
 def test_what_is_there_is_never_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,14 +84,16 @@ def _named(guess: Guess, table: str, folder: Path, words: Words) -> Guess:
     from audit_kit.core import schema
     from audit_kit.loaders.engagement.proposal import guess as guessed
     from audit_kit.loaders.tables import headers
+    from audit_kit.loaders.tables.templates import SHAPES
 
+    shape = SHAPES.get(table, table)
     again = guessed(folder / guess.file, file=guess.file, table=table) if guess.columns else guess
     again = replace(again, table=table)
     names = [column.theirs for column in again.columns]
     chosen = dict(again.headings)
-    for group in headers.missing(headers.place(names, table, chosen)) if names else ():
+    for group in headers.missing(headers.place(names, shape, chosen)) if names else ():
         print("  " + "   ".join(f"{at} {shown(name)}" for at, name in enumerate(names, start=1)))
-        wanted = schema.headers(table)[group[0]]
+        wanted = schema.headers(shape)[group[0]]
         while answer := input(f"  {words('init.ask_column', column=wanted)}").strip():
             name = names[int(answer) - 1] if answer.isdecimal() and 0 < int(answer) <= len(names) else answer
             if name in names:
