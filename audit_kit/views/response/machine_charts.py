@@ -131,7 +131,8 @@ def metric_lines(frame: pl.DataFrame, events: pl.DataFrame, *, why: str = "", la
     lower = _events(events, ends, words).add_params(brush)
     heading = title(words("follow.levels"), words("follow.levels_how"))
     # Hosts and kinds of trouble have colours of their own.
-    return together(upper, lower, heading=heading, way="below").resolve_scale(color="independent")
+    made: Chart = together(upper, lower, heading=heading, way="below").resolve_scale(color="independent")
+    return made
 
 
 def _events(events: pl.DataFrame, ends: Sequence[object], words: Words) -> alt.Chart:
