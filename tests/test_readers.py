@@ -37,7 +37,7 @@ UNREAD = {
     "policy": {},
     "plan": {},
     "calendar": {},
-    "training": dict.fromkeys(("log",), 16),
+    "training": {"log": 16},
 }
 
 
