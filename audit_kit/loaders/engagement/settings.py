@@ -24,6 +24,7 @@ from cattrs.errors import (
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError
 from audit_kit.core.policy import (
+    Action,
     BackupPolicy,
     Calendar,
     Export,
@@ -93,6 +94,7 @@ class Settings:
     plan: Plan = field(default_factory=Plan)
     calendar: Calendar = field(default_factory=Calendar)
     training: Training = field(default_factory=Training)
+    actions: tuple[Action, ...] = ()
     sha256: str | None = None
 
 
@@ -139,6 +141,7 @@ class _Document:
     calendar: Calendar = field(default_factory=Calendar)
     training: Training = field(default_factory=Training)
     training_log: Training = field(default_factory=Training)
+    actions: tuple[Action, ...] = ()
 
 
 def load(folder: Path) -> Settings:
@@ -187,6 +190,7 @@ def _settings(said: _Document) -> Settings:
             last=max(filter(None, (training.last, log.last)), default=None),
             log=(*training.log, *log.log),
         ),
+        actions=said.actions,
     )
 
 
@@ -303,4 +307,5 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "plan": keys_of(Plan),
     "calendar": keys_of(Calendar),
     "training": keys_of(Training),
+    "actions": keys_of(Action),
 }
