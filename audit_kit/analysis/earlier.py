@@ -100,7 +100,7 @@ ITEM = "item"
 
 
 def entry(findings: pl.DataFrame, compared: pl.DataFrame, *, month: str, taken_at: datetime) -> pl.DataFrame:
-    """Return what a month's report saw, as `histories.ENTRY`: its findings, and what it looked at again of earlier ones.
+    """Return what a month's report saw, as `histories.ENTRY`: its findings, and what it saw again of earlier ones.
 
     Args:
         findings: today's, those of the month reported, with `own` and `cluster`.

@@ -26,7 +26,7 @@ def place(reports: Path, month: str) -> Path:
 
 
 def read(reports: Path, *, before: str = "", columns: tuple[str, ...] = tuple(histories.ENTRY)) -> pl.DataFrame:
-    """Return the entries of all months, or of those before one, see `histories.ENTRY`; a file that is none counts as none.
+    """Return the entries of all months, or of those before one, as `histories.ENTRY`; a spoilt file counts for none.
 
     Args:
         reports: the folder of the reports.

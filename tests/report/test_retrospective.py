@@ -214,7 +214,7 @@ def month_of(out: Path, month: str, *, found: int, cause: str = "lost") -> None:
     (out / month / manifest.FILE).write_text(json.dumps(about), encoding="utf-8")
     numbers = pl.int_range(found, eager=True).cast(pl.String)
     entry = pl.DataFrame({"item": numbers, "finding_id": numbers}).with_columns(
-        month=pl.lit(month), taken_at=pl.lit(datetime(1990, 1, 1)), seen=pl.lit(histories.FOUND), area=pl.lit("missing"),
+        month=pl.lit(month), taken_at=pl.lit(datetime(1990, 1, 1)), seen=pl.lit("found"), area=pl.lit("missing"),
         cause=pl.lit(cause), severity=pl.lit("high"), state=pl.lit("fails"), invoice_key=pl.lit(None),
         amount=pl.lit(Decimal("1.00")), probability_late=pl.lit(0.5), own=pl.lit(value=True), cluster=pl.lit(None),
     )  # fmt: skip

@@ -42,7 +42,7 @@ def fates(entries: pl.DataFrame) -> pl.DataFrame:
         report), `opened_month` and `opened_at` (the report since which it is open without a closing between).
     """
     once = (
-        findings_history.group_by("month", "item")
+        entries.group_by("month", "item")
         .agg(pl.col("taken_at").max(), found=(pl.col("seen") == FOUND).any())
         .sort("item", "month")
     )
@@ -76,16 +76,14 @@ def standing(entries: pl.DataFrame) -> pl.DataFrame:
     The `month` is that of its last entry.
     """
     last = fates(entries).sort("month").group_by("item", maintain_order=True).last()
-    seen = findings_history.group_by("month", "item").agg(is_open=(pl.col("seen") == FOUND).any())
+    seen = entries.group_by("month", "item").agg(is_open=(pl.col("seen") == FOUND).any())
     return last.join(seen, on=["month", "item"], how="left").sort("item")
 
 
 def open_rows(entries: pl.DataFrame, stands: pl.DataFrame) -> pl.DataFrame:
     """Return the findings that are still open, as they were last found, with `first_month` and `opened_month`."""
     still = stands.filter("is_open").select("item", "month", "first_month", "opened_month", "opened_at")
-    return findings_history.filter(pl.col("seen") == FOUND).join(
-        still, on=["item", "month"], how="inner", maintain_order="left"
-    )
+    return entries.filter(pl.col("seen") == FOUND).join(still, on=["item", "month"], how="inner", maintain_order="left")
 
 
 def age_months(since: pl.Expr, month: str) -> pl.Expr:
@@ -100,7 +98,7 @@ def monthly(entries: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
     `told` is from `fates`. What is closed counts with the findings that the item had when it was last found: those
     are the rows that a month writes of it as clean.
     """
-    rows = findings_history.join(told.drop_nulls("change"), on=["month", "item"], how="inner")
+    rows = entries.join(told.drop_nulls("change"), on=["month", "item"], how="inner")
     found = pl.col("seen") == FOUND
     rows = rows.filter(found == (pl.col("change") != "closed"))
     return rows.group_by("month", "change").agg(rows=pl.len(), yuan=pl.col("amount").sum()).sort("month", "change")
@@ -114,7 +112,7 @@ def causes(entries: pl.DataFrame) -> pl.DataFrame:
         the clusters that the own rows form: rows of one event are one cluster, any other row is one by itself).
     """
     own = pl.col("own")
-    found = findings_history.filter(pl.col("seen") == FOUND)
+    found = entries.filter(pl.col("seen") == FOUND)
     keys = ["month", "area", "cause"]
     totals = found.group_by(keys).agg(
         rows=pl.len(),
