@@ -20,6 +20,7 @@ from audit_kit.cli.commands import (
     machine_commands,
     paper_commands,
     report_commands,
+    sample_command,
     table_commands,
     training_commands,
 )
@@ -40,6 +41,7 @@ GROUPS = (
     report_commands,
     table_commands,
     engagement_commands,
+    sample_command,
     training_commands,
     backup_commands,
     paper_commands,

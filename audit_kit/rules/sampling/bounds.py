@@ -1,10 +1,11 @@
 """What the errors of a sample say of all: an interval that allows for errors that were not drawn.
 
 Monetary-unit samples. The taint of a row is its error over its book amount: 1 = wholly overstated, 0 = right, below 0 =
-understated. The mean taint has the posterior of the multinomial-Dirichlet bound (Tsui, Matsumura and Tsui 1985), one
-unit of weight for each taint seen and, as Jeffreys has it for a rate, half a unit for a full overstatement and half for
-a full understatement that was not drawn. A Dirichlet mean is below c exactly where a sum of independent gamma numbers,
-each times its taint less c, is below 0, so that its distribution is had by Gil-Pelaez inversion, without a random draw.
+understated. The mean taint has the posterior of the multinomial-Dirichlet bound (Tsui, Matsumura and Tsui 1985): one
+unit of weight for each taint seen and, as in the neutral prior of a rate (Kerman 2011), a third of a unit each for a
+full overstatement and a full understatement that was not drawn. A Dirichlet mean is below c exactly where a sum of
+independent gamma numbers, each times its taint less c, is below 0, so that its distribution is had by Gil-Pelaez
+inversion, without a random draw.
 
 Stringer's upper limit (1963) of the overstatement stands beside it, for it is what reviewers know; it is cautious.
 Parts are put together by their distances from their estimates (MOVER, Zou and Donner 2008).
@@ -22,15 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 HALF = 0.5
-_POINTS = 6_000
-_WIDEST = 14.0  # in e-foldings of the frequency, below and above the spread's own
+UNSEEN = 1 / 3
+_POINTS = 1_600
+_WIDEST = 13.0  # in e-foldings of the frequency, below and above the spread's own
 
 
 def mean_interval(values: Sequence[float], *, unseen: Sequence[float], confidence: float) -> tuple[float, float]:
-    """Return the interval of a mean by the Dirichlet posterior: one for each value, a half for each unseen one."""
+    """Return the interval of a mean by the Dirichlet posterior: one for each value, `UNSEEN` for each unseen."""
     seen, weights = np.unique(np.asarray(values, dtype=float), return_counts=True)
     support = np.concatenate([seen, np.asarray(unseen, dtype=float)])
-    weight = np.concatenate([weights.astype(float), np.full(len(unseen), HALF)])
+    weight = np.concatenate([weights.astype(float), np.full(len(unseen), UNSEEN)])
     least, most = float(support.min()), float(support.max())
     if most - least < 1e-15:  # noqa: PLR2004  no spread at all
         return least, most
