@@ -29,9 +29,7 @@ def add(command: Callable[..., Parser]) -> None:
     sub.add_argument("--out", type=Path, help="option.sample_out")
     sub.add_argument("--tolerable", type=yuan, metavar="metavar.yuan", help="option.tolerable")
     sub.add_argument("--expected", type=yuan, metavar="metavar.yuan", help="option.expected")
-    sub.add_argument(
-        "--tolerable-rate", type=float, default=0.05, metavar="metavar.rate", help="option.tolerable_rate"
-    )
+    sub.add_argument("--tolerable-rate", type=float, default=0.05, metavar="metavar.rate", help="option.tolerable_rate")
     sub.add_argument("--expected-rate", type=float, default=0.0, metavar="metavar.rate", help="option.expected_rate")
     sub.add_argument("--size", type=int, metavar="N", help="option.sample_size")
     sub.add_argument("--strata", type=int, default=4, metavar="N", help="option.strata")
