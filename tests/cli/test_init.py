@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 import io
 import json
-import tomllib
 import re
+import tomllib
 from typing import TYPE_CHECKING
 
 import openpyxl

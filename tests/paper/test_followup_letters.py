@@ -103,7 +103,9 @@ def test_letters_on_the_follow_up_tell_their_evidence_and_hide_the_rest(
             assert ("平台未列示" if lang == "zh" else "not listed in the export") not in said
             shown = {"register_mismatch": NUMBERS[0], "metric_over_threshold": "2025-05-20 09:00"}.get(cause, "")
             assert shown in said
-    assert ("登记人与复核人同为" if lang == "zh" else "both wrote and checked") in texts(tmp_path / "it-register_unchecked")
+    assert ("登记人与复核人同为" if lang == "zh" else "both wrote and checked") in texts(
+        tmp_path / "it-register_unchecked"
+    )
     if lang == "en":
         assert "the deputy of the role “lead” is the same person" in texts(tmp_path / "management-plan_gap")
     assert f"{NUMBERS[0][:-1]}【7】" in texts(tmp_path / "support-register_mismatch")

@@ -435,8 +435,7 @@ def test_the_service_level_is_counted_on_the_invoices(pages: dict[str, Page]) ->
     late = sum(i.arrived is None or i.arrived - i.issued > TARGET for i in slow)
     assert (
         f"24 小时内可见比例最低的渠道是“开票渠道码 4”（{per_cent(len(slow) - late, len(slow))}，"
-        f"全部渠道 {share:.2f}%）。"
-        in lines
+        f"全部渠道 {share:.2f}%）。" in lines
     )
     assert not [line for line in lines if "没有入库时间" in line]
 

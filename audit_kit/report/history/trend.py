@@ -62,7 +62,7 @@ def page(register: Register, *, lang: str) -> str:
         name=about["engagement"]["taxpayer_name"] or about["engagement"]["name"] if about else "",
         scripts=Markup(vega.scripts()),  # noqa: S704  the library's own text
         charts={name: Markup(theme.as_html(chart, lang)) for name, chart in drawn.items()},  # noqa: S704  our own charts
-        lead=[*lead, *(f"{line['what']}：{line['overdue']}" for line in told if line["overdue"])],
+        lead=[*lead, *(line["overdue_line"] for line in told if line["overdue"])],
         tone=tone,
         ages=_ages(about, words),
         often=_often(causes, months, words),
@@ -116,16 +116,17 @@ def actions(
     for one in stated:
         done = date.fromisoformat(str(one["done"])) if one["done"] else None
         found = shrinkage.compare(_counted(one["cause"], months, causes), done=done)
-        late = memory.is_overdue(dict(one), on)
+        late, owner = memory.is_overdue(dict(one), on), one["owner"] or words("trend.nobody")
         days = (date.fromisoformat(on[:10]) - date.fromisoformat(str(one["due"]))).days if late else 0
         lines.append(
             {
                 "what": one["what"],
-                "owner": one["owner"] or words("trend.nobody"),
+                "owner": owner,
                 "cause": words.cause(one["cause"]),
                 "due": one["due"] or "–",
                 "done": one["done"] or "–",
                 "overdue": words("trend.overdue", days=days) if late else "",
+                "overdue_line": words("trend.overdue_line", what=one["what"], owner=owner, due=one["due"], days=days),
                 "before": _rate(found, "before", words, of_invoices=_of_invoices(one["cause"], causes)),
                 "after": _rate(found, "after", words, of_invoices=_of_invoices(one["cause"], causes)),
                 "effect": words(f"verdicts.{found.verdict}"),
@@ -138,7 +139,7 @@ def actions(
 def _chance(p: float | None, words: Words) -> str:
     if p is None:
         return ""
-    return words("trend.p", p=f"{p:.3f}" if p >= SMALLEST_P else f"<{SMALLEST_P}")
+    return words("trend.p", p=f"{p:.3f}") if p >= SMALLEST_P else words("trend.p_small", p=SMALLEST_P)
 
 
 def _counted(cause: str, months: Sequence[Line], causes: pl.DataFrame) -> pl.DataFrame:

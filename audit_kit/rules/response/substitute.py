@@ -209,7 +209,9 @@ def _renumbered(evidence: ResponseEvidence, rows: pl.DataFrame) -> pl.DataFrame:
     ]
     on = ["issued_at", "gross", "buyer", "seller", "buyer_id"]
     twin = spare.filter(exact).with_columns(party).select(*on, other_number="invoice_key").drop_nulls("other_number")
-    mine = rows.filter(pl.col("there").is_not_null() & pl.col("moved_to").is_null() & exact & (pl.col("outcome") != "duplicate")).with_columns(party)
+    mine = rows.filter(
+        pl.col("there").is_not_null() & pl.col("moved_to").is_null() & exact & (pl.col("outcome") != "duplicate")
+    ).with_columns(party)
     found = mine.filter(pl.col("buyer").is_not_null() | pl.col("buyer_id").is_not_null())
     found = found.join(twin.unique(on, maintain_order=True), on=on, how="inner", nulls_equal=True)
     return found.select("row", "other_number").unique("row", maintain_order=True)

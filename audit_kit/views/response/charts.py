@@ -219,9 +219,7 @@ def _sums(rows: pl.DataFrame, by: str) -> pl.DataFrame:
     return rows.group_by(by, "stand").agg(rows=pl.len(), yuan=pl.col("gross").sum().cast(pl.Float64)).sort(by, "stand")
 
 
-def register_bars(
-    days: pl.DataFrame, bands: pl.DataFrame, *, has_register: bool = True, lang: str = "zh"
-) -> Chart:
+def register_bars(days: pl.DataFrame, bands: pl.DataFrame, *, has_register: bool = True, lang: str = "zh") -> Chart:
     """Draw what was written by hand, by day and by amount, and how it stands; `days` from by_day, `bands` by_amount."""
     words = Words(lang)
     if bands.is_empty():
