@@ -135,7 +135,7 @@ def test_every_month_tells_what_is_new_recurring_closed_and_reopened(tmp_path: P
     assert "已逾期 77 天" in page
     assert "张三丰" in page
     assert "复核&lt;b&gt;录入&lt;/b&gt;" in page
-    assert "default-src 'none'" in page
+    assert "default-src &#39;none&#39;" in page
     assert 'href="trend.html"' in (out / "index.html").read_text(encoding="utf-8")
     assert {one["month"]: one["by"] for one in trend.latest_scores(found.months).to_dicts()} == {
         "2025-01": "2025-04", "2025-02": "2025-04", "2025-03": "2025-04",
