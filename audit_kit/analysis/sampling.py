@@ -6,11 +6,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from audit_kit.analysis.report_scope import scope
+from audit_kit.core.clock import now
 from audit_kit.core.errors import RequestError
 from audit_kit.core.identity import with_key
 from audit_kit.rules.sampling import draws, selection, sizes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from audit_kit.loaders.engagement.engagement import Engagement
 
 USUAL_RATE = 0.05  # of deviations, where nobody says what is tolerable
+UNSEALED = ("seal", "made_at", "version")  # what is another whenever the same sample is drawn again
 SHOWN = ("invoice_key", "issued_at", "seller_name", "buyer_name", "source_file", "source_row")
 
 
@@ -105,12 +108,13 @@ def draw(engagement: Engagement, asked: Request) -> Sample:
         "parts": chosen.parts.to_dicts(),
     }
     record["seal"] = seal(record, drawn)
+    record |= {"made_at": f"{now():%Y-%m-%d %H:%M}", "version": f"audit-kit {version('audit-kit')}"}
     return Sample(record=record, parts=chosen.parts, rows=drawn)
 
 
 def seal(record: dict[str, Any], rows: pl.DataFrame) -> str:
-    """Return the SHA-256 over the record, without the seal itself, and the rows drawn with their book amounts."""
-    plain = {name: value for name, value in record.items() if name != "seal"}
+    """Return the SHA-256 over the record, without `UNSEALED`, and the rows drawn with their book amounts."""
+    plain = {name: value for name, value in record.items() if name not in UNSEALED}
     lines = rows.sort("row").select(
         pl.concat_str("row", "part", "cents", pl.col("invoice_key").fill_null(""), separator="\t")
     )

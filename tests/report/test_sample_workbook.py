@@ -166,7 +166,9 @@ def test_the_command_draws_and_evaluates(folder: Path, tmp_path: Path, capsys: p
     filled = fill(out)
     assert cli.main(["sample", str(folder), "--evaluate", str(filled), "--out", str(result)]) == 0
     assert "推断错报" in capsys.readouterr().out
-    assert openpyxl.load_workbook(result).sheetnames == ["评价结果", "样本", "抽样记录"]
+    book = openpyxl.load_workbook(result)
+    assert book.sheetnames == ["评价结果", "样本", "抽样记录"]
+    assert {"开票日期", "来源文件", "行"} <= {cell.value for cell in book["样本"][2]}
     assert cli.main(["sample"]) == 2
     assert cli.main(["sample", "--evaluate", str(folder / "ledger.csv")]) == 2
     assert cli.main(["sample", str(folder), "--out", str(folder / "ledger.csv"), "--size", "5"]) == 2

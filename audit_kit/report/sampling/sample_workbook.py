@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from audit_kit.rules.sampling.evaluation import Evaluation
 
 READ_BACK = ("row", "part", "invoice_key", "book", "audited", "reference")
+CARRIED = ("remark", "issued_at", "seller_name", "buyer_name", "source_file", "source_row")
 PARAMETERS = (
     "method", "seed", "generator", "confidence", "tolerable_cents", "expected_cents", "tolerable_rate", "expected_rate",
-    "strata", "formula", "size", "engagement", "month", "only",
+    "strata", "formula", "size", "engagement", "month", "only", "made_at", "version",
 )  # fmt: skip
 PIECE = 30_000  # characters of a cell, which holds 32,767
 SEARCHED_ROWS = 20
@@ -250,7 +251,7 @@ def _record(grids: Sequence[Grid]) -> dict[str, Any] | None:
 
 def _rows(grid: Grid) -> pl.DataFrame | None:
     """Return the rows of the sheet that was filled in, as text; null where it is another sheet."""
-    titles = {Words(lang)(f"sampling.{name}"): name for lang in LANGUAGES for name in (*READ_BACK, "remark")}
+    titles = {Words(lang)(f"sampling.{name}"): name for lang in LANGUAGES for name in (*READ_BACK, *CARRIED)}
     for at, row in enumerate(grid.cells.head(SEARCHED_ROWS).rows()):
         places = {titles[str(cell).strip()]: place for place, cell in enumerate(row) if str(cell).strip() in titles}
         if not set(READ_BACK) <= set(places):
