@@ -17,7 +17,7 @@ from audit_kit.core.errors import RequestError
 from audit_kit.core.identity import with_key
 from audit_kit.rules.sampling import draws, selection, sizes
 from audit_kit.rules.sampling.evaluation import Evaluation, evaluate
-from audit_kit.rules.sampling.population import Total, cents_of, fingerprint, tie
+from audit_kit.rules.sampling.totals import Total, cents_of, fingerprint, tie
 
 if TYPE_CHECKING:
     from audit_kit.loaders.engagement.engagement import Engagement

@@ -12,7 +12,7 @@ from scipy import stats
 from audit_kit.core.errors import RequestError
 from audit_kit.rules.sampling import bounds, draws, selection, sizes
 from audit_kit.rules.sampling.evaluation import evaluate
-from audit_kit.rules.sampling.population import Total, fingerprint, tie
+from audit_kit.rules.sampling.totals import Total, fingerprint, tie
 
 
 @pytest.mark.parametrize(
