@@ -1,7 +1,7 @@
 """The terms of an engagement: how the export was asked for, the thresholds that findings are judged by, and the plan.
 
-`audit.toml` sets them under `[export]`, `[policy.*]`, `[plan]`, `[calendar]` and `[training]`; a name that it does not
-know is refused. Of training nothing is judged yet.
+`audit.toml` sets them under `[export]`, `[policy.*]`, `[plan]`, `[calendar]`, `[training]` and `[[actions]]`; a name
+that it does not know is refused. Of training nothing is judged yet.
 """
 
 from __future__ import annotations
@@ -198,3 +198,14 @@ class Training:
     every_days: float | None = None
     last: date | None = None
     log: tuple[TrainingEntry, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """What was decided against a cause: who does it, until when (that day included), and when it was done."""
+
+    what: str
+    cause: str
+    owner: str | None = None
+    due: date | None = None
+    done: date | None = None

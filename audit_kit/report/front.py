@@ -89,13 +89,14 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
     )
 
 
-def months_page(manifests: Sequence[Mapping[str, Any]], *, lang: str) -> str:
-    """Return the list of the reports, newest first."""
+def months_page(manifests: Sequence[Mapping[str, Any]], *, lang: str, trend: str) -> str:
+    """Return the list of the reports, newest first, with a link to the page on how they went."""
     words = Words(lang)
     return render(
         "months",
         lang=lang,
         title=words("months.title"),
+        trend=trend,
         lines=[_month_line(manifest, words) for manifest in manifests],
     )
 
@@ -184,8 +185,10 @@ def _not_yet(manifest: Mapping[str, Any], words: Words) -> str:
 
 
 def _three(changed: Mapping[str, Any], words: Words) -> str:
-    new, still, closed = (words.count(changed[word]["rows"]) for word in CHANGES)
-    return f"+{new} / −{closed} / {still}"
+    rows = {word: changed.get(word, {"rows": 0})["rows"] for word in CHANGES}
+    new, still, closed = (words.count(rows[word]) for word in ("new", "open", "closed"))
+    again = words("tile.reopened", count=words.count(rows["reopened"])) if rows["reopened"] else ""
+    return f"+{new} / −{closed} / {still}{again}"
 
 
 def _bars(figures: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
@@ -272,7 +275,7 @@ def _cause(cause: Mapping[str, Any], words: Words) -> dict[str, Any]:
 def _change(manifest: Mapping[str, Any], words: Words) -> dict[str, Any]:
     changed = manifest["summary"]["changes"]
     month = manifest["previous"] or "–"
-    tones = {"new": "bad", "closed": "good", "open": ""}
+    tones = {"new": "bad", "reopened": "bad", "closed": "good", "open": ""}
     tiles = [
         {
             "name": words(f"front.{word}"),

@@ -183,14 +183,6 @@ def _changed(changes: pl.DataFrame) -> dict[str, Any]:
     return nothing | {word: {"rows": rows, "yuan": yuan} for word, rows, yuan in grouped.iter_rows()}
 
 
-def check_owner(out: Path, owner: Owner) -> None:
-    """Refuse a folder with the reports of another engagement."""
-    for path in all_in(out):
-        found = read(path)
-        if found is not None and not belongs(found, owner):
-            raise RequestError("error_report.other_owner", out=out, owner=found["engagement"]["name"])
-
-
 def check_month(place: Path) -> None:
     """Refuse to replace what is no report."""
     if place.exists() and not (place / FILE).exists() and not (place.is_dir() and not any(place.iterdir())):

@@ -6,12 +6,13 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from audit_kit.analysis import earlier
+from audit_kit.analysis import earlier, findings_history
 from audit_kit.analysis.report_scope import scope
 from audit_kit.core import outputs
 from audit_kit.core.errors import RequestError
 from audit_kit.core.words import Words
 from audit_kit.report import front, manifest, pages
+from audit_kit.report.history import months_register, trend
 from audit_kit.report.job import FAILED, HISTORY, INDEX
 from audit_kit.rules.sync import observations
 
@@ -37,16 +38,21 @@ def publish(finished: Finished) -> Path:
     job.progress.step(Words(job.lang)("progress.saving"))
     out, folder = job.out, job.out / month
     with outputs.alone(out):  # other runs may have published since this one began
-        manifest.check_owner(out, finished.owner)
+        months_register.check_owner(out, finished.owner)
         manifest.check_month(folder)
         kept = _history(out, job.stage)
         if scope(month).kind == "month":
             made = observations.remembered(kept, finished.delays, month=month)
             outputs.write_parquet(made, job.stage / HISTORY)
             outputs.move_in(job.stage / HISTORY, out / HISTORY)
+        if finished.entry is not None:
+            entry = findings_history.place(out, month)
+            entry.parent.mkdir(exist_ok=True)
+            outputs.write_parquet(finished.entry, job.stage / entry.name)
+            outputs.move_in(job.stage / entry.name, entry)
         outputs.move_in(finished.folder, folder)
         shutil.rmtree(out / FAILED / month, ignore_errors=True)
-        _list_months(out, job.lang)
+        list_months(out, month, lang=job.lang)
     return folder
 
 
@@ -71,8 +77,24 @@ def _history(out: Path, stage: Path) -> pl.DataFrame | None:
         return None
 
 
-def _list_months(out: Path, lang: str) -> None:
-    """Bring the list of the months up to date; the months' own pages stay as they are."""
-    found = [manifest.read(path) for path in sorted(manifest.all_in(out), reverse=True)]
-    page = front.months_page([about for about in found if about is not None], lang=lang)
-    pages.write(out / INDEX, page)
+def list_months(out: Path, month: str, *, lang: str) -> None:
+    """Bring the list of the months and the page on how they went up to date; the months' own pages stay as they are."""
+    since = min([month, *_made_up_for(out)])
+    found = months_register.renew(out, since)
+    trend.write(out, found, lang=lang)
+    pages.write(out / INDEX, front.months_page(found.lines, lang=lang, trend=trend.FILE))
+
+
+def _made_up_for(out: Path) -> list[str]:
+    """Write the entry of each month that was reported before there was a history, and return these months."""
+    made = []
+    for path in manifest.all_in(out):
+        place = findings_history.place(out, path.parent.name)
+        if _MONTH.fullmatch(path.parent.name) and not place.exists():
+            entry = earlier.made_up_for(path)
+            if entry is not None:
+                place.parent.mkdir(exist_ok=True)
+                with outputs.writing(place) as file:
+                    outputs.write_parquet(entry, file)
+                made.append(path.parent.name)
+    return made

@@ -19,6 +19,7 @@ from audit_kit.core.words import LANGUAGES
 from audit_kit.loaders.engagement import shared_inputs
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.report import manifest
+from audit_kit.report.history import months_register
 from audit_kit.report.job import STEPS, Job, now
 from audit_kit.report.progress import Progress, unused_lines
 from audit_kit.report.publish import bring_back, publish
@@ -158,7 +159,7 @@ def _check_place(engagement: Engagement, out: Path) -> None:
         raise RequestError("error_report.odd_name", out=out)
     if engagement.settings.sources is None and out.resolve().is_relative_to(engagement.folder):
         raise RequestError("error_report.inside", out=out)
-    manifest.check_owner(out, manifest.owner(engagement))
+    months_register.check_owner(out, manifest.owner(engagement))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from audit_kit.analysis.work import analyse
 from audit_kit.core.errors import PlaceError, RequestError
 from audit_kit.core.words import Words
 from audit_kit.report import manifest, workbook, working_papers
+from audit_kit.report.history import memory
 from audit_kit.report.job import HISTORY, STEPS, WORKBOOK, Job
 from audit_kit.resources.languages import Phrase
 from audit_kit.rules.sync import observations
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 class Material:
     """What the pages need of the analysis, so that its frames are let go before the notebooks run.
 
-    `rows` are those of both sides; `history` is the file of earlier months, `previous` the last one's manifest;
-    `unnamed` the five lines with nobody named, where they are wanted.
+    `rows` are those of both sides; `history` is the file of earlier months, `previous` the last one's manifest; `entry`
+    is what the history of findings keeps of the month, see histories.ENTRY; `unnamed` the five lines with nobody named,
+    where they are wanted.
     """
 
     job: Job
@@ -46,6 +48,7 @@ class Material:
     delays: pl.DataFrame
     previous: Path | None
     unnamed: list[dict[str, Any]]
+    entry: pl.DataFrame | None
 
 
 def work_up(job: Job) -> Material:
@@ -81,18 +84,21 @@ def work_up(job: Job) -> Material:
     )
     job.progress.note(*periods.scope(page), *page.say([withheld(page)]))
     found = page.safe(manifest.findings(page))
+    memories = memory.remember(page, job.out)
+    job.progress.note(*memory.overdue_lines(memories.told, page, words))
     return Material(
         job=replace(job, engagement=engagement.without_readings()),  # its frames are in the cache now
         month=month,
         owner=owner,
         rows=whole.ledger.height + whole.platform.height,
-        manifest=manifest.build(page, found, started_at=job.started_at),
+        manifest=manifest.build(page, found, started_at=job.started_at) | {"history": memories.told},
         findings=found,
         sheets=_sheets(page, found, _concluded(job, month, before)),
         history=history,
         delays=observations.of_delays(of_month.observations, of_month.findings),
         previous=before,
         unnamed=_unnamed(page) if job.unnamed else [],
+        entry=memories.entry,
     )
 
 

@@ -29,13 +29,17 @@ WHY = "why.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A report whose files are whole in `folder`, not yet in its place; `delays` are the month's for the history."""
+    """A report whose files are whole in `folder`, not yet in its place.
+
+    `delays` and `entry` are what the month adds to the histories of delays and of findings.
+    """
 
     job: Job
     month: str
     owner: manifest.Owner
     folder: Path
     delays: pl.DataFrame
+    entry: pl.DataFrame | None
 
 
 def write_pages(material: Material) -> Finished:
@@ -51,7 +55,9 @@ def write_pages(material: Material) -> Finished:
         executed = _executed(material)
         written.result()
     _write(material, executed, folder)
-    return Finished(job=job, month=material.month, owner=material.owner, folder=folder, delays=material.delays)
+    return Finished(
+        job=job, month=material.month, owner=material.owner, folder=folder, delays=material.delays, entry=material.entry
+    )
 
 
 def _executed(material: Material) -> dict[str, nbformat.NotebookNode]:

@@ -73,7 +73,7 @@ def publish(out: Path, word: str) -> None:
         for name in ("index.html", "findings.parquet", "manifest.json"):
             (stage / "report" / name).write_text(json.dumps({"word": word}), encoding="utf-8")
         job = SimpleNamespace(out=out, lang="zh", stage=stage, progress=SimpleNamespace(step=lambda _: None))
-        finished = SimpleNamespace(job=job, month=MONTH, owner=None, folder=stage / "report", delays=None)
+        finished = SimpleNamespace(job=job, month=MONTH, owner=None, folder=stage / "report", delays=None, entry=None)
         publishing.publish(finished)
 
 
@@ -127,7 +127,8 @@ def main(folder: Path, kind: str, way: str, every: int) -> None:
     if way == "renames":
         outputs._exchanged = lambda *_: False
     observations.remembered = lambda *_, month: pl.DataFrame([{"month": month}], schema=observations.HISTORY)
-    publishing.manifest.check_owner = lambda *_: None
+    publishing.months_register.check_owner = lambda *_: None
+    publishing.trend.write = lambda *_, **__: None
     front.months_page = lambda found, **_: f"{len(found)} months"
     out = folder / "reports"
     out.mkdir()

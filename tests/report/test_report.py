@@ -149,7 +149,9 @@ def test_a_report_is_pages_workbook_and_manifest(may: Path, tmp_path: Path) -> N
     out = tmp_path / "报告 {a} 50% [b]"
     result = report.run_report(may, out=out)
     assert result.folder == out / "2025-05"
-    assert sorted(path.name for path in out.iterdir()) == ["2025-05", "history.parquet", "index.html"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("2025-05", "findings-history", "history.parquet", "index.html", "trend.html"),
+    ]
     assert sorted(path.name for path in result.folder.iterdir()) == [
         "00_overview.html",
         "findings.parquet",
@@ -317,7 +319,12 @@ def test_months_are_listed_and_compared_with_the_one_before(april: Path, may: Pa
     before, now = (set(made.findings["invoice_key"]) for made in (first, second))
     assert len(before & now) == 2  # one of them under another cause than a month before: it is still open
     counts = {word: side["rows"] for word, side in second.summary["changes"].items()}
-    assert counts == {"new": len(now - before), "open": len(before & now), "closed": len(before - now)}
+    assert counts == {
+        "new": len(now - before),
+        "reopened": 0,
+        "open": len(before & now),
+        "closed": len(before - now),
+    }
     lists = (out / "index.html").read_text(encoding="utf-8")
     assert lists.index('href="2025-05/index.html"') < lists.index('href="2025-04/index.html"')
     page = (out / "2025-05" / "00_overview.html").read_text(encoding="utf-8")
@@ -338,7 +345,9 @@ def test_a_year_and_everything_are_reports_of_their_own_beside_the_months(
     assert everything["summary"]["ledger"] == year.summary["ledger"] | {"yuan": "2373.00"}
     assert cli.main(["report", str(may), "--out", str(out), "--month", "2025-5"]) == 0
     assert capsys.readouterr().out.endswith("/2025-05/index.html\n")
-    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["2025", "2025-04", "2025-05", "all"]
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == [
+        *("2025", "2025-04", "2025-05", "all", "findings-history"),
+    ]
     about = json.loads((out / "2025-05" / "manifest.json").read_text(encoding="utf-8"))
     assert (about["previous"], about["parameters"]["month"]) == ("2025-04", "2025-05")
     lists = (out / "index.html").read_text(encoding="utf-8")
@@ -496,7 +505,9 @@ def test_a_month_made_again_is_the_same_but_for_its_times(april: Path, may: Path
     again = report.run_report(may, out=out)
     assert again.findings.equals(first.findings)
     assert again.summary == first.summary
-    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["2025-04", "2025-05"]
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == [
+        *("2025-04", "2025-05", "findings-history"),
+    ]
 
 
 @pytest.mark.slow

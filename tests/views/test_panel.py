@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit_kit.core.errors import RequestError
+from audit_kit.report.sampling.sample_workbook import read_sample, write_sample
 from audit_kit.views.backups.panel import backup_panel
 from audit_kit.views.missing.panel import missing_panel
 from audit_kit.views.overview.panel import findings_panel
+from audit_kit.views.sampling.panel import sampling_panel
 from audit_kit.views.show import panel as widgets
 from audit_kit.views.sync.panel import delay_panel
 
@@ -205,3 +208,23 @@ def test_every_panel_follows_its_dropdowns_and_holds_no_output_widget(make, name
 
 def _all(widget: ipywidgets.Widget) -> list[ipywidgets.Widget]:
     return [widget, *(inner for child in getattr(widget, "children", ()) for inner in _all(child))]
+
+
+def test_a_sample_is_drawn_shown_and_saved_from_its_panel(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    panel = sampling_panel(page, write_sample)
+    panel.show()
+    assert panel.save.disabled is (panel.sample is None)
+    panel.tolerable.value, panel.method.value = "一万", "mus"
+    panel.show()
+    assert panel.save.disabled
+    assert "一万" in panel.told.value
+    panel.tolerable.value, panel.seed.value = "20,000", "<b>7"
+    panel.show()
+    assert "<b>7" not in panel.told.value
+    assert "&lt;b&gt;7" in panel.told.value
+    panel.keep()
+    (saved,) = tmp_path.glob("sample-*.xlsx")
+    assert saved.name in panel.saved.value
+    with pytest.raises(RequestError, match="without an audited amount"):
+        read_sample(saved)

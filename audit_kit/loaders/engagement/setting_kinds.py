@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta, timezone
-from functools import partial
+from functools import cache, partial
 from operator import eq
 from types import GenericAlias
 from typing import Any, get_args, get_origin
@@ -16,6 +17,8 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, override
 
 from audit_kit.core import policy, schema
+from audit_kit.core.cause_records import TABLES, of_area, records
+from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.resources.languages import Phrase
 
 BEIJING = timezone(timedelta(hours=8))
@@ -282,6 +285,23 @@ def _flag(value: object, _: object) -> bool:
     return value
 
 
+def _cause(value: object, _: object) -> str:
+    """Return a cause by its code or its title in either language."""
+    said, titles = text(value), _titles()
+    if (code := titles.get(said.casefold())) is None:
+        close = difflib.get_close_matches(said.casefold(), titles, n=1, cutoff=0.5)
+        raise MistakeError(
+            Phrase("mistake.cause", hint=Phrase("mistake.meant", name=close[0]) if close else Phrase("mistake.stop"))
+        )
+    return code
+
+
+@cache
+def _titles() -> dict[str, str]:
+    codes = [*records(), *(name for area in TABLES for name in of_area(area))]
+    return {word.casefold(): code for code in codes for word in (code, *(Words(of).cause(code) for of in LANGUAGES))}
+
+
 def names(value: object, _: object) -> dict[str, str]:
     """Return a section of texts under keys of the user's own."""
     return {key: _of(key, text, part) for key, part in section(value).items()}
@@ -334,6 +354,8 @@ NAMED: dict[str, Kind] = {
     "uri": text,
     "query": text,
     "direction": _direction,
+    "what": text,
+    "cause": _cause,
     "tz": _zone,
     "full": _cron,
     "incremental": _cron,

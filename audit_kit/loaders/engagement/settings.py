@@ -24,6 +24,7 @@ from cattrs.errors import (
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError
 from audit_kit.core.policy import (
+    Action,
     BackupPolicy,
     Calendar,
     Export,
@@ -97,6 +98,7 @@ class Settings:
     training: Training = field(default_factory=Training)
     notify: Notify = field(default_factory=Notify)
     privacy: Privacy = field(default_factory=Privacy)
+    actions: tuple[Action, ...] = ()
     sha256: str | None = None
 
 
@@ -145,6 +147,7 @@ class _Document:
     training_log: Training = field(default_factory=Training)
     notify: Notify = field(default_factory=Notify)
     privacy: Privacy = field(default_factory=Privacy)
+    actions: tuple[Action, ...] = ()
 
 
 def load(folder: Path) -> Settings:
@@ -195,6 +198,7 @@ def _settings(said: _Document) -> Settings:
             last=max(filter(None, (training.last, log.last)), default=None),
             log=(*training.log, *log.log),
         ),
+        actions=said.actions,
     )
 
 
@@ -314,4 +318,5 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "training": keys_of(Training),
     "notify": keys_of(Notify),
     "privacy": keys_of(Privacy),
+    "actions": keys_of(Action),
 }

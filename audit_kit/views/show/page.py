@@ -101,7 +101,9 @@ class Page:
     @cached_property
     def compared(self) -> pl.DataFrame:
         """Findings with `change` against the previous report: see earlier.changes."""
-        return earlier.changes(self.findings, self.previous, whole=self.whole)
+        return earlier.changes(
+            self.findings, self.previous, whole=self.whole, month=self.month if self.scope.kind == "month" else ""
+        )
 
     @cached_property
     def known(self) -> dict[str, str]:

@@ -49,7 +49,7 @@ SEVERITIES = {"critical": "#8f2d14", "high": RED, "medium": AMBER, "low": SKY, "
 SLOTS = {"ok": SKY, "late": AMBER, "missing": RED, "unknown": GREY}
 COVERAGE = {"covered": BLUE, "unverified": AMBER, "uncovered": RED}
 SERIES = {"listed": SKY, "restorable": BLUE, "verified": SLATE}
-CHANGES = {"new": RED, "open": AMBER, "closed": TEAL}
+CHANGES = {"new": RED, "reopened": PLUM, "open": AMBER, "closed": TEAL}
 RULES = {"pass": TEAL, "fails": RED, "unknown": GREY}
 CHANNELS = (BLUE, AMBER, TEAL, PLUM, SLATE, RED, SKY)
 HEAT = ("#f6f1ea", "#f0cfae", "#e0935f", "#c4512d", "#7d2410")
@@ -91,6 +91,12 @@ def setup(lang: str = "zh", *, batch: bool | None = None) -> None:
 def embed_options(lang: str) -> dict[str, Any]:
     """Return the options under which a chart widget is shown."""
     return {"actions": False, "formatLocale": _number_locale(lang), "timeFormatLocale": _time_locale(lang)}
+
+
+def as_html(chart: Any, lang: str) -> str:  # noqa: ANN401 -- any chart of Altair
+    """Return a chart for a page that is no notebook and holds `vega.scripts`."""
+    setup(lang, batch=True)
+    return str(_safe_html(chart.to_dict(validate=False), embed_options=embed_options(lang))["text/html"])
 
 
 def scale(colours: dict[str, str], labels: dict[str, str]) -> alt.Scale:

@@ -1,0 +1,1 @@
+"""A sample as a workbook to fill in, and read back."""

@@ -1,0 +1,1 @@
+"""How the reports of a folder went: findings, causes and predictions over the months."""

@@ -1,0 +1,1 @@
+"""The panel in which a sample is drawn by hand."""
