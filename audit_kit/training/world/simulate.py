@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from audit_kit.training.world.parties import Company
 
-DEFAULT: Mapping[str, float] = MappingProxyType({cause: how.share for cause, how in simulated().items()})
+DEFAULT: Mapping[str, float] = MappingProxyType({cause: how.share for cause, how in simulated().items() if how.share})
 ARRIVALS = ("log", "exports", "platform", "none")  # where the times of arrival are to be had
 EXPORT_HOUR = 20  # the export is taken in the evening of the last working day
 LATER_DAYS = 7
@@ -42,6 +42,7 @@ def world(
     days: int | None = None,
     open_outage_hours: float = 0.0,
     open_outage_announced: bool = True,
+    outage_announced: bool | None = None,
     direction: str = "issued",
     backups: bool = True,
     arrivals: str = "log",
@@ -51,7 +52,8 @@ def world(
     """Make an engagement of `invoices` in a month; `causes` maps a cause to its share of them, {} = nothing is wrong.
 
     `days` shortens the period to the first days of the month. An outage of `open_outage_hours` is still going on when
-    the export is taken. `hostile` puts names into it that attack pages and workbooks.
+    the export is taken; `outage_announced`: whether one that loses invoices is announced, null = by chance. `hostile`
+    puts names into it that attack pages and workbooks.
 
     The real export states no times of arrival; `arrivals` says what does: the sync log (`log`), or no sync log but an
     earlier export (`exports`), or nothing (`none`), or, beside the log, a column 入库时间 that the real export has not
@@ -74,7 +76,7 @@ def world(
         hostile=hostile,
     )
     base, owners = stream.issue(plan)
-    draft = fates.Draft(base=base, seed=seed, taken=taken, counts=counts)
+    draft = fates.Draft(base=base, seed=seed, taken=taken, counts=counts, outage_announced=outage_announced)
     draft.windows = windows.calendar(start, taken, Dice(seed, "calendar"))
     if open_outage_hours > 0:
         draft.windows.append(_still_open(taken, open_outage_hours, announced=open_outage_announced))
@@ -148,6 +150,7 @@ def _assemble(
         operations=followups.operations(draft, book),
         confirmations=followups.confirmations(draft),
         substitute=_direct(_substitute(draft, book), direction),
+        red_confirmations=followups.red_forms(draft),
         register=_direct(followups.register(draft, book), direction),
         tickets=followups.tickets(draft),
         metrics=logs.metrics(draft, start),

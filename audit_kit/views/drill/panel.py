@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 _WIDE = w.Layout(width="460px")
 
 
-def open_drill(folder: str, *, seed: int, level: int, lang: str = "zh") -> drills.Drill:
+def open_drill(folder: str, *, seed: int, level: int, trainer: str = "", lang: str = "zh") -> drills.Drill:
     """Return the drill in a folder, made if it is not there; without a folder one for demonstration, in a new place.
 
     Raises:
         RequestError: see `drills.new`.
     """
     theme.setup(lang)
-    return drills.opened(folder or Path(mkdtemp(prefix="audit-kit-drill-")) / "drill", seed=seed, level=level)
+    place = folder or Path(mkdtemp(prefix="audit-kit-drill-")) / "drill"
+    return drills.opened(place, seed=seed, level=level, trainer=trainer or None)
 
 
 def brief(drill: drills.Drill, *, lang: str = "zh") -> Markdown:
