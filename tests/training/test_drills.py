@@ -485,7 +485,15 @@ def test_the_time_is_noted_and_never_scored(copied):
 
 def test_the_debrief_shows_the_chart_of_a_missed_signal_the_seal_the_lesson_and_three_questions(kept):
     made = drill.score(kept.folder, Answers(), trainer=kept.trainer, lang="en")
-    for text in ("02_missing_invoices", made.seal, "The lesson", "What the guide does", "Three questions", "1. ", "3. "):
+    for text in (
+        "02_missing_invoices",
+        made.seal,
+        "The lesson",
+        "What the guide does",
+        "Three questions",
+        "1. ",
+        "3. ",
+    ):
         assert text in made.debrief
 
 

@@ -127,6 +127,17 @@ def _brief(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _from(options: argparse.Namespace) -> int:
+    from audit_kit.cli.options import opened
+    from audit_kit.training.drill import drill
+
+    made = drill.from_engagement(
+        opened(options), options.folder, month=options.month, seed=options.seed, trainer=options.trainer
+    )
+    print(made.folder / f"brief.{options.lang}.md")
+    return EXIT_DONE
+
+
 def _hint(options: argparse.Namespace) -> int:
     from audit_kit.training.drill import drill
 
@@ -167,4 +178,5 @@ STEPS: dict[str, Callable[[argparse.Namespace], int]] = {
     "hint": _hint,
     "hand-in": _hand_in,
     "score": _score,
+    "from": _from,
 }

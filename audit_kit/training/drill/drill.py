@@ -24,6 +24,7 @@ from audit_kit.training.world.dice import Dice
 if TYPE_CHECKING:
     import polars as pl
 
+    from audit_kit.loaders.engagement.engagement import Engagement
     from audit_kit.training.drill.sealing import Sealed
 
 __all__ = ["ENGAGEMENT", "Drill", "brief", "demonstrated", "hand_in", "hint", "menu", "new", "opened", "rows", "score"]
@@ -82,7 +83,7 @@ def new(
     known = scenarios.read(Path(own)) if own else scenarios.scenarios()
     if scenario is not None and scenario not in known:
         raise RequestError("error_training.no_scenario", scenario=scenario, known=", ".join(known))
-    level = level or (known[scenario].levels[0] if scenario else 1)
+    level = level or (known[scenario].levels[0] if scenario and known[scenario].levels else 1)
     at_hand = scenarios.of_level(level, known)
     keeper = Path(trainer) if trainer else None
     nonce = sealing.nonce_of(seed, f"{level} {scenario or ''}", trainer=keeper)
@@ -90,6 +91,37 @@ def new(
     chosen = known[scenario] if scenario else at_hand[dice.one(len(at_hand))]
     plan = making.planned(chosen, known, level=level, seed=seed, nonce=nonce)
     return _drill(Path(folder), making.written(plan, Path(folder), trainer=keeper), keeper)
+
+
+def from_engagement(
+    engagement: Engagement,
+    folder: str | Path,
+    *,
+    month: str | None = None,
+    seed: int | None = None,
+    trainer: str | Path | None = None,
+) -> Drill:
+    """Write a drill made from a real past month: its shape kept, every name, number and amount made up.
+
+    Args:
+        engagement: the real one; nothing is written to it.
+        folder: the trainee's.
+        month: `YYYY-MM`; null = the one with most missing invoices.
+        seed: see `new`.
+        trainer: see `new`.
+
+    Raises:
+        RequestError: no such month, a folder that holds something or lies in the engagement, or see `new`.
+        EngagementError: there is no ledger, or no platform export.
+    """
+    from audit_kit.training.drill.past_month import planned  # noqa: PLC0415  the rules, only where they are asked
+
+    target, keeper = Path(folder), Path(trainer) if trainer else None
+    for place in (target, keeper):
+        if place and place.resolve().is_relative_to(engagement.folder.resolve()):
+            raise RequestError("error_core.among_inputs", path=place)
+    nonce = sealing.nonce_of(seed, f"from {month or ''}", trainer=keeper)
+    return _drill(target, making.written(planned(engagement, month, nonce, seed), target, trainer=keeper), keeper)
 
 
 def _drill(folder: Path, sealed: Sealed, trainer: Path | None) -> Drill:

@@ -44,7 +44,9 @@ class Plan:
     suffix: str = ""
 
 
-def planned(scenario: Scenario, known: dict[str, Scenario], *, level: int, seed: int | None, nonce: str, size: int | None = None) -> Plan:
+def planned(
+    scenario: Scenario, known: dict[str, Scenario], *, level: int, seed: int | None, nonce: str, size: int | None = None
+) -> Plan:
     """Make the month of a scenario; `size`: of how many invoices, null = as the level says."""
     chance = sealing.world_seed(nonce)
     dice = Dice(chance, "drill")
@@ -146,14 +148,24 @@ def _spoilt(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
         files[away[-1]].unlink()
     settings = folder / "audit.toml"
     lines = settings.read_text(encoding="utf-8").splitlines(keepends=True)
+    if plan.suffix:
+        lines = _without_plan(lines)
     kept = [line for line in lines if not line.startswith(tuple(f"{name} = " for name in away))] if away else lines
     settings.write_text("".join(kept), encoding="utf-8", newline="\n")
-    whole = [name for name in names if files[name].stat().st_size > SHORTEST]
+    may_be = resources.load("drills")["torn"]["files"]
+    whole = [name for name in names if name in may_be and files[name].stat().st_size > SHORTEST]
     damaged = [whole.pop(dice.one(len(whole))) for _ in range(min(level["damaged"], len(whole)))]
     for name in damaged:
         content = files[name].read_bytes()
         files[name].write_bytes(content[: _letter(content, int(len(content) * TORN_AT))])
     return away, damaged
+
+
+def _without_plan(lines: list[str]) -> list[str]:
+    """Return the settings without the emergency plan, whose people and numbers every made month shares."""
+    starts = [at for at, line in enumerate(lines) if line.startswith("[")] + [len(lines)]
+    begin = next(at for at in starts if lines[at].startswith("[plan]"))
+    return lines[:begin] + lines[starts[starts.index(begin) + 1] :]
 
 
 def _letter(content: bytes, at: int) -> int:

@@ -102,7 +102,7 @@ def _fault(entry: Any, others: set[str]) -> str:  # noqa: ANN401  as TOML gives 
     pairs = [*(entry[key] for key in TEXTS), *entry.get("distractors", [])]
     checks = {
         **{key: _is_pair(pair) for key, pair in zip(two, pairs, strict=True)},
-        "levels": bool(entry["levels"]) and set(entry["levels"]) <= {1, 2, 3, 4, 5},
+        "levels": set(entry["levels"]) <= {1, 2, 3, 4, 5},
         "tell": bool(entry["tell"]) and set(entry["tell"]) <= set(RECIPIENTS),
         "like": set(entry.get("like", [])) <= others,
         "causes": _are_shares(entry.get("causes", {})),

@@ -28,6 +28,7 @@ class Draft:
 
     `batch`: negative numbers are upload batches lost as a whole. `faulty`: invoices of a level that loses many.
     `outage_announced`: null = by chance.
+    `avoided`: amounts (fen) that are never written.
     """
 
     base: pl.DataFrame
@@ -40,6 +41,7 @@ class Draft:
     batch: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     faulty: Flags = field(default_factory=lambda: np.empty(0, dtype=bool))
     outage_announced: bool | None = None
+    avoided: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
         """Return a column of the true invoices."""
@@ -236,15 +238,18 @@ def reached(draft: Draft, *marks: str) -> Flags:
     return np.isin(draft.fate, [cause for cause, how in simulated().items() if how.reaches in marks])
 
 
-def allot(draft: Draft) -> None:
+def allot(draft: Draft, first: Callable[[Draft], None] | None = None) -> None:
     """Draw the fate of every invoice, and let the stops delay the arrivals.
 
-    Runs and windows need whole stretches, so they have the first turns, before what may be anywhere.
+    Runs and windows need whole stretches, so they have the first turns, before what may be anywhere; `first` comes
+    before all of them.
     """
     draft.fate = np.full(len(draft.base), "", dtype=object)
     draft.batch = np.zeros(len(draft.base), dtype=np.int64)
     draft.faulty = np.zeros(len(draft.base), dtype=bool)
     arrive(draft)
+    if first:
+        first(draft)
     for cause, how in sorted(simulated().items(), key=lambda one: one[1].turn):
         if draft.counts.get(cause, 0):
             STEPS[how.step](draft, Dice(draft.seed, f"fate {cause}"), draft.counts[cause], cause)

@@ -25,6 +25,7 @@ from audit_kit.training.world.shape import World
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from audit_kit.training.likeness.likeness import Likeness
     from audit_kit.training.world.parties import Company
 
 DEFAULT: Mapping[str, float] = MappingProxyType({cause: how.share for cause, how in simulated().items() if how.share})
@@ -48,6 +49,7 @@ def world(
     arrivals: str = "log",
     exports: int = 0,
     hostile: bool = False,
+    like: Likeness | None = None,
 ) -> World:
     """Make an engagement of `invoices` in a month; `causes` maps a cause to its share of them, {} = nothing is wrong.
 
@@ -57,17 +59,21 @@ def world(
 
     The real export states no times of arrival; `arrivals` says what does: the sync log (`log`), or no sync log but an
     earlier export (`exports`), or nothing (`none`), or, beside the log, a column 入库时间 that the real export has not
-    (`platform`). `exports` earlier ones were taken on the evenings before.
+    (`platform`). `exports` earlier ones were taken on the evenings before. `like` is the shape of a real month, which
+    takes the place of `invoices`, `month`, `days` and `causes`.
 
     Raises:
         RequestError: unknown causes, direction or arrivals, a month that is none, or fewer than one invoice.
     """
     if arrivals not in ARRIVALS:
         raise RequestError("error_training.no_arrivals", arrivals=arrivals, known=", ".join(ARRIVALS))
-    start, taken = _period(month, days)
-    counts = _counts(causes, invoices, direction)
+    start, taken = (like.start, like.taken) if like else _period(month, days)
+    counts = dict(like.counts) if like else _counts(causes, invoices, direction)
     plan = stream.Plan(
-        count=invoices,
+        like=like.rows if like else None,
+        batch=like.batch if like else None,
+        avoided=like.amounts if like else None,
+        count=like.rows.height if like else invoices,
         seed=seed,
         start=start,
         end=taken,
@@ -77,10 +83,11 @@ def world(
     )
     base, owners = stream.issue(plan)
     draft = fates.Draft(base=base, seed=seed, taken=taken, counts=counts, outage_announced=outage_announced)
+    draft.avoided = like.amounts if like else draft.avoided
     draft.windows = windows.calendar(start, taken, Dice(seed, "calendar"))
     if open_outage_hours > 0:
         draft.windows.append(_still_open(taken, open_outage_hours, announced=open_outage_announced))
-    fates.allot(draft)
+    fates.allot(draft, like.befall if like else None)
     exports = max(exports, 1) if arrivals == "exports" else exports
     made = _assemble(draft, owners, start=start, direction=direction, backups=backups, exports=exports)
     return made if arrivals == "platform" else _untimed(made, logged=arrivals == "log")

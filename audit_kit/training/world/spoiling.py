@@ -12,7 +12,7 @@ from audit_kit import resources
 from audit_kit.training.world import shaping
 from audit_kit.training.world.dice import Dice
 from audit_kit.training.world.fates import Draft, reached
-from audit_kit.training.world.stream import DAY, channels, times
+from audit_kit.training.world.stream import DAY, channels, held, times
 
 if TYPE_CHECKING:
     from audit_kit.training.world.dice import Integers
@@ -179,6 +179,8 @@ def _amounts(book: Book) -> None:
         gross, tax = book.frame["gross"].to_numpy()[rows], book.frame["tax"].to_numpy()[rows]
         change = np.where(book.dice.below(2, len(rows)) == 1, 9, -1) * (1 + book.dice.below(90, len(rows))) * 10
         changed = np.where(gross + change > tax, gross + change, gross + 9_000)
+        while (met := held(book.draft.avoided, changed, changed - tax)).any():
+            changed = np.where(met, changed + 10, changed)
         book.patch(rows, gross=changed, net=changed - tax)
 
 

@@ -37,7 +37,9 @@ def write(world: World, folder: Path, *, file_format: str, plain: bool = False, 
     month = f"{world.export.period_start:%Y-%m}"
     for name in ("ledger", "platform", *(() if plain else ("logs",))):
         (folder / name).mkdir(parents=True)
-    _write_platform(world, world.platform, folder / "platform" / f"export-{month}{suffix}.{file_format}")
+    _write_platform(
+        world, world.platform, folder / "platform" / f"export-{month}{suffix}.{file_format}", plain=bool(suffix)
+    )
     for at, rows in world.earlier.items():
         (folder / "exports").mkdir(exist_ok=True)
         _write_platform(world, rows, folder / "exports" / f"export-{at:%Y-%m-%d}.{file_format}")
@@ -54,8 +56,8 @@ def write_later(world: World, path: Path) -> None:
     _write_platform(world, world.later, path)
 
 
-def _write_platform(world: World, rows: pl.DataFrame, path: Path) -> None:
-    """Write an export: as a workbook with its three sheets, as csv (UTF-8 with BOM), or typed as parquet."""
+def _write_platform(world: World, rows: pl.DataFrame, path: Path, *, plain: bool = False) -> None:
+    """Write an export: as a workbook with its three sheets (`plain`: with one), as csv (UTF-8 with BOM), or parquet."""
     timed = rows["visible_at"].null_count() < len(rows)
     if path.suffix == ".parquet":
         hidden = HIDDEN if timed else (*HIDDEN, "visible_at")
@@ -76,7 +78,7 @@ def _write_platform(world: World, rows: pl.DataFrame, path: Path) -> None:
         _write_csv(basic, path)
         return
     sheets = {words["basic_sheet"]: basic}
-    if len(rows) <= MANY_ROWS:
+    if len(rows) <= MANY_ROWS and not plain:
         lines = _lines(listed, words)
         sheets[words["lines_sheet"]] = lines.select(words["lines"])
         sheets |= _special(lines, words["special"])
