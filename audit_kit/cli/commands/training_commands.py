@@ -164,6 +164,40 @@ def _score(options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _class(options: argparse.Namespace) -> int:
+    from audit_kit.paper.class_page import write_class
+
+    made = write_class(
+        options.folder,
+        options.out,
+        trainer=options.trainer,
+        names=options.names,
+        every_days=options.every,
+        lang=options.lang,
+    )
+    if options.json:
+        frames = {name: getattr(made, name).to_dicts() for name in ("results", "aside", "feedback")}
+        print_json(
+            {
+                "out": str(options.out),
+                **frames,
+                "weakest": made.weakest().to_dicts(),
+                "people": made.people().to_dicts(),
+            }
+        )
+    else:
+        print(options.out / "class.html")
+    return EXIT_DONE
+
+
+def _handouts(options: argparse.Namespace) -> int:
+    from audit_kit.paper.handouts import write_handouts
+
+    for name in write_handouts(options.out, own=options.scenarios, pages=options.pages):
+        print(options.out / name)
+    return EXIT_DONE
+
+
 def _share(text: str) -> tuple[str, float]:
     name, value = pair(text)
     try:
@@ -179,4 +213,6 @@ STEPS: dict[str, Callable[[argparse.Namespace], int]] = {
     "hand-in": _hand_in,
     "score": _score,
     "from": _from,
+    "class": _class,
+    "handouts": _handouts,
 }
