@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from audit_kit.training.drill.scenarios import Scenario
 
+_SENTENCE = re.compile(r"(?<=。)|(?<=\.) ")
 MARK = "drill.json"  # by which a folder of ours is known again
 
 
@@ -87,12 +89,17 @@ def handout(scenario: Scenario, *, lang: str) -> Document:
     blocks += [Paragraph(words("drill_course.innocent"), "item")]
     for name in ("lesson", "signals", "step"):
         blocks += [Heading(words(f"drill_course.{name}")), Paragraph(scenario.said(name, lang))]
-    rows = [(words.cause(cause), *_where(cause, words), words.next_step(cause)) for cause in scenario.causes]
+    rows = [(words.cause(cause), *_where(cause, words), _first(words.next_step(cause))) for cause in scenario.causes]
     heads = [words(f"drill_course.{name}") for name in ("cause", "where", "then")]
     blocks += [Table(heads, rows)] if rows else []
     blocks += [Heading(words("debrief.questions"))]
     blocks += [Paragraph(f"{at}. {words(f'drill_question.{one}')}") for at, one in enumerate(QUESTIONS, 1)]
     return Document(scenario.said("title", lang), blocks, words("drill_course.note"))
+
+
+def _first(text: str) -> str:
+    """Return the first sentence: the page is one, and the whole stands in the list of causes."""
+    return _SENTENCE.split(text, maxsplit=1)[0]
 
 
 def _where(cause: str, words: Words) -> tuple[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from audit_kit import resources
+from audit_kit.core import outputs
 from audit_kit.core.cause_records import of_stage, records
 from audit_kit.core.errors import RequestError
 from audit_kit.core.spreadsheet_csv import undone
@@ -130,6 +132,41 @@ def from_labels(labels: pl.DataFrame, *, confidence: float = SURE, evidence: int
     rows = causes.group_by("cause", maintain_order=True).agg(pl.col("ledger_row").head(evidence))
     named = [Named(cause=cause, confidence=confidence, evidence=tuple(map(str, at))) for cause, at in rows.iter_rows()]
     return Answers(named=tuple(named), labels=labels)
+
+
+def write(folder: Path, answers: Answers, rows: pl.DataFrame) -> Path:
+    """Write answers as a sheet and its labels into a drill's folder; return the sheet.
+
+    `rows` maps `ledger_row` to `serial`, or to `key` where there is no serial.
+    """
+    path = folder / "answers.toml"
+    drill = str(sheet(path).get("drill", "")) if path.is_file() else ""
+    said = {"drill": drill, "name": answers.name, "hypothesis": answers.hypothesis, "labels": "labels.csv"}
+    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in said.items()]
+    lines += [f"tell = {json.dumps(answers.tell)}"] if answers.tell else []
+    for one in answers.named:
+        lines += ["", "[[causes]]", f"cause = {json.dumps(one.cause)}", f"confidence = {one.confidence:.4g}"]
+        lines += [f"evidence = {json.dumps(one.evidence, ensure_ascii=False)}"]
+    lines += ["", "[report]"] if answers.report else []
+    lines += [f"{part} = {json.dumps(said, ensure_ascii=False)}" for part, said in answers.report.items()]
+    named = rows.select("ledger_row", 流水号=pl.coalesce("serial", "key"))
+    labels = answers.labels.join(named, on="ledger_row", maintain_order="left").select("流水号", 原因="cause")
+    with outputs.writing(folder / "labels.csv") as made:
+        labels.write_csv(made, include_bom=True)
+    with outputs.writing(path) as made:
+        made.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def write_feedback(folder: Path, said: Mapping[str, str]) -> Path:
+    """Write the answers to the three questions into a drill's folder; return the file."""
+    path = folder / "feedback.toml"
+    known = sheet(path) if path.is_file() else {}
+    content = {"drill": str(known.get("drill", "")), "name": str(known.get("name", "")), **said}
+    with outputs.writing(path) as made:
+        lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}\n" for name, text in content.items()]
+        made.write_text("".join(lines), encoding="utf-8")
+    return path
 
 
 def _named(one: dict[str, Any], name: str) -> Named:
