@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 from audit_kit.core.errors import RequestError
+from audit_kit.core.words import Words
 from audit_kit.report import notebooks
 from audit_kit.training.drill import drill as drills
 from audit_kit.training.drill import sealing
@@ -29,7 +30,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drill(tmp_path_factory) -> drills.Drill:
-    """A drill of the first level: number_mistyped."""
+    """A drill of the first level: number_invalid."""
     return drills.new(tmp_path_factory.mktemp("drills") / "d", seed=1, scenario="wrong_digit")
 
 
@@ -151,7 +152,7 @@ def test_the_charts_show_the_diagonal_and_the_worst_cause_first(drill, lang):
         ("可能只是迟到" if lang == "zh" else "Probably just late", True)
     }
     quality = charts.quality_chart(charts.qualities(made), lang=lang).to_dict()
-    assert quality["encoding"]["y"]["sort"][0] == ("号码录错" if lang == "zh" else "Number mistyped")
+    assert quality["encoding"]["y"]["sort"][0] == Words(lang).cause(drill.causes[0])
 
 
 def test_a_folder_with_answers_is_scored_by_them_and_not_by_the_toolkit(drill):
