@@ -11,6 +11,7 @@ import altair as alt
 import polars as pl
 
 from audit_kit.analysis.work import analyse
+from audit_kit.core import schema
 from audit_kit.core.identity import with_key
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.engagement import open_engagement
@@ -38,13 +39,18 @@ def ledger_rows(folder: Path, *, lang: str = "zh") -> pl.DataFrame:
     rows = booked.join(matches, on="ledger_row", how="left", maintain_order="left")
     rows = rows.join(last, on="invoice_key", how="left", maintain_order="left").with_columns(
         pl.col("outcome").replace(words.terms("outcomes", rows["outcome"].unique())),
-        pl.col("last_event").fill_null("–"),
-        pl.col("differs").fill_null("–"),
+        pl.col("last_event").replace(words.terms("events", rows["last_event"].unique())).fill_null("–"),
+        pl.col("differs").replace(_headings(lang)).fill_null("–"),
         agrees=pl.col("outcome") == "matched",
         key="invoice_key",
         amount="gross",
     )
     return rows.select("ledger_row", "key", "agrees", *LISTED)
+
+
+def _headings(lang: str) -> dict[str, str]:
+    """Return the ledger's fields with their Chinese headings; in English a field goes by its name."""
+    return schema.headers("ledger") if lang == "zh" else {}
 
 
 def bench(rows: pl.DataFrame, *, lang: str = "zh") -> Panel:
