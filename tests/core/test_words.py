@@ -93,6 +93,8 @@ def test_every_entry_is_asked_for():
     whole, shapes, words = _asked()
     known = words | {name for table in schema.TABLES for name in schema.dtypes(table)} | set(schema.INPUTS)
     known |= {str(level) for level in range(5)} | {path.stem for path in places.notebooks()}
+    drills = resources.load("drills")
+    known |= {*drills["course"], *drills["report"]["parts"]}
     known |= {cause.drill.group for cause in records().values() if cause.drill}
 
     def may_be_asked(section: str, name: str) -> bool:

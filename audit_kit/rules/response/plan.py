@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -11,7 +12,7 @@ from audit_kit.rules.backups.backup_findings import facts
 from audit_kit.rules.response.plan_gaps import YEAR_DAYS, of_drill, of_plan, of_role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from audit_kit.rules.response.response_evidence import ResponseEvidence
 

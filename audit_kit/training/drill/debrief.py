@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from audit_kit.training.drill.answer_sheet import Answers
-    from audit_kit.training.drill.response import Response
-    from audit_kit.training.drill.scoring import Score
+    from audit_kit.training.drill.reply import Response
+    from audit_kit.training.drill.score import Score
 
 MATCHED = "matched"
 QUESTIONS = ("expected", "noticed", "next_time")

@@ -16,7 +16,7 @@ from audit_kit import resources
 from audit_kit.core import outputs
 from audit_kit.core.errors import RequestError
 from audit_kit.core.words import Words
-from audit_kit.training.drill import answer_sheet, debrief, making, response, scenarios, scoring, sealing
+from audit_kit.training.drill import answer_sheet, debrief, making, reply, scenarios, scoring, sealing
 from audit_kit.training.drill.answer_sheet import Answers, from_labels, read_answers
 from audit_kit.training.drill.making import ANSWERS, ENGAGEMENT, menu
 from audit_kit.training.world.dice import Dice
@@ -295,9 +295,9 @@ def scored(sealed: Sealed, answers: Answers, *, lang: str = "zh", attempt: str =
         hint_cost=sum(prices[: len(sealed.of("hint"))]),
         lang=lang,
     )
-    reply = response.judged(answers, truth, told["scene"]["tell"])
-    made = replace(made, response=reply, minutes=minutes(sealed), seal=sealed.digest, attempt=attempt)
-    parts = [made.debrief.rstrip("\n"), debrief.scene(told["scene"], reply, words), debrief.closing(made, words)]
+    judged = reply.judged(answers, truth, told["scene"]["tell"])
+    made = replace(made, response=judged, minutes=minutes(sealed), seal=sealed.digest, attempt=attempt)
+    parts = [made.debrief.rstrip("\n"), debrief.scene(told["scene"], judged, words), debrief.closing(made, words)]
     return replace(made, debrief="\n\n".join(parts) + "\n")
 
 

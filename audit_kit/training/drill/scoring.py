@@ -6,19 +6,20 @@ as far as they are better than the best single label for everything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from audit_kit.core.cause_records import of_stage
 from audit_kit.training.drill import debrief
+from audit_kit.training.drill.score import PER_CAUSE, Score
+
+__all__ = ["Score", "facts", "one_label", "score"]
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from audit_kit.training.drill.answer_sheet import Answers
-    from audit_kit.training.drill.response import Response
 
 LABELS_WEIGHT = 0.75
 FALSE_CAUSE = 8  # points for every cause that is not there
@@ -27,36 +28,6 @@ UNSURE = 0.25  # the Brier score of saying 0.5 to everything: worth nothing
 LOW_RECALL = 0.5  # below it a cause counts as missed
 MATCHED = "matched"
 NOT_CAUSES = (*of_stage("age", "unbooked"), MATCHED)
-PER_CAUSE = (
-    "cause", "true", "labelled", "right", "recall", "precision", "f1", "confidence", "evidence", "evidence_right",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A scored answer.
-
-    `total` from 0 to 100, of which the labels' part goes by `skill`; `macro_f1`, `skill` and `brier` from 0 to 1.
-    `causes`: one row a cause, true or labelled, `PER_CAUSE`. `confusion`: `true`, `labelled`, `rows`. `missed` and
-    `false` name causes. `debrief` is Markdown. `response` and `minutes` are told and not in the total. `attempt`:
-    first, same, or changed answers since the first score.
-    """
-
-    total: float
-    macro_f1: float
-    skill: float
-    brier: float
-    false: tuple[str, ...]
-    missed: tuple[str, ...]
-    unsupported: tuple[str, ...]
-    hint_cost: int
-    causes: pl.DataFrame
-    confusion: pl.DataFrame
-    debrief: str
-    response: Response | None = None
-    minutes: float | None = None
-    seal: str = ""
-    attempt: str = ""
 
 
 def score(

@@ -27,7 +27,7 @@ from audit_kit.views.drill.response_form import FeedbackForm, ResponseForm
 from audit_kit.views.show import tables, theme
 
 if TYPE_CHECKING:
-    from audit_kit.training.drill.scoring import Score
+    from audit_kit.training.drill.score import Score
     from audit_kit.views.show.panel import Panel
 
 _WIDE, _FULL = w.Layout(width="460px"), w.Layout(width="640px")
