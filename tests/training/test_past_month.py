@@ -20,6 +20,7 @@ from audit_kit.training.world.simulate import DEFAULT, simulate
 # What words of the trade are, and no company's own.
 TRADE = (
     "kind", "origin", "channel", "status", "role", "grants", "action", "field", "result", "event", "metric", "scope",
+    "risk", "risk_state",
 )  # fmt: skip
 CLEAN = {cause: share for cause, share in DEFAULT.items() if cause != "only_in_backup"}
 

@@ -148,6 +148,9 @@ def disguised(made: World, held: set[str], seed: int) -> World:
     held_frames = [getattr(made, name) for name in TABLES]
     veil = Veil(held, [*held_frames, alone, ids], seed)
     frames: dict[str, Any] = {name: veil.over(frame) for name, frame in zip(TABLES, held_frames, strict=True)}
+    words = resources.load("simulation")
+    plainly = pl.col("result").replace({words["words"]["failed"]: words["veil"]["failed"]})
+    frames["operations"] = frames["operations"].with_columns(plainly)
     account, name = veil.over(alone).row(0)
     return replace(
         made,

@@ -37,7 +37,8 @@ def ledger_rows(folder: Path, *, lang: str = "zh") -> pl.DataFrame:
     log = with_key(analysis.engagement.table("sync_log")).drop_nulls("invoice_key").sort("at", maintain_order=True)
     last = log.group_by("invoice_key").agg(last_event=pl.col("event").cast(pl.String).last())
     rows = booked.join(matches, on="ledger_row", how="left", maintain_order="left")
-    rows = rows.join(last, on="invoice_key", how="left", maintain_order="left").with_columns(
+    rows = rows.join(last, on="invoice_key", how="left", maintain_order="left")
+    rows = rows.with_columns(
         pl.col("outcome").replace(words.terms("outcomes", rows["outcome"].unique())),
         pl.col("last_event").replace(words.terms("events", rows["last_event"].unique())).fill_null("–"),
         pl.col("differs").replace(_headings(lang)).fill_null("–"),
