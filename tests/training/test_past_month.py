@@ -82,6 +82,7 @@ def test_no_word_or_number_or_amount_of_the_real_month_is_left(made):
         figure.quantize(Decimal("0.01")) for figure in figures if figure > 1000 or figure != figure.to_integral()
     }
     assert {figure for figure in figures if figure in money} == set()
+    texts -= set(schema.INPUTS)  # what audit.toml calls its tables
     long = [text for text in texts if len(text) >= 6 and not text.replace(".", "").isdecimal()]
     every = "\n".join(left)
     assert [text for text in long if text in every] == []

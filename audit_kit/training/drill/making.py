@@ -41,7 +41,7 @@ class Plan:
     level: int
     seed: int | None
     nonce: str
-    suffix: str = ""
+    coded: str = ""
 
 
 def planned(
@@ -76,7 +76,7 @@ def written(plan: Plan, target: Path, *, trainer: Path | None) -> sealing.Sealed
     with outputs.scratch(target.parent, outputs.MAKING) as stage:
         whole = stage / "whole"
         (whole / ENGAGEMENT).mkdir(parents=True)
-        write(plan.made, whole / ENGAGEMENT, file_format="xlsx", suffix=plan.suffix)
+        write(plan.made, whole / ENGAGEMENT, file_format="xlsx", coded=plan.coded)
         away, damaged = _spoilt(plan, whole / ENGAGEMENT)
         sealed = sealing.Sealed(nonce=plan.nonce, content=_content(plan, away, damaged), path=place)
         (whole / sealing.SEAL).write_text(sealed.digest + "\n", encoding="utf-8")
@@ -137,9 +137,7 @@ def _spoilt(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
     level = resources.load("drills")["levels"][str(plan.level)]
     needed = {*plan.causes, *plan.scenario.background}
     tells: dict[str, list[str]] = resources.load("drills")["sources"]
-    files = {
-        name: folder / "logs" / f"{name}{plan.suffix}.csv" for name, told in tells.items() if not needed & set(told)
-    }
+    files = {name: folder / "logs" / f"{name}.csv" for name, told in tells.items() if not needed & set(told)}
     dice = Dice(sealing.world_seed(plan.nonce), "sources")
     names = sorted(name for name, path in files.items() if path.is_file())
     away: list[str] = []
@@ -148,7 +146,7 @@ def _spoilt(plan: Plan, folder: Path) -> tuple[list[str], list[str]]:
         files[away[-1]].unlink()
     settings = folder / "audit.toml"
     lines = settings.read_text(encoding="utf-8").splitlines(keepends=True)
-    if plan.suffix:
+    if plan.coded:
         lines = _without_plan(lines)
     kept = [line for line in lines if not line.startswith(tuple(f"{name} = " for name in away))] if away else lines
     settings.write_text("".join(kept), encoding="utf-8", newline="\n")

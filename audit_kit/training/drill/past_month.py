@@ -47,9 +47,9 @@ def planned(engagement: Engagement, month: str | None, nonce: str, seed: int | N
     rows = made.truth["cause"].drop_nulls().value_counts(sort=True)
     causes = tuple(cause for cause in rows["cause"] if cause not in lesser)
     scenario = scenarios()[SCENARIO]
-    suffix = str(resources.load("simulation")["veil"]["suffix"])
-    while any(suffix in word for word in held):
-        suffix += "x"
+    coded = str(resources.load("simulation")["veil"]["files"])
+    while any(coded in word for word in held):
+        coded += "x"
     return Plan(
-        made=made, scenario=scenario, call=scenario, causes=causes, level=1, seed=seed, nonce=nonce, suffix=suffix
+        made=made, scenario=scenario, call=scenario, causes=causes, level=1, seed=seed, nonce=nonce, coded=coded
     )

@@ -32,19 +32,22 @@ ARCHIVED = ("backups", "backup_checks", "restore_tests", "backup_listing", "sche
 HIDDEN = ("source_file", "source_row", "cleaning", "date_only")
 
 
-def write(world: World, folder: Path, *, file_format: str, plain: bool = False, suffix: str = "") -> None:
-    """Write a world into an empty folder; a `plain` one without its logs. `suffix`: of the names of its files."""
+def write(world: World, folder: Path, *, file_format: str, plain: bool = False, coded: str = "") -> None:
+    """Write a world into an empty folder; a `plain` one without its logs. `coded`: what its files are called instead."""
     month = f"{world.export.period_start:%Y-%m}"
     for name in ("ledger", "platform", *(() if plain else ("logs",))):
         (folder / name).mkdir(parents=True)
     _write_platform(
-        world, world.platform, folder / "platform" / f"export-{month}{suffix}.{file_format}", plain=bool(suffix)
+        world,
+        world.platform,
+        folder / "platform" / f"{_stem(f'export-{month}', 'platform', coded)}.{file_format}",
+        plain=bool(coded),
     )
     for at, rows in world.earlier.items():
         (folder / "exports").mkdir(exist_ok=True)
         _write_platform(world, rows, folder / "exports" / f"export-{at:%Y-%m-%d}.{file_format}")
-    _write_ledger(world.ledger, folder / "ledger" / f"ledger-{month}{suffix}.{file_format}")
-    sources = {} if plain else _write_logs(world, folder, file_format, suffix)
+    _write_ledger(world.ledger, folder / "ledger" / f"{_stem(f'ledger-{month}', 'ledger', coded)}.{file_format}")
+    sources = {} if plain else _write_logs(world, folder, file_format, coded)
     if world.archive:
         sources |= _write_archive(world.archive, folder)
     text = _settings(world, file_format, sources)
@@ -54,6 +57,12 @@ def write(world: World, folder: Path, *, file_format: str, plain: bool = False, 
 def write_later(world: World, path: Path) -> None:
     """Write the export taken later; the name's ending is the format."""
     _write_platform(world, world.later, path)
+
+
+def _stem(name: str, table: str, coded: str) -> str:
+    """Return the name of a table's file; `coded`: it is numbered, so that no name of another engagement is in it."""
+    tables = ("ledger", "platform", "sync_log", *LOGS, *SELDOM)
+    return f"{coded}{tables.index(table) + 1:02d}" if coded else name
 
 
 def _write_platform(world: World, rows: pl.DataFrame, path: Path, *, plain: bool = False) -> None:
@@ -172,21 +181,21 @@ def _write_csv(table: pl.DataFrame, path: Path) -> None:
     )
 
 
-def _write_logs(world: World, folder: Path, file_format: str, suffix: str) -> dict[str, str]:
+def _write_logs(world: World, folder: Path, file_format: str, coded: str) -> dict[str, str]:
     """Write what is logged beside the invoices; return the paths by the tables."""
     tables = [*LOGS, *(table for table in SELDOM if len(getattr(world, table)))]
-    paths = {table: f"logs/{table}{suffix}.csv" for table in tables}
+    paths = {table: f"logs/{_stem(table, table, coded)}.csv" for table in tables}
     for table, path in paths.items():
         _write_csv(_worded(getattr(world, table), table), folder / path)
     if world.sync_log.is_empty():
         return paths
-    return {"sync_log": f"logs/{_write_sync_log(world.sync_log, folder / 'logs', file_format, suffix)}"} | paths
+    return {"sync_log": f"logs/{_write_sync_log(world.sync_log, folder / 'logs', file_format, coded)}"} | paths
 
 
-def _write_sync_log(rows: pl.DataFrame, folder: Path, file_format: str, suffix: str) -> str:
+def _write_sync_log(rows: pl.DataFrame, folder: Path, file_format: str, coded: str) -> str:
     """Write the sync log, as parquet where it is too long for a workbook; return the name of its file."""
     kind = "parquet" if file_format == "xlsx" and len(rows) > MANY_ROWS else file_format
-    path = folder / f"sync_log{suffix}.{kind}"
+    path = folder / f"{_stem('sync_log', 'sync_log', coded)}.{kind}"
     if kind == "csv":
         _write_csv(_worded(rows, "sync_log"), path)
     elif kind == "xlsx":
