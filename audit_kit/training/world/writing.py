@@ -37,12 +37,8 @@ def write(world: World, folder: Path, *, file_format: str, plain: bool = False, 
     month = f"{world.export.period_start:%Y-%m}"
     for name in ("ledger", "platform", *(() if plain else ("logs",))):
         (folder / name).mkdir(parents=True)
-    _write_platform(
-        world,
-        world.platform,
-        folder / "platform" / f"{_stem(f'export-{month}', 'platform', coded)}.{file_format}",
-        plain=bool(coded),
-    )
+    export = f"{_stem(f'export-{month}', 'platform', coded)}.{file_format}"
+    _write_platform(world, world.platform, folder / "platform" / export, plain=bool(coded))
     for at, rows in world.earlier.items():
         (folder / "exports").mkdir(exist_ok=True)
         _write_platform(world, rows, folder / "exports" / f"export-{at:%Y-%m-%d}.{file_format}")
