@@ -33,7 +33,7 @@ HIDDEN = ("source_file", "source_row", "cleaning", "date_only")
 
 
 def write(world: World, folder: Path, *, file_format: str, plain: bool = False, coded: str = "") -> None:
-    """Write a world into an empty folder; a `plain` one without its logs. `coded`: what its files are called instead."""
+    """Write a world into an empty folder; a `plain` one without its logs. `coded`: what its files are called."""
     month = f"{world.export.period_start:%Y-%m}"
     for name in ("ledger", "platform", *(() if plain else ("logs",))):
         (folder / name).mkdir(parents=True)
