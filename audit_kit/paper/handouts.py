@@ -87,8 +87,8 @@ def handout(scenario: Scenario, *, lang: str) -> Document:
     blocks += [Facts(call), Heading(words("drill_course.astray"))]
     blocks += [Paragraph(pair[LANGUAGES.index(lang)], "item") for pair in scenario.distractors]
     blocks += [Paragraph(words("drill_course.innocent"), "item")]
-    for name in ("lesson", "signals", "step"):
-        blocks += [Heading(words(f"drill_course.{name}")), Paragraph(scenario.said(name, lang))]
+    taught = [(words(f"drill_course.{name}"), scenario.said(name, lang)) for name in ("lesson", "signals", "step")]
+    blocks += [Heading(words("drill_course.learn")), Facts(taught)]
     rows = [(words.cause(cause), *_where(cause, words), _first(words.next_step(cause))) for cause in scenario.causes]
     heads = [words(f"drill_course.{name}") for name in ("cause", "where", "then")]
     blocks += [Table(heads, rows)] if rows else []
