@@ -37,7 +37,7 @@ UNREAD = {
     "policy": {},
     "plan": {},
     "calendar": {},
-    "training": {"log": 16},
+    "training": {},
 }
 
 

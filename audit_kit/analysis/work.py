@@ -236,6 +236,7 @@ def _response(engagement: Engagement, evidence: diagnosis.Evidence, findings: pl
         policy=engagement.policy,
         plan=settings.plan,
         calendar=settings.calendar,
+        training=settings.training,
         direction=engagement.direction,
         taken_at=engagement.taken_at,
     )

@@ -1,7 +1,7 @@
 """The terms of an engagement: how the export was asked for, the thresholds that findings are judged by, and the plan.
 
 `audit.toml` sets them under `[export]`, `[policy.*]`, `[plan]`, `[calendar]`, `[training]` and `[[actions]]`; a name
-that it does not know is refused. Of training nothing is judged yet.
+that it does not know is refused.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from audit_kit.report.pages import render
 from audit_kit.report.printing import browser_path, print_pages
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -40,13 +41,23 @@ def write_pdf(document: Document, path: Path, *, lang: str, made_at: datetime) -
     Raises:
         RequestError: there is no browser that could print, or no playwright.
     """
+    write_pdfs({path: (document, lang)}, made_at=made_at)
+
+
+def write_pdfs(documents: Mapping[Path, tuple[Document, str]], *, made_at: datetime) -> None:
+    """Print several documents, each in its language, by one browser; see `write_pdf`.
+
+    Raises:
+        RequestError: there is no browser that could print, or no playwright.
+    """
     browser_path()
     with outputs.scratch() as beside:
-        page = beside / f"{path.stem}.html"
-        page.write_text(page_of(document, lang=lang), encoding="utf-8")
-        [printed] = print_pages([page])
+        pages = [beside / f"{place:04d}.html" for place in range(len(documents))]
+        for page, (document, lang) in zip(pages, documents.values(), strict=True):
+            page.write_text(page_of(document, lang=lang), encoding="utf-8")
         stamp = f"{made_at:%Y%m%d%H%M%S}".encode()
-        path.write_bytes(_TIME.sub(lambda match: match[1] + stamp, _numbered(printed.read_bytes())))
+        for path, printed in zip(documents, print_pages(pages), strict=True):
+            path.write_bytes(_TIME.sub(lambda match: match[1] + stamp, _numbered(printed.read_bytes())))
 
 
 def _numbered(pdf: bytes) -> bytes:

@@ -18,7 +18,9 @@ import nbformat
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect, sync_playwright
 
+from audit_kit.core.words import Words
 from audit_kit.report import lab
+from audit_kit.training.drill import drill, sealing
 from audit_kit.training.world.simulate import simulate
 from audit_kit.views.show import choices
 
@@ -232,16 +234,35 @@ def test_the_menus_speak_chinese_and_no_news_pops_up(server, page):
     assert page.locator(".jp-Notification-Toast, .Toastify__toast").count() == 0
 
 
-def test_a_trainee_answers_the_drill_in_its_panel(server, page):
+def test_a_trainee_goes_from_the_brief_to_the_debrief_in_the_panel(server, page, books):
+    notebook = nbformat.read(books / "04_training_drill.ipynb", as_version=4)
+    played = books.parent / "played"
+    made = drill.new(played, seed=1, scenario="wrong_tax_id")  # of 900 invoices, so that it is soon worked up
+    for cell in notebook.cells:
+        cell.source = cell.source.replace('folder: str = ""', f"folder: str = {str(played)!r}")
+    nbformat.write(notebook, books / "04_training_drill.ipynb")
     _run_all(page, server, "04_training_drill")
-    panel = page.locator(".jp-OutputArea-output:has(.widget-slider)").last
+    panel = page.locator(".jp-OutputArea-output:has(textarea):has(.widget-slider)").last
     panel.scroll_into_view_if_needed(timeout=WAIT)
-    panel.locator("select").first.select_option(index=2)
+    assert "求助电话" in drill.brief(played)
+    assert panel.locator(".widget-slider").first.is_hidden()
+    panel.locator("textarea").first.fill("抬头写错了")
+    panel.get_by_text("写好了，开始看数据").click()
+    expect(panel.locator(".widget-slider").first).to_be_visible(timeout=WAIT)
+    panel.locator("table.gt_table tbody tr").first.wait_for(timeout=WAIT)
+    panel.locator("select").filter(has_text="内容不一致").first.select_option(index=1)
+    causes = panel.locator("select").filter(has_text="号码录错").first
+    causes.select_option(label=Words("zh").cause(made.causes[0]))
+    panel.get_by_text("把筛选出的发票都标为这个原因").click()
+    expect(panel.get_by_text(re.compile(r"已把 \d+ 张标为"))).to_be_visible(timeout=WAIT)
     panel.get_by_text("加入", exact=True).click()
-    expect(panel.locator(".widget-html").filter(has_text="号码录错 · 70%")).to_be_visible(timeout=WAIT)
+    expect(panel.locator(".widget-html").filter(has_text="· 70%")).to_be_visible(timeout=WAIT)
+    panel.get_by_text("电子税务局客服", exact=True).click()
     panel.get_by_text("评分", exact=True).click()
     expect(panel.locator(".widget-html").filter(has_text=re.compile(r"得分 \d+\.\d / 100"))).to_be_visible(timeout=WAIT)
-    panel.locator("table.gt_table").first.wait_for(timeout=WAIT)
-    panel.locator(".vega-embed canvas, .vega-embed svg").first.wait_for(timeout=WAIT)
+    expect(panel.get_by_text("三个问题").first).to_be_visible(timeout=WAIT)
+    panel.get_by_text("保存", exact=True).last.click()
+    expect(panel.get_by_text("已写入 feedback.toml")).to_be_visible(timeout=WAIT)
     _picture(page, panel, "04_training_drill")
+    assert [line.what for line in sealing.opened(played).log] == ["started", "scored"]
     assert [text for text in page.complaints if not any(word in text for word in HARMLESS)] == []

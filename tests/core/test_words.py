@@ -93,6 +93,14 @@ def test_every_entry_is_asked_for():
     whole, shapes, words = _asked()
     known = words | {name for table in schema.TABLES for name in schema.dtypes(table)} | set(schema.INPUTS)
     known |= {str(level) for level in range(5)} | {path.stem for path in places.notebooks()}
+    drills = resources.load("drills")
+    known |= {*drills["course"], *drills["report"]["parts"]}
+    known |= {
+        place[1]
+        for of in (drills["charts"], drills["charts"]["group"])
+        for place in of.values()
+        if isinstance(place, list)
+    }
     known |= {cause.drill.group for cause in records().values() if cause.drill}
 
     def may_be_asked(section: str, name: str) -> bool:

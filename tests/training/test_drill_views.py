@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 
+from audit_kit.core.errors import RequestError
+from audit_kit.core.words import Words
 from audit_kit.report import notebooks
 from audit_kit.training.drill import drill as drills
+from audit_kit.training.drill import sealing
 from audit_kit.training.drill.answer_sheet import Answers
 from audit_kit.views.drill import charts
 from audit_kit.views.drill.panel import DrillPanel, open_drill, scored
@@ -27,8 +30,8 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drill(tmp_path_factory) -> drills.Drill:
-    """A drill of the first level: number_mistyped."""
-    return drills.new(tmp_path_factory.mktemp("drills") / "d", seed=1, level=1)
+    """A drill of the first level: number_invalid."""
+    return drills.new(tmp_path_factory.mktemp("drills") / "d", seed=1, scenario="wrong_digit")
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def click(panel: DrillPanel, name: str) -> None:
 
 
 def true_labels(drill: drills.Drill) -> pl.DataFrame:
-    truth = drills._truth(drills._opened(drill.folder))
+    truth = sealing.opened(drill.folder).truth
     return truth.drop_nulls("cause").select(流水号="serial", 原因="cause")
 
 
@@ -59,7 +62,7 @@ def test_a_trainee_answers_in_the_panel_and_reads_the_debrief(panel, drill, tmp_
     assert panel.score is not None
     assert panel.score.total == 100.0
     assert "Score 100.0 / 100" in panel.told.value
-    assert len(panel.result.children) == 2
+    assert len(panel.result.children) == 3
 
 
 @pytest.mark.slow
@@ -80,12 +83,64 @@ def test_the_panel_says_what_is_wrong_with_a_file_of_labels(panel, tmp_path):
 
 @pytest.mark.slow
 def test_a_hint_in_the_panel_counts(tmp_path):
-    made = drills.new(tmp_path / "d", seed=2, level=1)
+    made = drills.new(tmp_path / "d", seed=2, scenario="wrong_digit")
     panel = DrillPanel(made, lang="zh")
     click(panel, "hint")
     assert panel.told.value.startswith("先看这一类")
     click(panel, "score")
     assert panel.score.hint_cost == 3
+
+
+@pytest.mark.slow
+def test_hypothesis_comes_first_then_labels_from_the_filter_the_response_and_the_three_questions(tmp_path):
+    made = drills.new(tmp_path / "d", seed=5, scenario="wrong_digit")
+    panel = DrillPanel(made, lang="en")
+    assert panel.rest.layout.display == "none"
+    panel.begin.click()
+    assert panel.rest.layout.display == "none"
+    assert "hypothesis first" in panel.first.value
+    panel.hypothesis.value = "a typing error"
+    panel.begin.click()
+    assert panel.rest.layout.display == ""
+    mistyped = {"number_mistyped": "Mistyped", "number_invalid": "Missing"}[made.causes[0]]
+    outcome = panel.bench.choices["outcome"]
+    outcome.value = next(value for _, value in outcome.options if value.lower().startswith(mistyped.lower()[:7]))
+    panel.cause.value = made.causes[0]
+    panel.confidence.value = 1.0
+    click(panel, "label")
+    assert len(panel.evidence.value.split(",")) == 3
+    click(panel, "add")
+    panel.response.recipients["support"].click()
+    panel.response.parts["count"].value = "12"
+    click(panel, "score")
+    assert panel.score.response.order == 1.0
+    if made.causes[0] == "number_mistyped":
+        assert panel.score.total == 100.0
+    written = drills.score(made.folder, made.folder / "answers.toml")
+    assert (written.total, written.attempt) == (panel.score.total, "same")
+    assert [line.what for line in sealing.opened(made.folder).log] == ["started", "scored"]
+    panel.feedback.fields["noticed"].value = '<b>"the digit"</b>'
+    panel.feedback.save.click()
+    assert "the digit" in (made.folder / "feedback.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_trainee_without_the_truth_hands_in_and_the_trainer_scores(tmp_path):
+    made = drills.new(tmp_path / "d", seed=5, scenario="wrong_digit", trainer=tmp_path / "t")
+    panel = DrillPanel(open_drill(str(made.folder), seed=0, level=1), lang="en")
+    assert panel.buttons["score"].disabled
+    assert panel.buttons["hint"].disabled
+    panel.hypothesis.value = "x"
+    panel.begin.click()
+    panel.cause.value = made.causes[0]
+    click(panel, "add")
+    click(panel, "hand_in")
+    assert "Handed in" in panel.told.value
+    click(panel, "clear")
+    click(panel, "hand_in")
+    assert "not those that were handed in" in panel.told.value
+    with pytest.raises(RequestError, match="not those that were handed in"):
+        drills.score(made.folder, made.folder / "answers.toml", trainer=tmp_path / "t")
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
@@ -97,10 +152,12 @@ def test_the_charts_show_the_diagonal_and_the_worst_cause_first(drill, lang):
         ("可能只是迟到" if lang == "zh" else "Probably just late", True)
     }
     quality = charts.quality_chart(charts.qualities(made), lang=lang).to_dict()
-    assert quality["encoding"]["y"]["sort"][0] == ("号码录错" if lang == "zh" else "Number mistyped")
+    assert quality["encoding"]["y"]["sort"][0] == Words(lang).cause(drill.causes[0])
 
 
 def test_a_folder_with_answers_is_scored_by_them_and_not_by_the_toolkit(drill):
+    Path(drill.folder / "answers.toml").write_text("hypothesis = 'none'\n", encoding="utf-8")
+    (drill.folder / "labels.csv").write_text("流水号,原因\n", encoding="utf-8")
     assert scored(drill, demonstration=False).missed == drill.causes
     assert scored(drill, demonstration=True).missed == ()
 

@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from audit_kit import resources
 from audit_kit.analysis.work import analyse
 from audit_kit.cli.main import main
+from audit_kit.core.cause_records import records, simulated
 from audit_kit.core.errors import RequestError
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.engagement import open_engagement
-from audit_kit.training.drill import drill, scoring
+from audit_kit.training.drill import drill, scenarios, scoring, sealing
 from audit_kit.training.drill.answer_sheet import Answers, Named, from_labels, read_answers
-from audit_kit.training.world.simulate import DEFAULT
+from audit_kit.training.world.dice import Dice
 
 pytestmark = pytest.mark.slow
 
@@ -113,7 +116,7 @@ def test_the_debrief_shows_the_missed_signal_the_innocent_notice_and_the_confusi
 def mixed(tmp_path_factory) -> drill.Drill:
     """A drill with three causes."""
     folder = tmp_path_factory.mktemp("drill") / "mixed"
-    made = next(made for seed in range(20) if (made := drill.new(f"{folder}-{seed}", seed=seed, level=4)).causes)
+    made = drill.new(folder, seed=3, level=4, scenario="silent_outage")
     assert len(made.causes) == 3
     return made
 
@@ -134,7 +137,7 @@ def test_the_toolkit_itself_passes(mixed, findings):
 
 
 def test_no_gamed_answer_comes_near_it(mixed, findings):
-    rows = drill._truth(drill._opened(mixed.folder)).drop_nulls("cause")["ledger_row"]
+    rows = sealing.opened(mixed.folder).truth.drop_nulls("cause")["ledger_row"]
     biggest = findings["cause"].value_counts(sort=True)["cause"][0]
     every = [cause for cause in drill.menu() if cause not in scoring.NOT_CAUSES]
     gamed = {
@@ -146,6 +149,11 @@ def test_no_gamed_answer_comes_near_it(mixed, findings):
     }
     totals = {name: drill.score(mixed.folder, answers).total for name, answers in gamed.items()}
     assert max(totals.values()) < 35, totals
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "log.txt")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def labels_of(rows: pl.Series, causes: list[str]) -> pl.DataFrame:
@@ -161,10 +169,9 @@ def test_the_trainee_gets_no_truth(mixed):
 
 
 def test_the_same_seed_gives_the_same_drill_and_seal(mixed, tmp_path):
-    again = drill.new(tmp_path / "again", seed=mixed.seed, level=mixed.level)
-    assert (again.folder / "seal.txt").read_bytes() == (mixed.folder / "seal.txt").read_bytes()
-    assert (again.folder / "brief.zh.md").read_bytes() == (mixed.folder / "brief.zh.md").read_bytes()
-    other = drill.new(tmp_path / "other", seed=mixed.seed + 1, level=mixed.level)
+    again = drill.new(tmp_path / "again", seed=mixed.seed, level=mixed.level, scenario=mixed.scenario)
+    assert bytes_of(again.folder) == bytes_of(mixed.folder)
+    other = drill.new(tmp_path / "other", seed=mixed.seed + 1, level=mixed.level, scenario=mixed.scenario)
     assert (other.folder / "seal.txt").read_bytes() != (mixed.folder / "seal.txt").read_bytes()
 
 
@@ -184,7 +191,7 @@ def sealed_of(folder: Path, *, seed: int) -> Path:
 
 
 def test_hints_go_from_vague_to_plain_and_end(tmp_path):
-    made = drill.new(tmp_path / "d", seed=3, level=1)
+    made = drill.new(tmp_path / "d", seed=3, scenario="wrong_digit")
     told = [drill.hint(made.folder, lang="zh") for _ in range(4)]
     assert told[0] == "先看这一类：录入。（扣 3 分）"
     assert told[1].endswith("共有 1 种原因。（扣 6 分）")
@@ -194,7 +201,8 @@ def test_hints_go_from_vague_to_plain_and_end(tmp_path):
 
 
 def test_a_null_drill_is_passed_by_claiming_nothing(tmp_path):
-    made = next(made for seed in range(40) if not (made := drill.new(tmp_path / str(seed), seed=seed, level=2)).causes)
+    made = drill.new(tmp_path / "d", seed=1, scenario="nothing_wrong")
+    assert made.causes == ()
     assert drill.score(made.folder, Answers()).total == 100.0
     assert "无异常演练" in drill.score(made.folder, Answers()).debrief
     panicked = Answers(named=(Named(cause="outage", confidence=0.8),))
@@ -203,13 +211,46 @@ def test_a_null_drill_is_passed_by_claiming_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("level", [1, 2, 3, 4, 5])
-def test_every_level_draws_known_causes_and_no_two_the_same(level):
-    plan = drill._plan(level)
-    for seed in range(30):
-        causes = drill._drawn(plan, drill.Dice(seed, f"drill {level}"))
-        assert len(causes) in (0, len(plan["groups"]))
-        assert len(set(causes)) == len(causes)
-        assert set(drill._shares(plan, causes)) <= set(DEFAULT)
+def test_every_level_draws_known_causes_and_a_null_drill_none(level):
+    more = len(resources.load("drills")["levels"][str(level)]["more"])
+    at_hand = scenarios.of_level(level, scenarios.scenarios())
+    assert len(at_hand) >= 4
+    assert [one.name for one in at_hand if not one.causes] == (["nothing_wrong"] if level > 1 else [])
+    for scenario in at_hand:
+        for seed in range(5):
+            drawn = scenarios.drawn(scenario, level, Dice(seed, "drill"))
+            own = 1 if scenario.one_of else len(scenario.causes)
+            assert len(drawn) == (own + more if scenario.causes else 0)
+            assert set(drawn) <= set(simulated())
+
+
+def test_every_cause_of_the_area_occurs_in_some_level():
+    """But for lateness, which is in every month: in a scenario, its background, or a group drawn from."""
+    drawn = {cause for one in scenarios.scenarios().values() for cause in (*one.causes, *one.background)}
+    groups = {name for level in resources.load("drills")["levels"].values() for name in level["more"]}
+    drawn |= {name for name, cause in records().items() if cause.drill and cause.drill.group in groups}
+    assert set(records()) - drawn == {"late"}
+
+
+def test_no_call_gives_its_cause_away():
+    """Each call is also told where other causes are hidden, and each scenario may borrow one."""
+    known = {name: one for name, one in scenarios.scenarios().items() if one.levels}
+    for name, one in known.items():
+        assert one.like, name
+        others = [other for other in known.values() if name in other.like]
+        assert any(set(other.causes) != set(one.causes) for other in others), name
+
+
+def test_a_trainer_adds_a_scenario_by_a_table_entry(tmp_path):
+    entry = (Path(scenarios.resources.__file__).parent / "scenarios.toml").read_text(encoding="utf-8")
+    entry = re.search(r"\[scenarios\.status\].*?(?=\[scenarios\.red_form)", entry, re.DOTALL)[0]
+    mine = tmp_path / "mine.toml"
+    mine.write_text(entry.replace("scenarios.status", "scenarios.ours").replace("[2, 4]", "[1]"), encoding="utf-8")
+    made = drill.new(tmp_path / "d", seed=1, scenario="ours", own=mine)
+    assert (made.scenario, made.level) == ("ours", 1)
+    mine.write_text(mine.read_text(encoding="utf-8").replace("voided = 0.01", "gremlins = 0.01"), encoding="utf-8")
+    with pytest.raises(RequestError, match=r"mine.toml: in the scenario ours, causes is missing"):
+        drill.new(tmp_path / "e", seed=1, scenario="ours", own=mine)
 
 
 def test_answers_are_read_as_people_write_them(tmp_path):
@@ -278,16 +319,197 @@ def test_misuse_is_one_sentence(tmp_path, made, sentence):
         made(tmp_path / "d")
 
 
-def test_the_three_commands(tmp_path, capsys):
-    folder = tmp_path / "d"
-    assert main(["drill", "new", str(folder), "--seed", "2", "--level", "1", "--lang", "en"]) == 0
+def test_the_commands(tmp_path, capsys):
+    folder, trainer = tmp_path / "d", tmp_path / "t"
+    made = ["--seed", "2", "--scenario", "wrong_digit", "--trainer", str(trainer)]
+    assert main(["drill", "new", str(folder), *made, "--lang", "en"]) == 0
     brief = Path(capsys.readouterr().out.strip())
-    assert brief.read_text(encoding="utf-8").startswith("# Drill 2 · level 1")
-    assert main(["drill", "hint", str(folder), "--lang", "en"]) == 0
+    assert brief.read_text(encoding="utf-8").startswith("# Drill ")
+    assert main(["drill", "hint", str(folder), "--lang", "en"]) == 2
+    assert "--trainer" in capsys.readouterr().err
+    assert main(["drill", "hint", str(folder), "--lang", "en", "--trainer", str(trainer)]) == 0
     assert capsys.readouterr().out == "Look here first: entries. (costs 3 points)\n"
-    assert main(["drill", "score", str(folder), str(folder / "answers.toml"), "--json"]) == 0
+    assert main(["drill", "brief", str(folder), "--lang", "en", "--trainer", str(trainer)]) == 0
+    assert "calls for help" in capsys.readouterr().out
+    score = ["drill", "score", str(folder), str(folder / "answers.toml"), "--trainer", str(trainer), "--json"]
+    assert main(score) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["hint_cost"] == 3
-    assert told["total"] < 50
+    assert told["total"] == 0
+    assert told["attempt"] == "first"
     assert main(["drill", "hint", str(tmp_path)]) == 2
     assert "不是演练文件夹" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory) -> drill.Drill:
+    """A drill whose truth a trainer keeps."""
+    folder = tmp_path_factory.mktemp("kept")
+    return drill.new(folder / "d", seed=7, scenario="wrong_digit", trainer=folder / "trainer")
+
+
+@pytest.fixture
+def copied(kept, tmp_path) -> tuple[Path, Path]:
+    """That drill and its trainer's folder, to be changed."""
+    shutil.copytree(kept.folder, tmp_path / "d")
+    shutil.copytree(kept.trainer, tmp_path / "trainer")
+    return tmp_path / "d", tmp_path / "trainer"
+
+
+def test_the_trainees_folder_tells_neither_seed_nor_level_nor_scenario_nor_secret(kept):
+    held = b"".join(bytes_of(kept.folder).values())
+    sealed = sealing.opened(kept.folder, kept.trainer)
+    secrets = (sealed.nonce, (kept.trainer / "trainer.key").read_text().strip(), "wrong_digit", "seed", "种子")
+    assert [secret for secret in secrets if secret.encode() in held] == []
+    assert not list(kept.folder.parent.glob("*.sealed"))
+    assert sealed.digest in (kept.folder / "brief.zh.md").read_text(encoding="utf-8")
+    assert (kept.trainer / "d.sealed").stat().st_mode & 0o077 == 0
+
+
+def test_whoever_knows_the_seed_cannot_make_the_drill_without_the_trainers_secret(kept, tmp_path):
+    ledger = "engagement/ledger/ledger-2025-05.xlsx"
+    mine = drill.new(tmp_path / "mine", seed=7, scenario="wrong_digit")
+    another = drill.new(tmp_path / "another", seed=7, scenario="wrong_digit", trainer=tmp_path / "t")
+    shutil.copy(kept.trainer / "trainer.key", tmp_path / "same.key")
+    (tmp_path / "u").mkdir()
+    shutil.copy(kept.trainer / "trainer.key", tmp_path / "u")
+    again = drill.new(tmp_path / "again", seed=7, scenario="wrong_digit", trainer=tmp_path / "u")
+    made = [(one.folder / ledger).read_bytes() for one in (kept, mine, another, again)]
+    assert len(set(made)) == 3
+    assert bytes_of(again.folder) == bytes_of(kept.folder)
+
+
+def test_without_a_seed_no_two_drills_are_the_same_and_solo_says_what_it_cannot_prevent(tmp_path):
+    made = [drill.new(tmp_path / name, scenario="wrong_digit") for name in ("a", "b")]
+    assert made[0].seed is None
+    assert len({(one.folder / "seal.txt").read_text() for one in made}) == 2
+    assert "not against cheating oneself" in drill.brief(made[0].folder, lang="en")
+
+
+def test_a_changed_hint_count_is_caught_on_either_side(copied):
+    folder, trainer = copied
+    drill.hint(folder, trainer=trainer)
+    drill.hint(folder, trainer=trainer)
+    log, sealed = folder / "log.txt", trainer / "d.sealed"
+    whole, content = log.read_text(), json.loads(sealed.read_text())
+    assert drill.score(folder, Answers(), trainer=trainer).hint_cost == 3 + 6
+    log.write_text(whole.splitlines(keepends=True)[0])
+    refuse_log(folder, trainer)
+    log.unlink()
+    refuse_log(folder, trainer)
+    log.write_text("")
+    sealed.write_text(json.dumps(content | {"log": []}))
+    assert drill.score(folder, Answers(), trainer=trainer).hint_cost == 0, "both sides agree to forget"
+    log.write_text(whole)
+    refuse_log(folder, trainer)
+    dropped = content["log"][1:]
+    sealed.write_text(json.dumps(content | {"log": dropped}))
+    log.write_text("".join(f"{line}\n" for line in dropped))
+    refuse_log(folder, trainer)
+    later = [line.replace("hint", "started") for line in content["log"]]
+    sealed.write_text(json.dumps(content | {"log": later}))
+    log.write_text("".join(f"{line}\n" for line in later))
+    refuse_log(folder, trainer)
+
+
+def refuse_log(folder: Path, trainer: Path) -> None:
+    with pytest.raises(RequestError, match="a hint or a handing in was changed"):
+        drill.score(folder, Answers(), trainer=trainer)
+
+
+@pytest.mark.parametrize("part", ["causes", "facts", "scene", "innocent", "level", "seed"])
+def test_whatever_is_changed_in_the_truth_is_caught(copied, part):
+    folder, trainer = copied
+    sealed = json.loads((trainer / "d.sealed").read_text())
+    (trainer / "d.sealed").write_text(json.dumps(sealed | {part: None}))
+    with pytest.raises(RequestError, match="seal of d is broken"):
+        drill.hint(folder, trainer=trainer)
+
+
+@pytest.mark.parametrize("name", ["seal.txt", "brief.zh.md", "brief.en.md"])
+def test_another_digest_in_the_folder_is_caught(copied, name):
+    folder, trainer = copied
+    text = (folder / name).read_text(encoding="utf-8")
+    (folder / name).write_text(re.sub(r"\b[0-9a-f]{64}\b", "0" * 64, text), encoding="utf-8")
+    with pytest.raises(RequestError, match="seal of d is broken"):
+        drill.hint(folder, trainer=trainer)
+
+
+@pytest.mark.parametrize("changed", ["answers.toml", "labels.csv"])
+def test_answers_changed_after_the_handing_in_are_caught(copied, changed):
+    folder, trainer = copied
+    drill.hand_in(folder, trainer=trainer)
+    assert drill.score(folder, folder / "answers.toml", trainer=trainer).attempt == "first"
+    assert drill.score(folder, folder / "answers.toml", trainer=trainer).attempt == "same"
+    with (folder / changed).open("a", encoding="utf-8") as file:
+        file.write("# later\n" if changed == "answers.toml" else "XS000000001,outage\n")
+    for act in (drill.score, drill.hand_in):
+        with pytest.raises(RequestError, match="not those that were handed in"):
+            act(folder, folder / "answers.toml", trainer=trainer)
+
+
+def test_a_trainee_hands_in_without_the_truth_and_a_later_change_is_caught(copied):
+    folder, trainer = copied
+    drill.hand_in(folder)
+    (folder / "answers.toml").write_text('hypothesis = "later"\n', encoding="utf-8")
+    with pytest.raises(RequestError, match="not those that were handed in"):
+        drill.hand_in(folder)
+    with pytest.raises(RequestError, match="not those that were handed in"):
+        drill.score(folder, folder / "answers.toml", trainer=trainer)
+
+
+def test_answers_changed_after_the_debrief_are_practice(copied):
+    folder, trainer = copied
+    drill.score(folder, folder / "answers.toml", trainer=trainer)
+    (folder / "answers.toml").write_text('hypothesis = "later"\n', encoding="utf-8")
+    made = drill.score(folder, folder / "answers.toml", trainer=trainer, lang="en")
+    assert made.attempt == "changed"
+    assert "practice" in made.debrief
+
+
+def test_a_renamed_folder_finds_its_truth_by_the_digest(copied):
+    folder, trainer = copied
+    folder.rename(folder.parent / "wang")
+    assert drill.hint(folder.parent / "wang", trainer=trainer).startswith("先看")
+
+
+def test_the_time_is_noted_and_never_scored(copied):
+    folder, trainer = copied
+    drill.start(folder, trainer=trainer)
+    drill.start(folder, trainer=trainer)
+    made = drill.score(folder, Answers(), trainer=trainer, lang="en")
+    assert made.minutes is not None
+    assert "noted, never scored" in made.debrief
+    assert len(sealing.opened(folder, trainer).of("started")) == 1
+
+
+def test_the_debrief_shows_the_chart_of_a_missed_signal_the_seal_the_lesson_and_three_questions(kept):
+    made = drill.score(kept.folder, Answers(), trainer=kept.trainer, lang="en")
+    for text in (
+        "02_missing_invoices",
+        made.seal,
+        "The lesson",
+        "What the guide does",
+        "Three questions",
+        "1. ",
+        "3. ",
+    ):
+        assert text in made.debrief
+
+
+def test_the_response_is_judged_apart_from_the_total(kept):
+    truth = sealing.opened(kept.folder, kept.trainer).truth.drop_nulls("cause")
+    parts = {"what": "x", "since": "x", "where": "x", "tried": "x", "evidence": "x", "impact": "x", "asked": "x"}
+    report = {**parts, "contact": "x", "count": truth.height, "amount": 1, "examples": [truth["serial"][0]]}
+    made = drill.score(kept.folder, Answers(tell=("客服",), report=report), trainer=kept.trainer)
+    assert (made.response.order, made.response.report) == (1.0, 1.0)
+    wrong = Answers(tell=("tax_bureau", "support"), report=report | {"count": 9999, "examples": ["nobody's"]})
+    half = drill.score(kept.folder, wrong, trainer=kept.trainer)
+    assert half.response.order == 0.5
+    assert half.response.lacking == ("count", "examples")
+    assert half.total == made.total
+
+
+def test_a_trainers_folder_within_the_drill_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="cannot lie within"):
+        drill.new(tmp_path / "d", scenario="wrong_digit", trainer=tmp_path / "d" / "t")

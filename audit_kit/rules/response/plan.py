@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.core.policy import WHOLE_PERCENT, Plan
+from audit_kit.core.policy import WHOLE_PERCENT, Plan, Training
 from audit_kit.rules.backups.backup_findings import facts
 from audit_kit.rules.response.plan_gaps import YEAR_DAYS, of_drill, of_plan, of_role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from audit_kit.rules.response.response_evidence import ResponseEvidence
 
@@ -77,7 +78,7 @@ def checked(evidence: ResponseEvidence) -> pl.DataFrame:
 
 
 def drill_overdue(evidence: ResponseEvidence) -> pl.DataFrame:
-    """Find drills that are due: last held longer ago than they are to be, a year where the plan does not say."""
+    """Find drills and training that are due: last held longer ago than they are to be, a year where nothing says."""
     plan, today = evidence.plan, evidence.taken_at.date()
     rows: list[dict[str, Any]] = []
     if plan != Plan() and not plan.drills:
@@ -89,7 +90,23 @@ def drill_overdue(evidence: ResponseEvidence) -> pl.DataFrame:
             rows.append({**known, "variant": "never"})
         elif due := gaps.get("drill_due"):
             rows.append({**known, "last": drill.last, "due": due, "days": (today - due).days})
-    return facts(rows)
+    return facts([*rows, *_training(evidence)])
+
+
+def _training(evidence: ResponseEvidence) -> Iterator[dict[str, Any]]:
+    """Say whether training is due: by its own interval, else yearly; nothing where no training is spoken of."""
+    training, today = evidence.training, evidence.taken_at.date()
+    if training == Training():
+        return
+    held = sorted((entry.date, entry.drill or "") for entry in training.log if entry.date and entry.date <= today)
+    last = max((day for day in (training.last, *(day for day, _ in held)) if day), default=None)
+    every = training.every_days or YEAR_DAYS
+    known = {"about": ["training"], "drill": next((name for _, name in reversed(held) if name), "–"), "every": every}
+    if last is None:
+        yield {**known, "variant": "untrained"}
+    elif (today - last).days > every:
+        due = last + timedelta(days=every)
+        yield {**known, "variant": "training", "last": last, "due": due, "days": (today - due).days}
 
 
 def restore_slow(evidence: ResponseEvidence) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import polars as pl
 
 from audit_kit.core import schema
 from audit_kit.core.identity import with_key
-from audit_kit.core.policy import Calendar, Plan, Policy
+from audit_kit.core.policy import Calendar, Plan, Policy, Training
 from audit_kit.rules.sync.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class ResponseEvidence:
     policy: Policy = field(default_factory=Policy)
     plan: Plan = field(default_factory=Plan)
     calendar: Calendar = field(default_factory=Calendar)
+    training: Training = field(default_factory=Training)
     register: pl.DataFrame = field(default_factory=partial(schema.empty, "register"))
     tickets: pl.DataFrame = field(default_factory=partial(schema.empty, "tickets"))
     confirmations: pl.DataFrame = field(default_factory=partial(schema.empty, "confirmations"))

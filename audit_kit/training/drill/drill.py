@@ -1,104 +1,179 @@
 """Drills: a month with hidden causes, a brief, hints at a price, answers, a score and a debrief.
 
-The trainee's folder never holds the truth. It lies sealed beside it, in FOLDER.sealed: the seal in the folder is the
-HMAC of the truth under a salt that is kept with the truth, so that neither side can change it unseen.
+The trainee's folder never holds the truth. With a trainer it lies sealed in his folder, else beside the drill's, in
+FOLDER.sealed; see `sealing`.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import hmac
-import json
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from audit_kit import resources
 from audit_kit.core import outputs
-from audit_kit.core.cause_records import records
 from audit_kit.core.errors import RequestError
-from audit_kit.core.words import LANGUAGES, Words
-from audit_kit.training.drill import scoring
+from audit_kit.core.words import Words
+from audit_kit.training.drill import answer_sheet, debrief, making, reply, scenarios, scoring, sealing
 from audit_kit.training.drill.answer_sheet import Answers, from_labels, read_answers
+from audit_kit.training.drill.making import ANSWERS, ENGAGEMENT, menu
 from audit_kit.training.world.dice import Dice
-from audit_kit.training.world.simulate import world
-from audit_kit.training.world.writing import write
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import polars as pl
 
-    from audit_kit.training.world.shape import World
-ENGAGEMENT = "engagement"
-SEAL = "seal.txt"
-TRUTH = ("ledger_row", "serial", "key", "outcome", "cause")
+    from audit_kit.loaders.engagement.engagement import Engagement
+    from audit_kit.training.drill.sealing import Sealed
+
+__all__ = ["ENGAGEMENT", "Drill", "brief", "demonstrated", "hand_in", "hint", "menu", "new", "opened", "rows", "score"]
+
+RECEIPT = "handed_in.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drill:
-    """A drill: the trainee's folder, seed and level, and the causes a trainee should find (none in a null drill)."""
+    """A drill: the trainee's folder and where its truth is kept, null = beside it.
+
+    What only the truth tells is empty where it is not at hand: `level`, `scenario`, and `causes`, those that a trainee
+    should find (none in a null drill either).
+    """
 
     folder: Path
-    seed: int
-    level: int
-    causes: tuple[str, ...]
+    trainer: Path | None = None
+    seed: int | None = None
+    level: int = 0
+    scenario: str = ""
+    causes: tuple[str, ...] = ()
 
     @property
     def engagement(self) -> Path:
         """The engagement to investigate."""
         return self.folder / ENGAGEMENT
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether the truth is at hand, so that hints and a score can be had."""
+        return bool(self.scenario)
 
-def new(folder: str | Path, *, seed: int, level: int) -> Drill:
-    """Write a drill into a new or empty folder, and the sealed truth beside it.
+
+def new(
+    folder: str | Path,
+    *,
+    seed: int | None = None,
+    level: int | None = None,
+    scenario: str | None = None,
+    trainer: str | Path | None = None,
+    own: str | Path | None = None,
+) -> Drill:
+    """Write a drill into a new or empty folder, and seal its truth.
+
+    Args:
+        folder: the trainee's.
+        seed: the same seed gives the same drill, with a trainer only from the same trainer's folder; null = chance.
+        level: 1 to 5; null = the first of the scenario, else 1.
+        scenario: its name; null = one of the level, by chance.
+        trainer: the folder that keeps the truth and the secret; null = solo, the truth beside the drill.
+        own: a trainer's file of scenarios, in the shape of ours.
 
     Raises:
-        RequestError: there is no such level, or the folder (or FOLDER.sealed) holds something.
+        RequestError: no such level or scenario, or a folder that holds something.
     """
-    target = Path(folder)
-    plan = _plan(level)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise RequestError("error_training.drill_not_empty", folder=target)
-    if _sealed_path(target).exists():
-        raise RequestError("error_training.sealed_there", file=_sealed_path(target).name)
-    causes = _drawn(plan, Dice(seed, f"drill {level}"))
-    shares = _shares(plan, causes)
-    made = world(invoices=plan["invoices"], seed=seed * 7 + level, causes=shares, backups=False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with outputs.scratch(target.parent, outputs.MAKING) as stage:
-        whole = stage / "whole"
-        (whole / ENGAGEMENT).mkdir(parents=True)
-        write(made, whole / ENGAGEMENT, file_format="xlsx")
-        sealed = _seal(whole, made, seed=seed, level=level, causes=causes)
-        for lang in LANGUAGES:
-            (whole / f"brief.{lang}.md").write_text(_brief(made, lang, seed=seed, level=level), encoding="utf-8")
-        template = resources.load("drills")["answers"]["template"]
-        (whole / "answers.toml").write_text(template, encoding="utf-8")
-        (whole / "labels.csv").write_text("流水号,原因\n", encoding="utf-8-sig")
-        outputs.move_in(whole, target)
-        _keep(sealed, target)
-    return Drill(folder=target, seed=seed, level=level, causes=causes)
+    known = scenarios.read(Path(own)) if own else scenarios.scenarios()
+    if scenario is not None and scenario not in known:
+        raise RequestError("error_training.no_scenario", scenario=scenario, known=", ".join(known))
+    level = level or (known[scenario].levels[0] if scenario and known[scenario].levels else 1)
+    at_hand = scenarios.of_level(level, known)
+    keeper = Path(trainer) if trainer else None
+    nonce = sealing.nonce_of(seed, f"{level} {scenario or ''}", trainer=keeper)
+    dice = Dice(sealing.world_seed(nonce), "scenario")
+    chosen = known[scenario] if scenario else at_hand[dice.one(len(at_hand))]
+    plan = making.planned(chosen, known, level=level, seed=seed, nonce=nonce)
+    return _drill(Path(folder), making.written(plan, Path(folder), trainer=keeper), keeper)
 
 
-def opened(folder: str | Path, *, seed: int, level: int) -> Drill:
-    """Return the drill in a folder; where there is none, make one.
+def from_engagement(
+    engagement: Engagement,
+    folder: str | Path,
+    *,
+    month: str | None = None,
+    seed: int | None = None,
+    trainer: str | Path | None = None,
+) -> Drill:
+    """Write a drill made from a real past month: its shape kept, every name, number and amount made up.
+
+    Args:
+        engagement: the real one; nothing is written to it.
+        folder: the trainee's.
+        month: `YYYY-MM`; null = the one with most missing invoices.
+        seed: see `new`.
+        trainer: see `new`.
+
+    Raises:
+        RequestError: no such month, a folder that holds something or lies in the engagement, or see `new`.
+        EngagementError: there is no ledger, or no platform export.
+    """
+    from audit_kit.training.drill.past_month import planned  # noqa: PLC0415  the rules, only where they are asked
+
+    target, keeper = Path(folder), Path(trainer) if trainer else None
+    for place in (target, keeper):
+        if place and place.resolve().is_relative_to(engagement.folder.resolve()):
+            raise RequestError("error_core.among_inputs", path=place)
+    nonce = sealing.nonce_of(seed, f"from {month or ''}", trainer=keeper)
+    return _drill(target, making.written(planned(engagement, month, nonce, seed), target, trainer=keeper), keeper)
+
+
+def _drill(folder: Path, sealed: Sealed, trainer: Path | None) -> Drill:
+    told = sealed.content
+    return Drill(
+        folder=folder,
+        trainer=trainer,
+        seed=told["seed"],
+        level=told["level"],
+        scenario=told["scenario"],
+        causes=tuple(told["causes"]),
+    )
+
+
+def opened(
+    folder: str | Path, *, seed: int | None = None, level: int | None = None, trainer: str | Path | None = None
+) -> Drill:
+    """Return the drill in a folder; where there is none, make one. A trainee's copy has no truth: see `Drill`.
 
     Raises:
         RequestError: see `new`, `hint`.
     """
-    target = Path(folder)
-    if not (target / SEAL).is_file():
-        return new(target, seed=seed, level=level)
-    sealed = _opened(target)
-    return Drill(folder=target, seed=sealed["seed"], level=sealed["level"], causes=tuple(sealed["causes"]))
+    target, keeper = Path(folder), Path(trainer) if trainer else None
+    if not (target / sealing.SEAL).is_file():
+        return new(target, seed=seed, level=level, trainer=keeper)
+    if keeper is None and not sealing.place_of(target, None).is_file():
+        return Drill(folder=target)
+    return _drill(target, sealing.opened(target, keeper), keeper)
 
 
 def brief(folder: str | Path, *, lang: str = "zh") -> str:
-    """Return the brief of a drill, in Markdown."""
+    """Return the brief of a drill, in Markdown.
+
+    Raises:
+        RequestError: the folder is no drill.
+    """
+    sealing.seals(Path(folder))
     return (Path(folder) / f"brief.{Words(lang).lang}.md").read_text(encoding="utf-8")
+
+
+def start(folder: str | Path, *, trainer: str | Path | None = None) -> None:
+    """Note when a drill was begun, once; where its truth is not at hand nothing is noted.
+
+    Raises:
+        RequestError: see `sealing.opened`.
+    """
+    target = Path(folder)
+    if trainer is None and not sealing.place_of(target, None).is_file():
+        return
+    sealed = sealing.opened(target, Path(trainer) if trainer else None)
+    if not sealed.of("started"):
+        sealing.note(target, sealed, "started", "")
 
 
 def demonstrated(drill: Drill, *, lang: str = "zh") -> scoring.Score:
@@ -108,201 +183,139 @@ def demonstrated(drill: Drill, *, lang: str = "zh") -> scoring.Score:
 
     found = analyse(open_engagement(drill.engagement), lang=lang).findings
     labels = found.drop_nulls("ledger_row").select("ledger_row", "cause")
-    return score(drill.folder, from_labels(labels), lang=lang)
+    return score(drill.folder, from_labels(labels), lang=lang, trainer=drill.trainer)
 
 
-def hint(folder: str | Path, *, lang: str = "zh") -> str:
-    """Return the next hint with its price; it is counted with the sealed truth.
+def hint(folder: str | Path, *, lang: str = "zh", trainer: str | Path | None = None) -> str:
+    """Return the next hint with its price; it becomes a line of the log, on both sides.
 
     Raises:
-        RequestError: the folder is no drill, or its truth is not beside it.
+        RequestError: the folder is no drill, its truth is not there, or truth or log were changed.
     """
     target = Path(folder)
-    sealed = _opened(target)
+    sealed = sealing.opened(target, Path(trainer) if trainer else None)
     words, prices = Words(lang), resources.load("drills")["hints"]["prices"]
-    taken = sealed["hints"]
+    taken = len(sealed.of("hint"))
     if taken >= len(prices):
         return words("drill_hint.used_up")
-    sealed["hints"] = taken + 1
-    _keep(sealed, target)
+    sealing.note(target, sealed, "hint", str(taken + 1))
     price = words("drill_hint.priced", price=prices[taken])
-    causes = sealed["causes"]
+    causes = sealed.content["causes"]
     if not causes:
         return words("drill_hint.nothing") + price
-    group = next(name for name, group in _groups().items() if causes[0] in group)
-    count = len(sealed["facts"].keys() - set(scoring.NOT_CAUSES))
-    said = {"group": words(f"drill_group.{group}"), "count": count, "cause": words.cause(causes[-1])}
+    count = len(sealed.content["facts"].keys() - set(scoring.NOT_CAUSES))
+    group = words(f"drill_group.{scenarios.group_of(causes[0])}")
+    said = {"group": group, "count": count, "cause": words.cause(causes[-1])}
     return words(f"drill_hint.text_{taken}", **said) + price
 
 
-def score(folder: str | Path, answers: str | Path | Answers, *, lang: str = "zh") -> scoring.Score:
-    """Score answers (a file, see `read_answers`, or `Answers`) against the sealed truth.
+def hand_in(folder: str | Path, answers: str | Path | None = None, *, trainer: str | Path | None = None) -> str:
+    """Seal answers, so that a later change is seen; return their digest.
+
+    A receipt stands in the folder then, and, where the truth is at hand, a line in the log.
 
     Raises:
-        RequestError: no drill, a broken seal, or answers that cannot be read.
+        RequestError: no answers, or others were handed in before.
     """
     target = Path(folder)
-    sealed = _opened(target)
-    truth = _truth(sealed)
-    given = answers if isinstance(answers, Answers) else read_answers(Path(answers), truth)
+    path = Path(answers) if answers else target / ANSWERS
+    sealing.seals(target)
+    digest = digest_of(path)
+    receipt = target / RECEIPT
+    if trainer is not None or sealing.place_of(target, None).is_file():
+        sealed = sealing.opened(target, Path(trainer) if trainer else None)
+        if _check_handed_in(sealed, digest):
+            return digest
+        sealing.note(target, sealed, "handed_in", digest)
+    elif receipt.is_file() and digest not in receipt.read_text(encoding="utf-8"):
+        raise RequestError("error_training.answers_changed", file=RECEIPT)
+    with outputs.writing(receipt) as made:
+        made.write_text(f"{datetime.now():%Y-%m-%dT%H:%M:%S}\t{digest}\n", encoding="utf-8")  # noqa: DTZ005
+    return digest
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of answers and of the labels that go with them.
+
+    Raises:
+        RequestError: they are not there.
+    """
+    if not path.is_file():
+        raise RequestError("error_training.no_answers", path=path)
+    labels = answer_sheet.labels_of(path)
+    parts = [path.read_bytes(), labels.read_bytes() if labels else b""]
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def _check_handed_in(sealed: Sealed, digest: str) -> bool:
+    """Tell whether these answers were handed in; refuse others than those that were."""
+    lines = sealed.of("handed_in")
+    if lines and lines[0].detail != digest:
+        raise RequestError("error_training.answers_changed", file=sealing.LOG)
+    return bool(lines)
+
+
+def score(
+    folder: str | Path, answers: str | Path | Answers, *, lang: str = "zh", trainer: str | Path | None = None
+) -> scoring.Score:
+    """Score answers (a file, see `read_answers`, or `Answers`) against the sealed truth.
+
+    A file that is scored becomes a line of the log; `Score.attempt` says whether it is the one that was scored first.
+
+    Raises:
+        RequestError: no drill, a broken seal or log, answers that cannot be read, or others than were handed in.
+    """
+    target = Path(folder)
+    sealed = sealing.opened(target, Path(trainer) if trainer else None)
+    given = answers if isinstance(answers, Answers) else read_answers(Path(answers), sealed.truth)
+    receipt = target / RECEIPT
+    attempt = ""
+    if not isinstance(answers, Answers):
+        digest = digest_of(Path(answers))
+        if not _check_handed_in(sealed, digest) and receipt.is_file() and digest not in receipt.read_text("utf-8"):
+            raise RequestError("error_training.answers_changed", file=RECEIPT)
+        before = [line.detail.split(" ")[0] for line in sealed.of("scored")]
+        attempt = "first" if not before else "same" if before[0] == digest else "changed"
+    made = scored(sealed, given, lang=lang, attempt=attempt)
+    if attempt in ("first", "changed"):
+        sealing.note(target, sealed, "scored", f"{digest} {made.total}")
+    return made
+
+
+def scored(sealed: Sealed, answers: Answers, *, lang: str = "zh", attempt: str = "") -> scoring.Score:
+    """Score answers against what is sealed, with the whole debrief."""
+    told, words, truth = sealed.content, Words(lang), sealed.truth
     prices = resources.load("drills")["hints"]["prices"]
-    return scoring.score(
+    made = scoring.score(
         truth,
-        given,
-        facts=sealed["facts"],
-        innocent=sealed["innocent"],
-        null=not sealed["causes"],
-        hint_cost=sum(prices[: sealed["hints"]]),
+        answers,
+        facts=told["facts"],
+        innocent=told["innocent"],
+        null=not told["causes"],
+        hint_cost=sum(prices[: len(sealed.of("hint"))]),
         lang=lang,
     )
+    judged = reply.judged(answers, truth, told["scene"]["tell"])
+    made = replace(made, response=judged, minutes=minutes(sealed), seal=sealed.digest, attempt=attempt)
+    parts = [made.debrief.rstrip("\n"), debrief.scene(told["scene"], judged, words), debrief.closing(made, words)]
+    return replace(made, debrief="\n\n".join(parts) + "\n")
 
 
-def rows(folder: str | Path) -> pl.DataFrame:
+def minutes(sealed: Sealed) -> float | None:
+    """Return how long the drill took, from its start to the handing in or the first score; null where not noted."""
+    begun = sealed.of("started")
+    done = sealed.of("handed_in") or sealed.of("scored")
+    if not begun:
+        return None
+    end = datetime.fromisoformat(done[0].at) if done else datetime.now()  # noqa: DTZ005  as in the log
+    return (end - datetime.fromisoformat(begun[0].at)).total_seconds() / 60
+
+
+def rows(folder: str | Path, *, trainer: str | Path | None = None) -> pl.DataFrame:
     """Return `ledger_row`, `serial`, `key` of every row of the ledger, by which labels find their invoices.
 
     Raises:
         RequestError: no drill, or a broken seal.
     """
-    return _truth(_opened(Path(folder))).select("ledger_row", "serial", "key")
-
-
-def menu() -> list[str]:
-    """Return the causes a trainee may name, in the order of the wording."""
-    return [name for name, cause in records().items() if cause.signal]
-
-
-def _plan(level: int) -> dict[str, Any]:
-    levels = resources.load("drills")["levels"]
-    if str(level) not in levels:
-        raise RequestError("error_training.no_level", level=level, known=", ".join(levels))
-    plan: dict[str, Any] = levels[str(level)]
-    return plan
-
-
-def _drawn(plan: Mapping[str, Any], dice: Dice) -> tuple[str, ...]:
-    """Draw the causes of a drill, one of each group asked for; none if it is a null drill."""
-    if dice.uniform(1)[0] < plan["null"]:
-        return ()
-    groups = _groups()
-    chosen: list[str] = []
-    for name in plan["groups"]:
-        left = [cause for cause in groups[name] if cause not in chosen]
-        chosen.append(left[dice.one(len(left))])
-    return tuple(chosen)
-
-
-def _shares(plan: Mapping[str, Any], causes: tuple[str, ...]) -> dict[str, float]:
-    """Return the share of every cause of a drill; a null drill has none, not even in the background."""
-    if not causes:
-        return {}
-    shares = {cause: share for group in _groups().values() for cause, share in group.items()}
-    return dict(plan["background"]) | {cause: shares[cause] for cause in causes}
-
-
-def _groups() -> dict[str, dict[str, float]]:
-    """Return the groups from which causes are drawn: cause to share of the invoices, in running order."""
-    groups: dict[str, dict[str, float]] = {}
-    for name, cause in records().items():
-        if cause.drill:
-            groups.setdefault(cause.drill.group, {})[name] = cause.drill.share
-    return groups
-
-
-def _seal(folder: Path, made: World, *, seed: int, level: int, causes: tuple[str, ...]) -> dict[str, Any]:
-    """Write the seal of the truth into the folder, and return the truth."""
-    truth = _rows(made)
-    content = truth.write_csv().encode()
-    salt = hashlib.sha256(f"audit-kit drill {seed} {level}".encode()).hexdigest()
-    sealed = {
-        "seed": seed,
-        "level": level,
-        "salt": salt,
-        "truth": base64.b64encode(zlib.compress(content)).decode(),
-        "causes": list(causes),
-        "facts": scoring.facts(truth, made.ledger),
-        "innocent": _innocent(made),
-        "hints": 0,
-    }
-    (folder / SEAL).write_text(_hmac(salt, content) + "\n", encoding="utf-8")
-    return sealed
-
-
-def _keep(sealed: Mapping[str, Any], target: Path) -> None:
-    """Write the truth of a drill and what has been asked of it beside its folder."""
-    with outputs.writing(_sealed_path(target)) as made:
-        made.write_text(json.dumps(sealed), encoding="utf-8")
-
-
-def _rows(made: World) -> pl.DataFrame:
-    """Return the truth about every ledger row: its row, serial, true number, outcome and cause."""
-    rows = made.truth.filter(pl.col("ledger_row").is_not_null())
-    return rows.select(
-        "ledger_row",
-        serial=made.ledger["serial"].gather(rows["ledger_row"]),
-        key="true_key",
-        outcome="outcome",
-        cause="cause",
-    )
-
-
-def _innocent(made: World) -> dict[str, Any]:
-    """Return the notice that means nothing, with how many were issued meanwhile and how many of them are missing."""
-    notice = made.notices.filter(pl.col("kind") == "network").head(1)
-    if notice.is_empty():
-        return {}
-    start, end, title = notice.select("starts_at", "ends_at", "title").row(0)
-    inside = made.ledger.with_row_index("ledger_row").filter(pl.col("issued_at").is_between(start, end))
-    missing = inside.join(made.truth.filter(pl.col("outcome") == "missing"), on="ledger_row")
-    return {"title": title, "start": str(start), "end": str(end), "rows": len(inside), "missing": len(missing)}
-
-
-def _brief(made: World, lang: str, *, seed: int, level: int) -> str:
-    """Return the brief: the call, what to do, how it is scored, the causes to choose from."""
-    words = Words(lang)
-    values = {
-        "company": made.taxpayer_name,
-        "month": f"{made.export.period_start:%Y-%m}",
-        "ledger": f"{len(made.ledger):,}",
-        "platform": f"{len(made.platform):,}",
-        "taken_at": f"{made.taken_at:%Y-%m-%d %H:%M}",
-        "prices": ", ".join(str(price) for price in resources.load("drills")["hints"]["prices"]),
-        "label_weight": f"{scoring.LABELS_WEIGHT:.0%}",
-        "brier_weight": f"{1 - scoring.LABELS_WEIGHT:.0%}",
-        "penalty": scoring.FALSE_CAUSE,
-        "unsupported": scoring.UNSUPPORTED,
-    }
-    title, text = words("drill_brief.title", seed=seed, level=level), words("drill_brief.text", **values)
-    causes = "\n".join(f"- `{cause}` {words.cause(cause)}" for cause in menu())
-    return f"# {title}\n{text}\n## {words('drill_brief.menu')}\n\n{causes}\n"
-
-
-def _sealed_path(folder: Path) -> Path:
-    return folder.parent / f"{folder.name}.sealed"
-
-
-def _opened(folder: Path) -> dict[str, Any]:
-    """Return the sealed truth, if folder and truth still belong together."""
-    path = _sealed_path(folder)
-    if not (folder / SEAL).is_file():
-        raise RequestError("error_training.no_drill", folder=folder)
-    if not path.is_file():
-        raise RequestError("error_training.no_sealed", file=path.name)
-    sealed: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    stated = (folder / SEAL).read_text(encoding="utf-8").strip()
-    if not hmac.compare_digest(stated, _hmac(sealed["salt"], _content(sealed))):
-        raise RequestError("error_training.broken_seal", folder=folder.name, file=path.name)
-    return sealed
-
-
-def _content(sealed: Mapping[str, Any]) -> bytes:
-    return zlib.decompress(base64.b64decode(sealed["truth"]))
-
-
-def _truth(sealed: Mapping[str, Any]) -> pl.DataFrame:
-    """Return the sealed truth as a frame: `TRUTH`."""
-    types = {name: pl.UInt32() if name == "ledger_row" else pl.String() for name in TRUTH}
-    return pl.read_csv(_content(sealed), schema=types)
-
-
-def _hmac(salt: str, content: bytes) -> str:
-    return hmac.new(bytes.fromhex(salt), content, hashlib.sha256).hexdigest()
+    sealed = sealing.opened(Path(folder), Path(trainer) if trainer else None)
+    return sealed.truth.select("ledger_row", "serial", "key")

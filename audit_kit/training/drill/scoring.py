@@ -1,17 +1,20 @@
 """From answers to a score: macro-F1 of the labels, a Brier term, penalties, and a debrief that shows what was missed.
 
-Accuracy alone can be gamed by naming the biggest cause, and counting causes by naming all; this cannot.
+Accuracy alone can be gamed by naming the biggest cause, and counting causes by naming all; this cannot: labels count
+as far as they are better than the best single label for everything.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.core.cause_records import of_stage, records
-from audit_kit.core.words import LANGUAGES, Words
+from audit_kit.core.cause_records import of_stage
+from audit_kit.training.drill import debrief
+from audit_kit.training.drill.score import PER_CAUSE, Score
+
+__all__ = ["Score", "facts", "one_label", "score"]
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,29 +28,6 @@ UNSURE = 0.25  # the Brier score of saying 0.5 to everything: worth nothing
 LOW_RECALL = 0.5  # below it a cause counts as missed
 MATCHED = "matched"
 NOT_CAUSES = (*of_stage("age", "unbooked"), MATCHED)
-PER_CAUSE = (
-    "cause", "true", "labelled", "right", "recall", "precision", "f1", "confidence", "evidence", "evidence_right",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A scored answer.
-
-    `total` from 0 to 100; `macro_f1` and `brier` from 0 to 1. `causes`: one row a cause, true or labelled, `PER_CAUSE`.
-    `confusion`: `true`, `labelled`, `rows`. `missed` and `false` name causes. `debrief` is Markdown.
-    """
-
-    total: float
-    macro_f1: float
-    brier: float
-    false: tuple[str, ...]
-    missed: tuple[str, ...]
-    unsupported: tuple[str, ...]
-    hint_cost: int
-    causes: pl.DataFrame
-    confusion: pl.DataFrame
-    debrief: str
 
 
 def score(
@@ -71,16 +51,20 @@ def score(
     named = {one.cause: one.confidence for one in answers.named if one.cause not in NOT_CAUSES}
     false = sorted(named.keys() - true)
     macro = _mean(causes.filter(pl.col("cause") != MATCHED)["f1"])
+    plain = one_label(truth)
+    skill = macro if null or plain >= 1 else max(0.0, (macro - plain) / (1 - plain))
     brier = _brier(named, true)
     supported = set(causes.filter(pl.col("evidence_right") > 0)["cause"])
     unsupported = sorted((named.keys() & true) - supported)
     recall = dict(causes.select("cause", "recall").iter_rows())
     missed = sorted(cause for cause in true if recall[cause] < LOW_RECALL or cause not in named)
-    points = 100 * (LABELS_WEIGHT * macro + (1 - LABELS_WEIGHT) * max(0.0, 1 - brier / UNSURE))
+    points = 100 * (LABELS_WEIGHT * skill + (1 - LABELS_WEIGHT) * max(0.0, 1 - brier / UNSURE))
     points -= FALSE_CAUSE * len(false) + UNSUPPORTED * len(unsupported) + hint_cost
+    points = 0.0 if answers.blank else points
     made = Score(
         total=round(min(max(points, 0.0), 100.0), 1),
         macro_f1=macro,
+        skill=skill,
         brier=brier,
         false=tuple(false),
         missed=tuple(missed),
@@ -90,7 +74,7 @@ def score(
         confusion=confusion,
         debrief="",
     )
-    text = _debrief(made, answers, facts=facts, innocent=innocent, null=null, lang=lang)
+    text = debrief.text(made, answers, facts=facts, innocent=innocent, null=null, lang=lang)
     return Score(**{**vars(made), "debrief": text})
 
 
@@ -109,10 +93,19 @@ def facts(truth: pl.DataFrame, ledger: pl.DataFrame) -> dict[str, dict[str, Any]
     return {row.pop("cause"): row for row in told.iter_rows(named=True)}
 
 
+def one_label(truth: pl.DataFrame) -> float:
+    """Return the macro-F1 of calling every invoice by the one cause that pays best."""
+    counts = [int(count) for count in truth["cause"].drop_nulls().value_counts()["count"]]
+    if not counts:
+        return 1.0
+    part = max(counts) / sum(counts)
+    return 2 * part / (1 + part) / len(counts)
+
+
 def _pairs(truth: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     """Return `true`, `labelled` of every row that is not simply matched or that the trainee labelled."""
     joined = truth.join(labels.select("ledger_row", labelled="cause"), on="ledger_row", how="left")
-    told = joined.filter((pl.col("outcome") != MATCHED) | pl.col("labelled").is_not_null())
+    told = joined.filter(pl.col("cause").is_not_null() | pl.col("labelled").is_not_null())
     return told.select(true=pl.col("cause").fill_null(MATCHED), labelled=pl.col("labelled").fill_null("late"))
 
 
@@ -156,66 +149,3 @@ def _brier(named: Mapping[str, float], true: set[str]) -> float:
     """Return the Brier score of the confidence in every cause that is true or named; 0 where there is none."""
     causes = named.keys() | true
     return sum((named.get(cause, 0.0) - (cause in true)) ** 2 for cause in causes) / len(causes) if causes else 0.0
-
-
-def _debrief(
-    made: Score,
-    answers: Answers,
-    *,
-    facts: Mapping[str, Any],
-    innocent: Mapping[str, Any],
-    null: bool,
-    lang: str,
-) -> str:
-    """Return the debrief: the score and its parts, a table by cause, missed signals, false causes, the confusion."""
-    words = Words(lang)
-    parts = [f"# {words('debrief.title')}", words("debrief.total", total=f"{made.total:.1f}"), _parts(made, words)]
-    if answers.hypothesis:
-        parts.append(words("debrief.hypothesis", text=answers.hypothesis))
-    if null:
-        parts.append(words("debrief.null"))
-    parts.append(_table(made, words))
-    told = [_signal(cause, facts[cause], lang) for cause in made.missed]
-    missed = [f"- **{words.cause(cause)}** {text}" for cause, text in zip(made.missed, told, strict=True)]
-    parts += [f"## {words('debrief.missed')}", "\n".join(missed) or words("debrief.none_missed")]
-    if made.false:
-        parts += [f"## {words('debrief.false')}", "\n".join(f"- {words.cause(cause)}" for cause in made.false)]
-    if innocent:
-        parts.append(words("debrief.innocent", **innocent))
-    wrong = made.confusion.filter(pl.col("true") != pl.col("labelled")).sort("rows", descending=True).head(1)
-    for true, labelled, rows in wrong.iter_rows():
-        titles = {"true": words.cause(true), "labelled": words.cause(labelled)}
-        parts.append(words("debrief.confused", **titles, rows=rows))
-    return "\n\n".join(parts) + "\n"
-
-
-def _signal(cause: str, facts: Mapping[str, Any], lang: str) -> str:
-    """Return what would have given a cause away."""
-    signal = records()[cause].signal
-    return signal[LANGUAGES.index(lang)].format(**facts) if signal else ""
-
-
-def _parts(made: Score, words: Words) -> str:
-    return words(
-        "debrief.parts",
-        macro_f1=f"{made.macro_f1:.3f}",
-        brier=f"{made.brier:.3f}",
-        false=len(made.false),
-        unsupported=len(made.unsupported),
-        hints=made.hint_cost,
-    )
-
-
-def _table(made: Score, words: Words) -> str:
-    """Return the table by cause, in Markdown."""
-    head = words("debrief.head")
-    lines = [head, "|" + "---|" * (head.count("|") - 1)]
-    for row in made.causes.iter_rows(named=True):
-        confidence = "–" if row["confidence"] is None else f"{row['confidence']:.0%}"
-        evidence = f"{row['evidence_right']}/{row['evidence']}" if row["evidence"] else "–"
-        cells = (
-            *(words.cause(row["cause"]), row["true"], row["labelled"], row["right"]),
-            *(f"{row['recall']:.0%}", f"{row['precision']:.0%}", confidence, evidence),
-        )
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    return "\n".join(lines)

@@ -27,6 +27,8 @@ class Draft:
     """A world being made: true invoices, their arrival (seconds), their fate ("" = none) and the stops.
 
     `batch`: negative numbers are upload batches lost as a whole. `faulty`: invoices of a level that loses many.
+    `outage_announced`: null = by chance.
+    `avoided`: amounts (fen) that are never written.
     """
 
     base: pl.DataFrame
@@ -38,6 +40,8 @@ class Draft:
     windows: list[outages.Window] = field(default_factory=list)
     batch: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     faulty: Flags = field(default_factory=lambda: np.empty(0, dtype=bool))
+    outage_announced: bool | None = None
+    avoided: Integers = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
         """Return a column of the true invoices."""
@@ -102,6 +106,7 @@ def windows(draft: Draft, dice: Dice, count: int, cause: str) -> None:
         for other in draft.windows:
             free &= (draft.column("issued") < other.start - DAY) | (draft.column("issued") > other.end + DAY)
         announced = bool(number % 2) if many > 1 else bool(draft.seed % 2)
+        announced = announced if draft.outage_announced is None else draft.outage_announced
         made = outages.losing(draft.column("issued"), free, share, dice, announced=announced)
         if made:
             draft.windows.append(made[0])
@@ -145,6 +150,12 @@ def filed(draft: Draft, dice: Dice, count: int, cause: str) -> None:
 def digital(draft: Draft, dice: Dice, count: int, cause: str) -> None:
     """An invoice with a 20-digit number, seen on the platform."""
     draft.take(cause, dice.sample(np.flatnonzero(draft.seen() & draft.base["digital"].is_not_null().to_numpy()), count))
+
+
+def asked(draft: Draft, dice: Dice, count: int, cause: str) -> None:
+    """An invoice with a 20-digit number, two days old or older, so that it could be asked for elsewhere."""
+    old = draft.base["digital"].is_not_null().to_numpy() & (draft.column("issued") < draft.taken - 2 * DAY)
+    draft.take(cause, dice.sample(np.flatnonzero(draft.free() & old), count))
 
 
 def with_code(draft: Draft, dice: Dice, count: int, cause: str) -> None:
@@ -212,6 +223,7 @@ STEPS: dict[str, Step] = {
         anywhere,
         filed,
         digital,
+        asked,
         with_code,
         known_buyer,
         visible,
@@ -226,15 +238,18 @@ def reached(draft: Draft, *marks: str) -> Flags:
     return np.isin(draft.fate, [cause for cause, how in simulated().items() if how.reaches in marks])
 
 
-def allot(draft: Draft) -> None:
+def allot(draft: Draft, first: Callable[[Draft], None] | None = None) -> None:
     """Draw the fate of every invoice, and let the stops delay the arrivals.
 
-    Runs and windows need whole stretches, so they have the first turns, before what may be anywhere.
+    Runs and windows need whole stretches, so they have the first turns, before what may be anywhere; `first` comes
+    before all of them.
     """
     draft.fate = np.full(len(draft.base), "", dtype=object)
     draft.batch = np.zeros(len(draft.base), dtype=np.int64)
     draft.faulty = np.zeros(len(draft.base), dtype=bool)
     arrive(draft)
+    if first:
+        first(draft)
     for cause, how in sorted(simulated().items(), key=lambda one: one[1].turn):
         if draft.counts.get(cause, 0):
             STEPS[how.step](draft, Dice(draft.seed, f"fate {cause}"), draft.counts[cause], cause)

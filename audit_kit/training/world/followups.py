@@ -9,7 +9,7 @@ import polars as pl
 
 from audit_kit import resources
 from audit_kit.core import schema
-from audit_kit.training.world import shaping, spoiling
+from audit_kit.training.world import parties, shaping, spoiling
 from audit_kit.training.world.dice import Dice
 from audit_kit.training.world.logs import exporter
 from audit_kit.training.world.stream import DAY, HOUR, times
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 ASKED = {"lost": "agree", "late": "agree", "not_issued": "absent", "number_invalid": "absent", "": "agree"}
 NOT_THERE = ("lost", "late")  # the verification page would not have them either
+ANSWERED = {
+    "exists_not_listed": ("national", "agree"),
+    "unknown_to_authority": ("national", "absent"),
+    "issued_to_other": ("counterparty", "differ"),
+}  # all of them were asked for
 EACH = 6  # questions asked about each of them
 TICKETS = 12
 REGISTERED = 10
@@ -98,8 +103,39 @@ def confirmations(draft: Draft) -> pl.DataFrame:
             word = "over_limit" if source == "national" and (place or cause in NOT_THERE) else result
             rows.append((draft.base["key"][int(i)], source, word, f"QR-{len(rows) + 1:04d}.pdf"))
             at.append(draft.taken - 6 * HOUR + dice.one(5 * HOUR))
+    for cause, (source, result) in ANSWERED.items():
+        for i in np.flatnonzero(draft.fate == cause):
+            rows.append((draft.base["key"][int(i)], source, result, _answer(cause, len(rows))))
+            at.append(draft.taken - 6 * HOUR + dice.one(5 * HOUR))
     columns = shaping.transposed(rows, ("invoice_number", "source", "result", "evidence"))
     return shaping.listed("confirmations", columns | {"at": times(np.array(at, dtype=np.int64))})
+
+
+def _answer(cause: str, place: int) -> str:
+    """Return what was kept of an answer: a picture, or the words of the counterparty."""
+    if cause != "issued_to_other":
+        return f"QR-{place + 1:04d}.pdf"
+    [other] = parties.companies(1, Dice(place // EACH, "other seller"), resources.load("simulation")["names"], mark="")
+    return str(resources.load("simulation")["words"]["other_seller"].format(tax_id=other.tax_id))
+
+
+def red_forms(draft: Draft) -> pl.DataFrame:
+    """Return the red confirmation forms that still wait, or lapsed, of what the ledger reversed too early."""
+    rows = np.flatnonzero(draft.fate == "red_pending")
+    true = draft.base.select("key", "net", "tax")[rows]
+    applied = np.maximum(draft.column("issued")[rows] + 2 * HOUR, draft.taken - 6 * DAY)
+    old = applied + 3 * DAY < draft.taken
+    return shaping.listed(
+        "red_confirmations",
+        {
+            "form": [f"110125{at:014d}" for at in rows],
+            "invoice_number": true["key"].to_list(),
+            "state": ["lapsed" if late else "waiting_for_buyer" for late in old],
+            "applied_at": times(applied),
+            "net": (-true["net"] / 100).to_list(),
+            "tax": (-true["tax"] / 100).to_list(),
+        },
+    )
 
 
 def tickets(draft: Draft) -> pl.DataFrame:

@@ -36,6 +36,7 @@ class World:
     operations: pl.DataFrame
     confirmations: pl.DataFrame
     substitute: pl.DataFrame
+    red_confirmations: pl.DataFrame
     register: pl.DataFrame
     tickets: pl.DataFrame
     metrics: pl.DataFrame

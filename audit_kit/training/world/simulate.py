@@ -25,9 +25,10 @@ from audit_kit.training.world.shape import World
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from audit_kit.training.likeness.likeness import Likeness
     from audit_kit.training.world.parties import Company
 
-DEFAULT: Mapping[str, float] = MappingProxyType({cause: how.share for cause, how in simulated().items()})
+DEFAULT: Mapping[str, float] = MappingProxyType({cause: how.share for cause, how in simulated().items() if how.share})
 ARRIVALS = ("log", "exports", "platform", "none")  # where the times of arrival are to be had
 EXPORT_HOUR = 20  # the export is taken in the evening of the last working day
 LATER_DAYS = 7
@@ -42,30 +43,37 @@ def world(
     days: int | None = None,
     open_outage_hours: float = 0.0,
     open_outage_announced: bool = True,
+    outage_announced: bool | None = None,
     direction: str = "issued",
     backups: bool = True,
     arrivals: str = "log",
     exports: int = 0,
     hostile: bool = False,
+    like: Likeness | None = None,
 ) -> World:
     """Make an engagement of `invoices` in a month; `causes` maps a cause to its share of them, {} = nothing is wrong.
 
     `days` shortens the period to the first days of the month. An outage of `open_outage_hours` is still going on when
-    the export is taken. `hostile` puts names into it that attack pages and workbooks.
+    the export is taken; `outage_announced`: whether one that loses invoices is announced, null = by chance. `hostile`
+    puts names into it that attack pages and workbooks.
 
     The real export states no times of arrival; `arrivals` says what does: the sync log (`log`), or no sync log but an
     earlier export (`exports`), or nothing (`none`), or, beside the log, a column 入库时间 that the real export has not
-    (`platform`). `exports` earlier ones were taken on the evenings before.
+    (`platform`). `exports` earlier ones were taken on the evenings before. `like` is the shape of a real month, which
+    takes the place of `invoices`, `month`, `days` and `causes`.
 
     Raises:
         RequestError: unknown causes, direction or arrivals, a month that is none, or fewer than one invoice.
     """
     if arrivals not in ARRIVALS:
         raise RequestError("error_training.no_arrivals", arrivals=arrivals, known=", ".join(ARRIVALS))
-    start, taken = _period(month, days)
-    counts = _counts(causes, invoices, direction)
+    start, taken = (like.start, like.taken) if like else _period(month, days)
+    counts = dict(like.counts) if like else _counts(causes, invoices, direction)
     plan = stream.Plan(
-        count=invoices,
+        like=like.rows if like else None,
+        batch=like.batch if like else None,
+        avoided=like.amounts if like else None,
+        count=like.rows.height if like else invoices,
         seed=seed,
         start=start,
         end=taken,
@@ -74,11 +82,12 @@ def world(
         hostile=hostile,
     )
     base, owners = stream.issue(plan)
-    draft = fates.Draft(base=base, seed=seed, taken=taken, counts=counts)
+    draft = fates.Draft(base=base, seed=seed, taken=taken, counts=counts, outage_announced=outage_announced)
+    draft.avoided = like.amounts if like else draft.avoided
     draft.windows = windows.calendar(start, taken, Dice(seed, "calendar"))
     if open_outage_hours > 0:
         draft.windows.append(_still_open(taken, open_outage_hours, announced=open_outage_announced))
-    fates.allot(draft)
+    fates.allot(draft, like.befall if like else None)
     exports = max(exports, 1) if arrivals == "exports" else exports
     made = _assemble(draft, owners, start=start, direction=direction, backups=backups, exports=exports)
     return made if arrivals == "platform" else _untimed(made, logged=arrivals == "log")
@@ -148,6 +157,7 @@ def _assemble(
         operations=followups.operations(draft, book),
         confirmations=followups.confirmations(draft),
         substitute=_direct(_substitute(draft, book), direction),
+        red_confirmations=followups.red_forms(draft),
         register=_direct(followups.register(draft, book), direction),
         tickets=followups.tickets(draft),
         metrics=logs.metrics(draft, start),

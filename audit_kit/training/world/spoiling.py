@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from audit_kit import resources
 from audit_kit.training.world import shaping
 from audit_kit.training.world.dice import Dice
 from audit_kit.training.world.fates import Draft, reached
-from audit_kit.training.world.stream import DAY, channels, times
+from audit_kit.training.world.stream import DAY, channels, held, times
 
 if TYPE_CHECKING:
     from audit_kit.training.world.dice import Integers
@@ -178,6 +179,8 @@ def _amounts(book: Book) -> None:
         gross, tax = book.frame["gross"].to_numpy()[rows], book.frame["tax"].to_numpy()[rows]
         change = np.where(book.dice.below(2, len(rows)) == 1, 9, -1) * (1 + book.dice.below(90, len(rows))) * 10
         changed = np.where(gross + change > tax, gross + change, gross + 9_000)
+        while (met := held(book.draft.avoided, changed, changed - tax)).any():
+            changed = np.where(met, changed + 10, changed)
         book.patch(rows, gross=changed, net=changed - tax)
 
 
@@ -220,7 +223,47 @@ def _states(book: Book) -> None:
     book.patch(blank, invoice_code=nothing, invoice_number=nothing, clean=nothing)
 
 
-SPOILERS = (_mistype, _invalidate, _lose_precision, _damage, _blur, _amounts, _dates, _parties, _states)
+def _reuse(book: Book) -> None:
+    """Write the number of an invoice of another buyer and amount, which the platform lists."""
+    rows = book.rows("number_reused")
+    digital = book.draft.base["digital"].is_not_null().to_numpy()
+    others = book.dice.shuffle(np.flatnonzero(book.draft.seen() & digital)) if len(rows) else rows
+    looks = book.frame.select("buyer_name", "gross", "clean").rows()
+    keys, place = [], 0
+    for row in rows:
+        while looks[others[place]][0] == looks[row][0] or looks[others[place]][1] == looks[row][1]:
+            place += 1
+        keys.append(looks[others[place]][2])
+        place += 1
+    _write(book, rows, keys)
+
+
+def _others(book: Book) -> None:
+    """Book what no platform lists, what has no date, and what waits for a red confirmation form."""
+    kinds = book.rows("elsewhere")
+    words = resources.load("simulation")["elsewhere"]
+    numbers = [words["number"].format(number=at) for at in 1_000_001 + book.dice.below(8_000_000, len(kinds))]
+    nothing = [None] * len(kinds)
+    book.patch(kinds, kind=[words["kind"]] * len(kinds), invoice_code=nothing, invoice_number=numbers, clean=nothing)
+    undated = book.rows("unexplained")
+    book.patch(undated, issued=[None] * len(undated))
+    waiting = book.rows("red_pending")
+    book.patch(waiting, status=["red_full"] * len(waiting))
+
+
+SPOILERS = (
+    _mistype,
+    _invalidate,
+    _lose_precision,
+    _damage,
+    _blur,
+    _amounts,
+    _dates,
+    _parties,
+    _states,
+    _reuse,
+    _others,
+)
 
 
 def platform(draft: Draft, at: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -231,7 +274,11 @@ def platform(draft: Draft, at: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     listed = (draft.visible <= at) & ~reached(draft, *ON_THE_WAY)
     status = draft.base["status"].scatter(np.flatnonzero(draft.fate == "voided"), "voided")
     frame = draft.base.with_columns(status=status, i=pl.int_range(pl.len(), dtype=pl.UInt32)).with_columns(
-        visible=pl.Series(draft.visible), cut=pl.Series(draft.fate == "export_truncated")
+        visible=pl.Series(draft.visible),
+        cut=pl.Series(draft.fate == "export_truncated"),
+        risk=pl.when(pl.Series(draft.fate == "risk_flagged")).then(
+            pl.lit(resources.load("simulation")["words"]["risk"])
+        ),
     )
     frame = frame.filter(pl.Series(listed)).sort("issued", "i", descending=True)
     return frame.filter(~pl.col("cut")), frame.filter("cut")

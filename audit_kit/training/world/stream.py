@@ -29,13 +29,19 @@ BLUE_FROM, BLUE_UNTIL, RED_UNTIL = (
     0.5,
     0.75,
 )  # share of the period: what is reversed comes early, its red invoice before the peak
+GIVEN = ("given_buyer", "given_account", "given_price", "given_place", "given_delay")  # each null where chance decides
+LENGTH_OF_OLD = 10  # digits of the shorter codes
 BRANCH_AFTER = 8  # the branch issues nothing in the first eighth, where an export may be cut off
 EARLY_DAYS = 3  # invoices before the exported period lie in the last days of the month before
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be issued: how many, from `start` to before `end` (seconds, in an evening), and how many earlier."""
+    """What is to be issued: how many, from `start` to before `end` (seconds, in an evening), and how many earlier.
+
+    `like`: `Likeness.rows`, which take the place of chance. `batch`: of the codes of old invoices, null = as usual.
+    `avoided`: amounts (fen, rising) that no invoice has.
+    """
 
     count: int
     seed: int
@@ -44,6 +50,9 @@ class Plan:
     before: int
     branch: int
     hostile: bool
+    like: pl.DataFrame | None = None
+    batch: int | None = None
+    avoided: Integers | None = None
 
 
 def seconds(moment: datetime) -> int:
@@ -71,7 +80,7 @@ def issue(plan: Plan) -> tuple[pl.DataFrame, list[parties.Company]]:
     """
     words = resources.load("simulation")
     owners = parties.companies(2, Dice(plan.seed, "owners"), words["names"], mark=words["mark"], home=True)
-    frame = _moments(plan, words)
+    frame = _moments(plan, words) if plan.like is None else _alike(plan, plan.like, words)
     frame = _owners(frame, plan, owners)
     frame = _amounts(frame, plan, words)
     frame = _kinds(frame, plan, words)
@@ -98,6 +107,31 @@ def _moments(plan: Plan, words: dict[str, Any]) -> pl.DataFrame:
     return pl.DataFrame({"issued": issued[order], "channel": channel[order], "early": early[order]})
 
 
+def _alike(plan: Plan, like: pl.DataFrame, words: dict[str, Any]) -> pl.DataFrame:
+    """Take channel and time from a real month, and draw only what lies before it."""
+    frame = like.select("issued", "channel", *GIVEN, like=pl.int_range(pl.len()), early=pl.lit(value=False))
+    if plan.before:
+        empty = Plan(
+            count=0, seed=plan.seed, start=plan.start, end=plan.end, before=plan.before, branch=0, hostile=False
+        )
+        before = _moments(empty, words).with_columns(like=pl.lit(-1, pl.Int64))
+        frame = pl.concat([frame, before], how="diagonal_relaxed")
+    return frame.sort("issued", "like")
+
+
+def given(frame: pl.DataFrame, name: str, drawn: Floats) -> Floats:
+    """Return what a real month gives of a column, and what was drawn where it gives nothing."""
+    if f"given_{name}" not in frame.columns:
+        return drawn
+    values = frame[f"given_{name}"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return np.asarray(np.where(np.isnan(values), drawn, values), dtype=np.float64)
+
+
+def _ranks(frame: pl.DataFrame, name: str, drawn: Integers, limit: int) -> Integers:
+    """Return the ranks that a real month gives, below a limit, and what was drawn where it gives none."""
+    return np.asarray(given(frame, name, drawn.astype(np.float64)).astype(np.int64) % limit, dtype=np.int64)
+
+
 def _day_weights(plan: Plan, rhythm: dict[str, Any]) -> Floats:
     """Weigh the days of the period: working days, weekends, holidays, the peak at the end of a month."""
     days = [EPOCH + timedelta(seconds=at) for at in range(plan.start, plan.end, DAY)]
@@ -120,11 +154,11 @@ def _owners(frame: pl.DataFrame, plan: Plan, owners: list[parties.Company]) -> p
     owner[dice.sample(np.arange(count // BRANCH_AFTER, count), plan.branch)] = 1
     many = min(max(count // 25, 40), 5_000)
     others = parties.buyers(many, dice, words["names"], mark=words["mark"], hostile=plan.hostile)
-    buyer = dice.weighted(others["weight"].to_numpy(), count)
+    buyer = _ranks(frame, "buyer", dice.weighted(others["weight"].to_numpy(), count), many)
     prefixes = [law["prefix"] for law in words["channels"].values()]
     accounts = parties.account_names(channels(), prefixes, np.arange(2))
     channel = frame["channel"].to_numpy()
-    place = (owner * len(prefixes) + channel) * 3 + dice.weighted([6, 3, 2], count)
+    place = (owner * len(prefixes) + channel) * 3 + _ranks(frame, "account", dice.weighted([6, 3, 2], count), 3)
     drawers = pl.Series(words["names"]["drawers"])
     return frame.with_columns(
         owner=pl.Series(owner),
@@ -148,7 +182,11 @@ def _amounts(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.DataF
     prices = np.array(words["amounts"]["round_prices"], dtype=np.int64)
     fee = prices[(frame["buyer"].to_numpy() * 7 + dice.below(2, count)) % len(prices)]
     gross = np.where(dice.uniform(count) < words["amounts"]["recurring"], fee, free)
+    gross = given(frame, "price", gross.astype(np.float64)).astype(np.int64)
     net = np.floor(gross / (1.0 + rate) + 0.5).astype(np.int64)
+    while plan.avoided is not None and (met := held(plan.avoided, gross, net, gross - net)).any():
+        gross = np.where(met, gross + gross // 50 + 1, gross)
+        net = np.floor(gross / (1.0 + rate) + 0.5).astype(np.int64)
     good = dice.below(len(words["goods"]["rows"]), count)
     return frame.with_columns(
         rate=pl.Series(rate),
@@ -158,6 +196,16 @@ def _amounts(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.DataF
         good=pl.Series(good),
         positive=pl.lit(value=True),
     )
+
+
+def held(amounts: Integers, *columns: Integers) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return where one of several columns is one of `amounts`, which rise."""
+    found = np.zeros(len(columns[0]), dtype=bool)
+    if len(amounts):
+        for column in columns:
+            place = np.minimum(np.searchsorted(amounts, column), len(amounts) - 1)
+            found |= amounts[place] == column
+    return found
 
 
 def _kinds(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.DataFrame:
@@ -171,6 +219,8 @@ def _kinds(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.DataFra
     names = pl.Series([name for name, _ in kinds["digital"]] + [name for name, _, _ in kinds["old"]])
     paper = len(kinds["digital"]) - 1
     digital = np.where((digital == paper) & (frame["channel"].to_numpy() != 0), 0, digital)
+    if plan.like is not None:
+        digital, old = _ranks(frame, "place", digital, 2), _ranks(frame, "place", old, len(kinds["old"]))
     place = np.where(is_old, len(kinds["digital"]) + old, digital)
     origins = pl.Series([kinds["origin_digital"], kinds["origin_old"]])
     return frame.with_columns(
@@ -202,12 +252,24 @@ def _numbers(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.DataF
         + [code for _, _, code in words["kinds"]["old"]]
     ).gather(frame["place"])
     year = pl.Series(times(frame["issued"].to_numpy())).dt.strftime("%y")
+    codes = codes.map_elements(lambda code: coded(code, plan.batch), pl.String) if plan.batch is not None else codes
     frame = frame.with_columns(
         digital=pl.when(digits != "").then(year + "11" + digits + pl.Series(sequence).cast(pl.String).str.zfill(15)),
         code=pl.when(codes != "").then(pl.lit(codes).str.replace("{year}", pl.lit(year), literal=True)),
         number=pl.when(codes != "").then(pl.Series(serial).cast(pl.String)),
     )
     return frame.with_columns(key=pl.coalesce("digital", pl.col("code") + pl.col("number")))
+
+
+def coded(code: str, batch: int | None) -> str:
+    """Return an invoice code, or the pattern of one, with another batch."""
+    if batch is None or not code:
+        return code
+    code = code.replace("{year}", "{}")
+    short = len(code) == LENGTH_OF_OLD
+    return (code[:6] + str(batch % 10) + code[7:] if short else code[:7] + f"{batch:02d}" + code[9:]).replace(
+        "{}", "{year}"
+    )
 
 
 def _sequence(issued: Integers, dice: Dice, *, own: bool) -> Integers:
@@ -237,7 +299,8 @@ def _reversals(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.Dat
         firsts = dice.sample(np.flatnonzero(kin & (part >= BLUE_FROM) & (part < BLUE_UNTIL)), many)
         laters = dice.sample(np.flatnonzero(kin & (part >= BLUE_UNTIL) & (part < RED_UNTIL)), len(firsts))
         blue[laters] = firsts[: len(laters)]
-        partial[laters] = dice.uniform(len(laters)) < laws["partial"]
+        # Half an amount might be an amount of the real month.
+        partial[laters] = (dice.uniform(len(laters)) < laws["partial"]) & (plan.like is None)
     reds = np.flatnonzero(blue >= 0)
     blues = blue[reds]
     frame = _redden(frame.with_columns(blue=pl.Series(blue)), reds, blues, partial[reds])
@@ -297,4 +360,4 @@ def _delays(frame: pl.DataFrame, plan: Plan, words: dict[str, Any]) -> pl.DataFr
     median = np.array([median for law in laws for median in law["medians"]])[law_of]
     sigma = np.array([sigma for law in laws for sigma in law["sigmas"]])[law_of]
     minutes = median * np.exp(sigma * dice.normal(len(frame)))
-    return frame.with_columns(delay=pl.Series(np.floor(minutes * 60.0) + 1.0))
+    return frame.with_columns(delay=pl.Series(given(frame, "delay", np.floor(minutes * 60.0) + 1.0)))

@@ -173,9 +173,10 @@ def _cause() -> pl.Expr:
     """Name the cause: what was done to the row where its outcome is the one meant, else what the outcome says."""
     meant = {cause: how.outcome for cause, how in simulated().items()}
     expected = pl.col("fate").replace_strict(meant, default="missing", return_dtype=pl.String)
+    beside = [cause for cause, outcome in meant.items() if outcome == "matched"]
     by_field = pl.col("differs").replace_strict(BY_FIELD, default="party_conflict", return_dtype=pl.String)
     return (
-        pl.when(pl.col("outcome") == "matched")
+        pl.when((pl.col("outcome") == "matched") & ~pl.col("fate").is_in(beside).fill_null(value=False))
         .then(pl.lit(None, dtype=pl.String))
         .when(pl.col("fate") == "precision_lost")
         .then("fate")

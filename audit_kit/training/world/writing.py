@@ -27,21 +27,23 @@ XLSX_ROWS = 1_000_000
 TWO_LINES = 10  # every tenth invoice has two lines
 MONEY = ("net", "tax", "gross")
 LOGS = ("accounts", "notices", "operations", "confirmations", "substitute", "register", "tickets", "metrics")
+SELDOM = ("red_confirmations",)  # written only where there are some
 ARCHIVED = ("backups", "backup_checks", "restore_tests", "backup_listing", "schedule")
 HIDDEN = ("source_file", "source_row", "cleaning", "date_only")
 
 
-def write(world: World, folder: Path, *, file_format: str, plain: bool = False) -> None:
-    """Write a world into an empty folder; a `plain` one without its logs."""
+def write(world: World, folder: Path, *, file_format: str, plain: bool = False, coded: str = "") -> None:
+    """Write a world into an empty folder; a `plain` one without its logs. `coded`: what its files are called."""
     month = f"{world.export.period_start:%Y-%m}"
     for name in ("ledger", "platform", *(() if plain else ("logs",))):
         (folder / name).mkdir(parents=True)
-    _write_platform(world, world.platform, folder / "platform" / f"export-{month}.{file_format}")
+    export = f"{_stem(f'export-{month}', 'platform', coded)}.{file_format}"
+    _write_platform(world, world.platform, folder / "platform" / export, plain=bool(coded))
     for at, rows in world.earlier.items():
         (folder / "exports").mkdir(exist_ok=True)
         _write_platform(world, rows, folder / "exports" / f"export-{at:%Y-%m-%d}.{file_format}")
-    _write_ledger(world.ledger, folder / "ledger" / f"ledger-{month}.{file_format}")
-    sources = {} if plain else _write_logs(world, folder, file_format)
+    _write_ledger(world.ledger, folder / "ledger" / f"{_stem(f'ledger-{month}', 'ledger', coded)}.{file_format}")
+    sources = {} if plain else _write_logs(world, folder, file_format, coded)
     if world.archive:
         sources |= _write_archive(world.archive, folder)
     text = _settings(world, file_format, sources)
@@ -53,8 +55,14 @@ def write_later(world: World, path: Path) -> None:
     _write_platform(world, world.later, path)
 
 
-def _write_platform(world: World, rows: pl.DataFrame, path: Path) -> None:
-    """Write an export: as a workbook with its three sheets, as csv (UTF-8 with BOM), or typed as parquet."""
+def _stem(name: str, table: str, coded: str) -> str:
+    """Return the name of a table's file; `coded`: it is numbered, so that no name of another engagement is in it."""
+    tables = ("ledger", "platform", "sync_log", *LOGS, *SELDOM)
+    return f"{coded}{tables.index(table) + 1:02d}" if coded else name
+
+
+def _write_platform(world: World, rows: pl.DataFrame, path: Path, *, plain: bool = False) -> None:
+    """Write an export: as a workbook with its three sheets (`plain`: with one), as csv (UTF-8 with BOM), or parquet."""
     timed = rows["visible_at"].null_count() < len(rows)
     if path.suffix == ".parquet":
         hidden = HIDDEN if timed else (*HIDDEN, "visible_at")
@@ -75,7 +83,7 @@ def _write_platform(world: World, rows: pl.DataFrame, path: Path) -> None:
         _write_csv(basic, path)
         return
     sheets = {words["basic_sheet"]: basic}
-    if len(rows) <= MANY_ROWS:
+    if len(rows) <= MANY_ROWS and not plain:
         lines = _lines(listed, words)
         sheets[words["lines_sheet"]] = lines.select(words["lines"])
         sheets |= _special(lines, words["special"])
@@ -87,7 +95,8 @@ def _listed(rows: pl.DataFrame, words: dict[str, Any]) -> pl.DataFrame:
     yes, no = pl.lit(words["yes"]), pl.lit(words["no"])
     code, number, digital = words["basic"][1:4]
     return rows.select(
-        *(pl.lit(text).alias(header) for header, text in words["rest"].items()),
+        *(pl.lit(text).alias(header) for header, text in words["rest"].items() if header != words["risk"]),
+        pl.col("risk").fill_null(words["rest"][words["risk"]]).alias(words["risk"]),
         *(pl.col(name).fill_null("").alias(header) for name, header in words["texts"].items()),
         *(pl.col(name).cast(pl.Float64).alias(header) for name, header in words["money"].items()),
         "rate",
@@ -168,20 +177,21 @@ def _write_csv(table: pl.DataFrame, path: Path) -> None:
     )
 
 
-def _write_logs(world: World, folder: Path, file_format: str) -> dict[str, str]:
+def _write_logs(world: World, folder: Path, file_format: str, coded: str) -> dict[str, str]:
     """Write what is logged beside the invoices; return the paths by the tables."""
-    paths = {table: f"logs/{table}.csv" for table in LOGS}
+    tables = [*LOGS, *(table for table in SELDOM if len(getattr(world, table)))]
+    paths = {table: f"logs/{_stem(table, table, coded)}.csv" for table in tables}
     for table, path in paths.items():
         _write_csv(_worded(getattr(world, table), table), folder / path)
     if world.sync_log.is_empty():
         return paths
-    return {"sync_log": f"logs/{_write_sync_log(world.sync_log, folder / 'logs', file_format)}"} | paths
+    return {"sync_log": f"logs/{_write_sync_log(world.sync_log, folder / 'logs', file_format, coded)}"} | paths
 
 
-def _write_sync_log(rows: pl.DataFrame, folder: Path, file_format: str) -> str:
+def _write_sync_log(rows: pl.DataFrame, folder: Path, file_format: str, coded: str) -> str:
     """Write the sync log, as parquet where it is too long for a workbook; return the name of its file."""
     kind = "parquet" if file_format == "xlsx" and len(rows) > MANY_ROWS else file_format
-    path = folder / f"sync_log.{kind}"
+    path = folder / f"{_stem('sync_log', 'sync_log', coded)}.{kind}"
     if kind == "csv":
         _write_csv(_worded(rows, "sync_log"), path)
     elif kind == "xlsx":

@@ -14,7 +14,7 @@ from audit_kit.views.show import theme
 from audit_kit.views.show.parts import bounded, labelled, title, tooltips
 
 if TYPE_CHECKING:
-    from audit_kit.training.drill.scoring import Score
+    from audit_kit.training.drill.score import Score
     from audit_kit.views.show.parts import Chart
 
 MATCHED = "matched"

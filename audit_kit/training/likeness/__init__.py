@@ -1,0 +1,1 @@
+"""Drills from a real past month: its shape taken, nothing else."""
