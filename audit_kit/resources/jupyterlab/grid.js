@@ -38,7 +38,7 @@ function render({model, el}) {
   const tools = made("div", "audit-kit-tools");
   const place = made("span", "audit-kit-place");
   place.setAttribute("role", "status");
-  const turn = {first: "⏮", before: "◀", after: "▶", last: "⏭"};
+  const turn = {first: "«", before: "‹", after: "›", last: "»"};
   const turns = Object.entries(turn).map(([way, sign]) => [way, button(sign, () => send("turn", {way}), words[way])]);
   const size = made("select");
   size.setAttribute("aria-label", words.size);

@@ -56,6 +56,7 @@ class Grid(anywidget.AnyWidget):
         self.filters: dict[str, str] = {}
         self.zone = ""
         self.acts: dict[str, str] = {}
+        self.can_open = False
         self.when_filtered: Callable[[], None] = self.again
         self.when_acted: Callable[[str, pl.Series], None] = lambda _name, _places: None
         first = {"rows": [], "hidden": [], "wrong": [], "filters": {}, "bars": {}, "totals": {}, "acts": [], "pages": 1}
@@ -83,8 +84,10 @@ class Grid(anywidget.AnyWidget):
         known = [one for one in wanted if one is not None]
         return rows.filter(known) if known else rows
 
-    def show(self, rows: pl.DataFrame) -> None:
-        """Show other rows, from the first page."""
+    def show(self, rows: pl.DataFrame, *, places: int | None = None) -> None:
+        """Show other rows, from the first page; with `places` they are new ones, of which none is ticked."""
+        if places is not None:
+            self._ticked, self._edges = pl.zeros(places, pl.Boolean, eager=True), {}
         self._rows, self._page = rows, 0
         self.again()
 
@@ -200,7 +203,7 @@ class Grid(anywidget.AnyWidget):
             "totals": self._totals(),
             "bars": self._bars(),
             "acts": [*self.acts.items()],
-            "opens": self._opens if self.acts else "",
+            "opens": self._opens if self.can_open else "",
         }
 
     def _line(self, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def finding_columns(page: Page, rows: pl.DataFrame, choices: Mapping[str, str]) 
     """Return the columns of a panel of findings; `choices` is a column to the key of its heading."""
     words = page.words
     filled = [name for name in OF_INVOICE if name in rows.columns and rows[name].null_count() < rows.height]
-    listed = ("cause", "invoice_key", "issued_at", "channel", "buyer_name", "amount", "evidence")
+    listed = ("cause", "invoice_key", "issued_at", "amount", "channel", "buyer_name", "evidence")
     shown = {"level": "severity", **dict.fromkeys(listed), "kind": "invoice_kind", "account": "account"}
     kept = {name: key or name for name, key in shown.items() if name in rows.columns}
     others = {name: _HEADS.get(name, name) for name in filled if name not in choices}

@@ -118,7 +118,9 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         alt.JupyterChart.enable_offline(offline=True)
         self._make_controls()
         self.grid = self._make_grid()
-        self.chart = alt.JupyterChart(self._drawn(self._rows), embed_options=theme.embed_options(lang))
+        self.chart = alt.JupyterChart(
+            self._drawn(self._rows), debounce_wait=150, max_wait=False, embed_options=theme.embed_options(lang)
+        )
         self._follow_marks()
         line = w.Layout(flex_flow="row wrap")
         heading = w.HTML(f"<b>{escape(self._words('panel.title'))}</b>")
@@ -141,6 +143,16 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             last=self.last.value,
             search=self.search.value,
         )
+
+    @property
+    def name(self) -> str:
+        """What a file of these rows is called."""
+        return self._columns.name
+
+    @property
+    def height(self) -> int:
+        """How many rows are selected."""
+        return self._kept.height
 
     @property
     def selected(self) -> pl.DataFrame:
@@ -173,7 +185,7 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             actions: name to the text of a button over the table.
         """
         self._heard.append(callback)
-        self.grid.acts = {**self.grid.acts, **(actions or {})}
+        self.grid.acts, self.grid.can_open = {**self.grid.acts, **(actions or {})}, True
         self.grid.again()
 
     def _make_controls(self) -> None:
@@ -240,6 +252,11 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         told = "<br>".join(map(escape, said))
         self.refused.value = f'<span role="alert" style="color:{theme.RED}">{told}</span>' if told else ""
         self._show()
+        self._tell()
+
+    def _tell(self) -> None:
+        for watcher in self.watchers:
+            watcher()
 
     def _follow_marks(self) -> None:
         for name in self.chart.selections.trait_names():
@@ -256,6 +273,7 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         marks = self._marks()
         self._kept = self._filtered.filter(marks) if marks else self._filtered
         self._show()
+        self._tell()
 
     def _clear(self, _button: object) -> None:
         self._is_held = True
@@ -294,5 +312,3 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self.save.disabled = rows.is_empty()
         self.saved.value = ""
         self.grid.show(rows)
-        for watcher in self.watchers:
-            watcher()
