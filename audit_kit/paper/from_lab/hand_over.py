@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,8 @@ def problem_report(page: Page, finding_id: str, *, to: str) -> Path:
         RequestError, PlaceError, EngagementError: see `package`.
     """
     out = Path.cwd() / f"problem-report-{to}-{_now():%Y%m%d-%H%M%S}"
-    package(page.whole.engagement, out, to=to, finding=finding_id, lang=page.lang)
+    with ThreadPoolExecutor(max_workers=1) as beside:  # a kernel's own loop would not let the browser print
+        beside.submit(package, page.whole.engagement, out, to=to, finding=finding_id, lang=page.lang).result()
     return out
 
 

@@ -119,7 +119,10 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         self._make_controls()
         self.grid = self._make_grid()
         self.chart = alt.JupyterChart(
-            self._drawn(self._rows), debounce_wait=150, max_wait=False, embed_options=theme.embed_options(lang)
+            self._drawn(self._rows),
+            debounce_wait=150,
+            max_wait=False,
+            embed_options={**theme.embed_options(lang), "renderer": "svg"},
         )
         self._follow_marks()
         line = w.Layout(flex_flow="row wrap")

@@ -73,7 +73,9 @@ class Basket:
         """What is kept: `ROWS`, the first kept first."""
         path = work_folder(self.engagement) / FILE
         try:
-            return pl.read_parquet(path, glob=False).select(ROWS) if path.is_file() else pl.DataFrame(schema=ROWS)
+            return (
+                pl.read_parquet(path, glob=False).select(ROWS.keys()) if path.is_file() else pl.DataFrame(schema=ROWS)
+            )
         except pl.exceptions.PolarsError:
             return pl.DataFrame(schema=ROWS)
 
@@ -111,7 +113,7 @@ class Basket:
             )
             now = pl.lit(datetime.now(), pl.Datetime("us"))  # noqa: DTZ005  the clock on the user's wall
             new = taken.with_columns(lot=pl.lit(lot.number, pl.UInt32), who=pl.lit(lot.who), at=now)
-            new = new.with_columns(note=pl.lit(note), judgement=pl.lit(judgement)).select(ROWS)
+            new = new.with_columns(note=pl.lit(note), judgement=pl.lit(judgement)).select(ROWS.keys())
             self._write(pl.concat([self.rows, new]).unique("row_id", keep="last", maintain_order=True), [*before, lot])
         return lot
 
