@@ -11,6 +11,7 @@ import altair as alt
 import ipywidgets as w
 import polars as pl
 
+from audit_kit.core import schema
 from audit_kit.core.errors import AuditError
 from audit_kit.core.exploration_log import note
 from audit_kit.core.files import shown_path
@@ -112,6 +113,7 @@ class StoryPanel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         found = pl.concat(
             [page.whole.findings, page.whole.backup_findings, page.whole.response_findings], how="diagonal_relaxed"
         ).filter(pl.col("invoice_key") == key)
+        found = found.sort(schema.by_severity(), maintain_order=True)
         lines = [f"<b>{escape(words('story_panel.of', number=key))}</b>"]
         near = nearly_same(page, key)
         if near:
