@@ -120,13 +120,19 @@ def report_sheets(
     earlier = [Sheet(words("workbook.settled"), settled, named)] if settled.height else []
     return [
         findings_sheet(paper, words),
-        Sheet(words("matters.title"), events, {**named, **words.section("matters")}, (words("matters.note"),)),
+        events_sheet(events, words),
         Sheet(words("workbook.causes"), _named_causes(causes, words), named, (words("front.causes_note"),)),
         Sheet(words("workbook.sources"), _with_tables(sources, words), named, (words("front.sources_note"),)),
         Sheet(words("workbook.control"), _with_tables(totals, words), named),
         Sheet(words("workbook.set_aside"), _with_tables(aside, words), named),
         *earlier,
     ]
+
+
+def events_sheet(events: pl.DataFrame, words: Words) -> Sheet:
+    """Return the sheet of events; `events`: see `event_rows.sheet_of`."""
+    named = {**words.section("front"), **words.section("workbook"), **words.section("matters")}
+    return Sheet(words("matters.title"), events, named, (words("matters.note"),))
 
 
 def findings_sheet(paper: pl.DataFrame, words: Words) -> Sheet:

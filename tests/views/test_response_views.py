@@ -41,7 +41,7 @@ def test_the_answers_count_tickets_register_and_sources(page):
     assert f"手工登记 {audit.register.height} 张" in said
     assert f"核实了 {audit.testimony.height} 张发票" in said
     assert "9 时至 18 时" in said
-    assert "未知" not in said
+    assert "未提供" not in said
 
 
 def test_without_its_sources_the_page_says_that_it_knows_nothing(bare):

@@ -69,10 +69,15 @@ def _counts(page: Page, count: int) -> list[str]:
         share=percent((count - still) / everyone) if everyone else words("unit.nothing"),
         yuan=words.yuan(gone["amount"].sum()),
     )
+    share = percent(definite / max(gone.height, 1))
     return [
         sentence,
         words("answer_missing.causes", list=listed(words, named)),
-        words("answer_missing.explained", rows=words.count(definite), share=percent(definite / max(gone.height, 1))),
+        words(
+            "answer_missing.explained" if definite else "answer_missing.explained_none",
+            rows=words.count(definite),
+            share=share,
+        ),
     ]
 
 

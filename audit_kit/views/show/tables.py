@@ -5,6 +5,7 @@ Every table takes a tidy frame; the function above it prepares that frame. All t
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -97,10 +98,13 @@ def markup(text: str) -> HTML:
     return HTML(text)  # type: ignore[no-untyped-call]
 
 
+_BADGES = dict.fromkeys(("pass", "closed"), "#24715f")  # white text can be read on it
+
+
 def badge(word: str, label: str) -> str:
     """Return a severity, state or change as a small coloured label that also says its name."""
     colours = theme.SEVERITIES | theme.RULES | theme.CHANGES
-    colour = colours.get(word, theme.GREY)
+    colour = _BADGES.get(word) or colours.get(word, theme.GREY)
     dark = word in {"info", "unknown", "low", "medium", "open"}
     return (
         f'<span style="background:{colour};color:{theme.INK if dark else theme.PAPER};border-radius:9px;'
@@ -144,7 +148,14 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
     html = itables.to_html_datatable(
         shown, connected=False, caption=first_of(words, most, frame.height) or None, **options
     )
-    return markup(html + _PLAIN_NUMBERS)
+    return markup(_in_language(html, words) + _PLAIN_NUMBERS)
+
+
+def _in_language(html: str, words: Words) -> str:
+    """Return a table of itables with what it says to a reader without JavaScript in the page's language."""
+    html = re.sub(r"Loading ITables v.*?</a>\?\)", lambda _: escape(words("searching.loading")), html, flags=re.DOTALL)
+    more = r"\((\d+) more rows? not shown\)"
+    return re.sub(more, lambda found: escape(words("searching.more", rows=found[1])), html)
 
 
 # What is typed into a column's filter of numbers may have separators.
