@@ -32,9 +32,9 @@ from audit_kit.views.show.panel import Columns, Panel
 
 n = {rows}
 i = pl.int_range(n, eager=True)
-channels = pl.lit(pl.Series(["网页", "乐企", "税控", "移动端"]))
+channels = pl.lit(pl.Series(["网页"] * 4 + ["乐企"] * 3 + ["税控"] * 2 + ["移动端"]))
 rows = pl.select(
-    channel=channels.gather(i % 4),
+    channel=channels.gather(i % 10),
     key="2511200000" + (i * 7919 % 9999991).cast(pl.String).str.zfill(10),
     at=pl.lit(datetime(2025, 1, 1)) + pl.duration(minutes=i % 500_000),
     amount=(i * 7919 % 1_000_003).cast(pl.Decimal(18, 2)) / 100,

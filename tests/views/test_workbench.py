@@ -11,7 +11,7 @@ import docx
 import polars as pl
 import pytest
 
-from audit_kit.core import exploration_log
+from audit_kit.analysis import exploration_log
 from audit_kit.paper.from_lab import hand_over
 from audit_kit.views.missing.panel import missing_panel
 from audit_kit.views.show import choices

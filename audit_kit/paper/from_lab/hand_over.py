@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit.analysis.exploration_log import lines, who
 from audit_kit.core import outputs
-from audit_kit.core.exploration_log import lines, who
 from audit_kit.core.words import Words
 from audit_kit.paper.document import Document, Facts, Heading, Paragraph, Table
 from audit_kit.paper.docx_file import write_docx

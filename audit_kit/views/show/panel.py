@@ -24,7 +24,7 @@ from audit_kit.core.spreadsheet_csv import safe_csv
 from audit_kit.core.words import Words
 from audit_kit.views.grid.chart_marks import marked
 from audit_kit.views.grid.column_filters import amount_of
-from audit_kit.views.grid.grid import PLACE, Grid, head_of
+from audit_kit.views.grid.table_grid import PLACE, Grid, head_of
 from audit_kit.views.show import theme
 from audit_kit.views.show.parts import nothing
 

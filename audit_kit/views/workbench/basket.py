@@ -1,7 +1,7 @@
 """The basket: rows that an auditor kept from the panels, with note and judgement, across sessions.
 
-It lies beside the kept analyses (`core.exploration_log.work_folder`), never in the engagement. Each time rows are kept
-is a lot, which knows the filter, the control totals and the fingerprint of what it was taken from.
+It lies beside the kept analyses (`analysis.exploration_log.work_folder`), never in the engagement. Rows that are kept
+at once are a lot, which knows the filter, the control totals and the fingerprint of what it was taken from.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from audit_kit.analysis.exploration_log import held, who, work_folder
 from audit_kit.core import outputs
-from audit_kit.core.exploration_log import held, who, work_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

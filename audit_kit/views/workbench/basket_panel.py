@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 import polars as pl
 
+from audit_kit.analysis.exploration_log import first_broken, lines, note
 from audit_kit.core.errors import AuditError
-from audit_kit.core.exploration_log import first_broken, lines, note
 from audit_kit.core.files import shown_path
-from audit_kit.views.grid.grid import PLACE, Grid, head_of
+from audit_kit.views.grid.table_grid import PLACE, Grid, head_of
 from audit_kit.views.workbench.basket import JUDGEMENTS, OPEN, ROWS, Basket
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LISTED = (
     "judgement", "note", "invoice_key", "level", "cause", "issued_at", "amount", "buyer_name", "evidence", "who", "at",
 )  # fmt: skip
+ACTIONS = ("filter", "keep", "judge", "remove", "working_paper", "trace", "problem_report", "what_if")
+MOST_LOGGED = 12
 _LINE = w.Layout(flex_flow="row wrap")
 
 
@@ -89,7 +91,19 @@ class BasketPanel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         found = lines(self.basket.engagement)
         broken = first_broken(found)
         chain = words("log.whole") if broken is None else words("log.broken", line=broken)
-        self.logged.value = escape(f"{words('log.title', lines=words.count(len(found)))} {chain}")
+        said = escape(f"{words('log.title', lines=words.count(len(found)))} {chain}")
+        latest = "".join(f"<li>{escape(self._told(line))}</li>" for line in reversed(found[-MOST_LOGGED:]))
+        self.logged.value = f"{said}<details><summary>{escape(words('log.last'))}</summary><ul>{latest}</ul></details>"
+
+    def _told(self, line: Mapping[str, Any]) -> str:
+        """Return a line of the log as a person reads it; one that is none stands as it is."""
+        words = self._page.words
+        if line.get("action") not in ACTIONS:
+            return str(line.get("broken", line))
+        filters = words("answer.comma").join(f"{name} {value}" for name, value in line["filters"].items())
+        counts = words("answer.comma").join(words.count(count) for count in line["counts"].values())
+        at = str(line["at"])[:19].replace("T", " ")
+        return words("log.line", at=at, action=words(f"log.{line['action']}"), filters=filters, counts=counts or "–")
 
     def _list(self, *, places: int | None = None) -> None:
         judged = pl.col("judgement").replace(self._page.words.section("judgement"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as w
 
-from audit_kit.core.exploration_log import note
+from audit_kit.analysis.exploration_log import note
 from audit_kit.views.workbench.basket import Basket
 from audit_kit.views.workbench.basket_panel import BasketPanel
 from audit_kit.views.workbench.story import StoryPanel

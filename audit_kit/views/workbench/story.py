@@ -11,9 +11,9 @@ import altair as alt
 import ipywidgets as w
 import polars as pl
 
+from audit_kit.analysis.exploration_log import note
 from audit_kit.core import schema
 from audit_kit.core.errors import AuditError
-from audit_kit.core.exploration_log import note
 from audit_kit.core.files import shown_path
 from audit_kit.core.identity import with_key
 from audit_kit.core.words import Words

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as w
 import polars as pl
 
+from audit_kit.analysis.exploration_log import note
 from audit_kit.analysis.work import backup_world
 from audit_kit.core import outputs
 from audit_kit.core.errors import AuditError
-from audit_kit.core.exploration_log import note
 from audit_kit.core.files import shown_path
 from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.backups import schedule
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from audit_kit.views.show.page import Page
 
 BY_AGE = ("late", "lost")
+MEASURES = ("judged", "late", "share", "merely_late", "lost", "slots_ok", "slots_late", "slots_missing")
 _WIDE = w.Layout(width="430px")
 _STYLE = {"description_width": "170px"}
 
@@ -126,8 +127,8 @@ class WhatIf(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
                 "tried": _figure(name, new),
                 "change": change,
             }
-            for name, old in vars(now).items()
-            for new in [getattr(then, name)]
+            for name in MEASURES
+            for old, new in [(getattr(now, name), getattr(then, name))]
             for change in [_changed(name, old, new)]
         ]
         labels = {name: words(f"what_if.{name}") for name in ("measure", "policy", "tried", "change")}

@@ -23,6 +23,10 @@ ROWS_A_PAGE = 50
 SIZES = (20, 50, 100, 200)
 BARS = 16
 LONGEST_CELL = 400
+_SAID = (
+    "first", "before", "after", "last", "size", "columns", "region", "sort", "filter", "tick", "tick_all", "untick",
+    "open", "hint_text", "hint_money", "hint_count", "hint_time", "help_text", "help_money", "help_count", "help_time",
+)  # fmt: skip
 _OURS = files("audit_kit").joinpath("resources", "jupyterlab")
 
 
@@ -61,7 +65,11 @@ class Grid(anywidget.AnyWidget):
         self.when_acted: Callable[[str, pl.Series], None] = lambda _name, _places: None
         first = {"rows": [], "hidden": [], "wrong": [], "filters": {}, "bars": {}, "totals": {}, "acts": [], "pages": 1}
         listed = [{"name": head.name, "heading": head.heading, "kind": head.kind} for head in heads]
-        super().__init__(heads=listed, words=words.section("grid"), shown=first | {"page": 0, "size": ROWS_A_PAGE})
+        super().__init__(
+            heads=listed,
+            words={name: words(f"grid.{name}") for name in _SAID},
+            shown=first | {"page": 0, "size": ROWS_A_PAGE},
+        )
         self.on_msg(self._heard)
 
     @property
