@@ -109,7 +109,8 @@ def measured(folder: Path, rows: int, rounds: int) -> str:
     books, settings = folder / "books", folder / "settings"
     books.mkdir()
     settings.mkdir()
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CODE.format(rows=rows))])
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook = nbformat.v4.new_notebook(metadata=kernel, cells=[nbformat.v4.new_code_cell(CODE.format(rows=rows))])
     nbformat.write(notebook, books / "panel.ipynb")
     lab.write_settings(settings, lang="zh")
     with socket.socket() as found:
