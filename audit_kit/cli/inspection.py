@@ -56,9 +56,11 @@ def _table(table: Mapping[str, Any], words: Words) -> list[str]:
 def columns_of(table: str, words: Words) -> dict[str | None, str]:
     """Return our columns as a person reads them: in Chinese with their headers before their names."""
     from audit_kit.core import schema
+    from audit_kit.loaders.tables.templates import SHAPES
 
-    headers = schema.headers(table)
-    return {name: name if words.lang == "en" else f"{headers[name]} ({name})" for name in schema.dtypes(table)}
+    shape = SHAPES.get(table, table)
+    headers = schema.headers(shape)
+    return {name: name if words.lang == "en" else f"{headers[name]} ({name})" for name in schema.dtypes(shape)}
 
 
 def _some(lines: list[str], title: str) -> list[str]:

@@ -544,6 +544,7 @@ CHECKS: dict[str, Callable[[Truth], list[Said]]] = {
     "answer_missing.likely": lambda truth: [truth.chances],
     "answer_missing.likely_presence": lambda truth: [truth.chances],
     "answer_missing.called_late": called_late,
+    "answer_missing.called_late_none": lambda truth: [one for one in called_late(truth) if one["rows"] == "0"],
     "answer_missing.unbooked": unbooked,
     "answer_missing.unknown": unknown,
     "answer_sync.late": lambda truth: [truth.chances],

@@ -123,7 +123,8 @@ def _likely(page: Page) -> list[str]:
     called = findings.filter((pl.col("cause") == "late") & pl.col("probability_late").is_not_null()).height
     threshold = words.share(page.whole.engagement.policy.sync.late_threshold, digits=0)
     line = words("answer_missing.likely_presence" if untimed(page.whole) else "answer_missing.likely", **counts)
-    return [line + words("answer_missing.called_late", rows=words.count(called), threshold=threshold)]
+    told = "answer_missing.called_late" if called else "answer_missing.called_late_none"
+    return [line + words(told, rows=words.count(called), threshold=threshold)]
 
 
 def _numbers(words: Words, work: Analysis) -> list[str]:

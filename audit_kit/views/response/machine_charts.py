@@ -131,14 +131,17 @@ def metric_lines(frame: pl.DataFrame, events: pl.DataFrame, *, why: str = "", la
     lower = _events(events, ends, words).add_params(brush)
     heading = title(words("follow.levels"), words("follow.levels_how"))
     # Hosts and kinds of trouble have colours of their own.
-    return together(upper, lower, heading=heading, way="below").resolve_scale(color="independent")
+    made: Chart = together(upper, lower, heading=heading, way="below").resolve_scale(color="independent")
+    return made
 
 
 def _events(events: pl.DataFrame, ends: Sequence[object], words: Words) -> alt.Chart:
     """Draw stops, lost batches and failed uploads on the days that were measured."""
     names = words.terms("trouble", EVENTS)
     shown = labelled(bounded(events), "event", names)
-    scale = alt.Scale(domain=[str(moment).replace(" ", "T") for moment in ends], clamp=True)
+    names_of = {"year": "year", "month": "month", "date": "day", "hours": "hour", "minutes": "minute"}
+    domain = [alt.DateTime(**{name: getattr(at, part) for name, part in names_of.items()}) for at in ends]
+    scale = alt.Scale(domain=domain, clamp=True)
     chart: alt.Chart = (
         alt.Chart(shown, width=700, height=70)
         .mark_bar(minBandSize=2, height=12)
@@ -186,7 +189,8 @@ def crossing_bars(frame: pl.DataFrame, now: datetime, *, why: str = "", lang: st
         ("limit:Q", "follow_head.limit", ",.4~g"), ("earliest:T", "from", "%Y-%m-%d"),
         ("likely:T", "follow_head.likely", "%Y-%m-%d"), ("latest:T", "to", "%Y-%m-%d"),
     )  # fmt: skip
-    base = alt.Chart(bounded(frame)).encode(
+    shown = bounded(frame).with_columns(now=pl.lit(now, pl.Datetime("us")))
+    base = alt.Chart(shown).encode(
         alt.Y("series:N", title=None, sort=order, axis=alt.Axis(labelLimit=220)),
         color=alt.Color("metric:N", title=words("follow_head.metric"), scale=colours),
         opacity=faded(chosen),
@@ -196,8 +200,7 @@ def crossing_bars(frame: pl.DataFrame, now: datetime, *, why: str = "", lang: st
         alt.X("earliest:T", title=None, axis=days_axis(words)), alt.X2("latest:T")
     )
     dots = base.mark_point(size=110, filled=True, stroke=theme.PAPER, strokeWidth=1.5).encode(alt.X("likely:T"))
-    moment = pl.DataFrame({"likely": [now]}, schema={"likely": pl.Datetime("us")})
-    line = alt.Chart(moment).mark_rule(color=theme.INK, strokeDash=[4, 3]).encode(alt.X("likely:T"))
+    line = alt.Chart(shown).mark_rule(color=theme.INK, strokeDash=[4, 3]).encode(alt.X("min(now):T"))
     made: alt.LayerChart = (bars + dots.add_params(chosen) + line).properties(
         width=620, height=alt.Step(34), title=title(words("follow.forecasts"), words("follow.forecasts_how"))
     )

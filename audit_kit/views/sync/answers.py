@@ -222,6 +222,8 @@ def _tomorrow(page: Page) -> list[str]:
         return []
     half = ((pl.col("upper") - pl.col("late")) ** 2).sum().sqrt()
     row = found.select(pl.col("late", "arriving", "new_late").sum(), half=half).row(0, named=True)
+    if not any(round(row[name]) for name in ("late", "arriving", "new_late")):
+        return []
     return [
         words(
             "answer_sync.tomorrow",
