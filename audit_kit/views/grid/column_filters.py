@@ -61,6 +61,11 @@ def amount_of(text: str) -> float | None:
     return float(Decimal(found["figures"].replace(",", "").replace(" ", "")) * _UNITS[found["unit"]])
 
 
+def caseless(text: pl.Expr, wanted: str) -> pl.Expr:
+    """Return a text as it is searched: folding a million of them takes time, and figures and Chinese have no case."""
+    return text if wanted.lower() == wanted.upper() else text.str.to_lowercase()
+
+
 def _signed(text: str) -> tuple[str, str]:
     found = _SIGN.fullmatch(text)
     sign, rest = (found[1] or "", found[2]) if found else ("", text)
@@ -69,8 +74,7 @@ def _signed(text: str) -> tuple[str, str]:
 
 def _text(name: str, sign: str, wanted: str) -> pl.Expr:
     text = pl.col(name).cast(pl.String)
-    if not wanted.isdecimal():  # figures have no case, and folding a million texts takes time
-        text, wanted = text.str.to_lowercase(), wanted.lower()
+    text, wanted = caseless(text, wanted), wanted.lower()
     if sign == "=":
         return text == wanted
     if sign not in ("", "!"):

@@ -23,7 +23,7 @@ from audit_kit.core.files import shown_path
 from audit_kit.core.spreadsheet_csv import safe_csv
 from audit_kit.core.words import Words
 from audit_kit.views.grid.chart_marks import marked
-from audit_kit.views.grid.column_filters import amount_of
+from audit_kit.views.grid.column_filters import amount_of, caseless
 from audit_kit.views.grid.table_grid import PLACE, Grid, head_of
 from audit_kit.views.show import theme
 from audit_kit.views.show.parts import nothing
@@ -85,7 +85,7 @@ def select(rows: pl.DataFrame, filters: Filters, columns: Columns) -> pl.DataFra
         kept += [pl.col(columns.day).dt.date() >= filters.first] if filters.first is not None else []
         kept += [pl.col(columns.day).dt.date() <= filters.last] if filters.last is not None else []
     if wanted := filters.search.strip().lower():
-        texts = [pl.col(name).cast(pl.String).str.to_lowercase() for name in columns.searched]
+        texts = [caseless(pl.col(name).cast(pl.String), wanted) for name in columns.searched]
         kept.append(pl.any_horizontal(text.str.contains(wanted, literal=True).fill_null(value=False) for text in texts))
     return rows.filter(kept) if kept else rows
 
@@ -247,14 +247,14 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             return
         self._filtered = self.grid.kept(select(self._rows, self.filters, self._columns))
         self._kept = self._filtered
-        self.chart.chart = self._drawn(self._filtered)
-        self._follow_marks()
         wrong = [box.value for box in (self.least, self.most) if box.value.strip() and amount_of(box.value) is None]
         said = [self._words("panel.no_amount", text=text) for text in wrong]
         said += [self._words("panel.no_filter", text=self.grid.filters[name]) for name in self.grid.wrong()]
         told = "<br>".join(map(escape, said))
         self.refused.value = f'<span role="alert" style="color:{theme.RED}">{told}</span>' if told else ""
-        self._show()
+        self._show()  # before the chart, which takes longer
+        self.chart.chart = self._drawn(self._filtered)
+        self._follow_marks()
         self._tell()
 
     def _tell(self) -> None:

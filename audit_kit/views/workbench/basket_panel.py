@@ -100,7 +100,9 @@ class BasketPanel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         words = self._page.words
         if line.get("action") not in ACTIONS:
             return str(line.get("broken", line))
-        filters = words("answer.comma").join(f"{name} {value}" for name, value in dict(line.get("filters") or {}).items())
+        filters = words("answer.comma").join(
+            f"{name} {value}" for name, value in dict(line.get("filters") or {}).items()
+        )
         counts = words("answer.comma").join(words.count(count) for count in dict(line.get("counts") or {}).values())
         at = str(line.get("at"))[:19].replace("T", " ")
         return words("log.line", at=at, action=words(f"log.{line['action']}"), filters=filters, counts=counts or "–")
