@@ -13,9 +13,14 @@ import pytest
 
 from audit_kit.analysis import exploration_log
 from audit_kit.paper.from_lab import hand_over
+from audit_kit.views.backups.panel import backup_panel
 from audit_kit.views.missing.panel import missing_panel
+from audit_kit.views.overview.panel import findings_panel
+from audit_kit.views.response.panel import response_panel
 from audit_kit.views.show import choices
+from audit_kit.views.sync.panel import delay_panel
 from audit_kit.views.workbench import landing
+from audit_kit.views.workbench.basket import Basket
 from audit_kit.views.workbench.bench import Bench
 from audit_kit.views.workbench.story import StoryPanel, marked
 from audit_kit.views.workbench.what_if import WhatIf
@@ -92,6 +97,21 @@ def test_rows_are_kept_with_note_and_judgement_over_sessions_and_never_in_the_en
     assert exploration_log.forget_work(folder_of(page))
     assert not work.exists()
     assert not exploration_log.forget_work(folder_of(page))
+
+
+def test_rows_of_every_panel_can_be_kept_each_for_itself(page):
+    basket = Basket(folder_of(page))
+    wanted = 0
+    for make in (findings_panel, delay_panel, backup_panel, response_panel):
+        panel = make(page)
+        rows = panel.selected
+        basket.keep(rows, source=panel.name, period=page.month, filters={}, fingerprint="x")
+        mine = basket.rows.filter(pl.col("lot") == len(basket.lots))
+        assert mine.height == rows.height
+        assert mine["evidence"].null_count() == 0
+        wanted += rows.height
+    assert basket.rows.height == wanted
+    assert mine["level"].null_count() == mine.height
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])

@@ -150,6 +150,8 @@ def _taken(rows: pl.DataFrame, source: str) -> pl.DataFrame:
     sources: dict[str, Any] = {name: name for name in ROWS if name in rows.columns}
     sources["amount"] = next((name for name in _AMOUNTS if name in rows.columns), None)
     sources["issued_at"] = next((name for name in _TIMES if name in rows.columns), None)
+    if "severity" not in rows.columns:  # the level of a ticket is none
+        sources.pop("level", None)
     if "invoice_key" not in rows.columns and "number" in rows.columns:
         sources["invoice_key"] = "number"
     made = rows.select(
