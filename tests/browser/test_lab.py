@@ -197,7 +197,8 @@ def test_the_lab_opens_on_the_overview_run_and_folded_a_month_is_chosen_and_what
     page.wait_for_function("() => window.jupyterapp.shell.currentWidget?.context?.isReady", timeout=WAIT)
     assert page.evaluate(SEEN) == [drawn, 0]
     assert drawn >= 4
-    assert [text for text in page.complaints if not any(word in text for word in HARMLESS)] == []
+    left = (*HARMLESS, "Failed to initialize model")  # of a page that was run anew, and left, while its widgets loaded
+    assert [text for text in page.complaints if not any(word in text for word in left)] == []
 
 
 def _panel(page: Page):
