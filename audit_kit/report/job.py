@@ -26,7 +26,7 @@ class Job:
     """A report that is being made: what was asked for, the folder `stage` in which it is made, and who is told.
 
     `month` is as it was named, null for the latest; `place` is the engagement's folder; `notebooks` become the pages;
-    `papers` are working papers that auditors filled in.
+    `papers` are working papers that auditors filled in; `unnamed`: the five lines are wanted with nobody named, too.
     """
 
     engagement: Engagement
@@ -42,6 +42,7 @@ class Job:
     papers: tuple[Path, ...]
     stage: Path
     progress: Progress
+    unnamed: bool
     started_at: datetime
 
 

@@ -29,18 +29,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from audit_kit.loaders.engagement.engagement import Engagement
+    from audit_kit.report.work_up import Material
 
 TRAINING = "04_"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportResult:
-    """A finished report: its folder, the exit code, its findings (see schema.Findings) and its figures."""
+    """A finished report: its folder, the exit code, its findings (see schema.Findings) and its figures.
+
+    `month` is what it is of; `unnamed` are the five lines with nobody named, where they were asked for.
+    """
 
     folder: Path
     exit_code: int
     findings: pl.DataFrame
     summary: dict[str, Any]
+    month: str = ""
+    unnamed: Sequence[dict[str, Any]] = ()
 
 
 def run_report(
@@ -55,6 +61,7 @@ def run_report(
     jobs: int = 2,
     without: Sequence[str] = (),
     papers: Sequence[str | Path] = (),
+    unnamed: bool = False,
 ) -> ReportResult:
     """Write the report of a month, a year or everything to `out/month`; an earlier one is replaced by a whole one.
 
@@ -68,6 +75,7 @@ def run_report(
         fail_on: the exit code is 1 if a finding is at least this severe.
         jobs: notebooks run at the same time.
         papers: working papers (findings.xlsx) that auditors filled in elsewhere.
+        unnamed: also return the five lines with nobody named.
         without: files of the engagement that are left out on the user's word: paths within it, or globs.
 
     Raises:
@@ -94,15 +102,30 @@ def run_report(
                 papers=tuple(map(Path, papers)),
                 stage=stage,
                 progress=progress,
+                unnamed=unnamed,
                 started_at=started_at,
             )
             material = work_up(job)
             del opened, job  # their frames are in the cache now, for the notebooks to read
-            finished = write_pages(material)
-            finished.job.engagement.check_unchanged()
-            folder = publish(finished)
-    code = EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE
-    return ReportResult(folder=folder, exit_code=code, findings=material.findings, summary=material.manifest["summary"])
+            folder = _published(material)
+    return _result(folder, material, fail_on)
+
+
+def _published(material: Material) -> Path:
+    finished = write_pages(material)
+    finished.job.engagement.check_unchanged()
+    return publish(finished)
+
+
+def _result(folder: Path, material: Material, fail_on: str | None) -> ReportResult:
+    return ReportResult(
+        folder=folder,
+        exit_code=EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE,
+        findings=material.findings,
+        summary=material.manifest["summary"],
+        month=material.month,
+        unnamed=material.unnamed,
+    )
 
 
 def _check(*, month: str | None, lang: str, fail_on: str | None, jobs: int, pdf: bool) -> None:

@@ -12,15 +12,16 @@ from audit_kit.analysis import earlier
 from audit_kit.analysis.month import month as one_month
 from audit_kit.analysis.report_scope import EVERYTHING, latest, months_of, scope
 from audit_kit.analysis.work import analyse
-from audit_kit.core.errors import RequestError
+from audit_kit.core.errors import PlaceError, RequestError
 from audit_kit.core.words import Words
 from audit_kit.report import manifest, workbook, working_papers
 from audit_kit.report.job import HISTORY, STEPS, WORKBOOK, Job
 from audit_kit.resources.languages import Phrase
 from audit_kit.rules.sync import observations
-from audit_kit.views.overview import periods
+from audit_kit.views.overview import lines, periods
 from audit_kit.views.show import event_rows
 from audit_kit.views.show.page import Page, left_out
+from audit_kit.views.show.sentences import withheld
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 class Material:
     """What the pages need of the analysis, so that its frames are let go before the notebooks run.
 
-    `rows` are those of both sides; `history` is the file of earlier months, `previous` the last one's manifest.
+    `rows` are those of both sides; `history` is the file of earlier months, `previous` the last one's manifest;
+    `unnamed` the five lines with nobody named, where they are wanted.
     """
 
     job: Job
@@ -43,6 +45,7 @@ class Material:
     history: Path | None
     delays: pl.DataFrame
     previous: Path | None
+    unnamed: list[dict[str, Any]]
 
 
 def work_up(job: Job) -> Material:
@@ -76,7 +79,7 @@ def work_up(job: Job) -> Material:
         parameters={"month": month, "lang": job.lang, "redact": job.redact} | left_out(job.without, redact=job.redact),
         by_default=not job.month,
     )
-    job.progress.note(*periods.scope(page))
+    job.progress.note(*periods.scope(page), *page.say([withheld(page)]))
     found = page.safe(manifest.findings(page))
     return Material(
         job=replace(job, engagement=engagement.without_readings()),  # its frames are in the cache now
@@ -89,7 +92,15 @@ def work_up(job: Job) -> Material:
         history=history,
         delays=observations.of_delays(of_month.observations, of_month.findings),
         previous=before,
+        unnamed=_unnamed(page) if job.unnamed else [],
     )
+
+
+def _unnamed(page: Page) -> list[dict[str, Any]]:
+    """Return the five lines with nobody named; none where no key of pseudonyms can be kept, which stops no report."""
+    with suppress(PlaceError):
+        return lines.lines(replace(page, redact=True))
+    return []
 
 
 def _concluded(job: Job, month: str, before: Path | None) -> pl.DataFrame:
