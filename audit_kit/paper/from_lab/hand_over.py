@@ -85,7 +85,7 @@ def about(page: Page, rows: pl.DataFrame, basket: Basket) -> list[tuple[str, str
     ]
     used = set(rows["lot"].to_list())
     facts = {
-        "engagement": masking.company(page.whole.engagement, redact=page.redact)["name"],
+        "engagement": masking.company(page.whole.engagement, page.hide)["name"],
         "period": words.month(page.month),
         "taken_at": f"{page.whole.taken_at:%Y-%m-%d %H:%M}",
         "count": words.count(rows.height),

@@ -33,7 +33,7 @@ def landing(page: Page) -> HTML:
     if not os.environ.get(choices.COPIES):
         return markup("")
     words, engagement = page.words, page.whole.engagement
-    name = masking.company(engagement, redact=page.redact)["name"]
+    name = masking.company(engagement, page.hide)["name"]
     head = words("landing.engagement", name=name, taken_at=f"{page.whole.taken_at:%Y-%m-%d %H:%M}")
     links = "".join(
         f'<li><a href="{file}">{escape(words(f"landing.{question}"))}</a></li>' for question, file in QUESTIONS.items()
