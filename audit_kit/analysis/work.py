@@ -112,7 +112,7 @@ def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, st
     step("delays")
     observations, stops = _delays(engagement, matches, taken_at)
     step("backups")
-    world = _world(engagement, ledger, taken_at)
+    world = backup_world(engagement, ledger, taken_at)
     backup = backup_rules.audit_backups(world, lang=lang)
     step("diagnosis")
     evidence = diagnosis.Evidence(
@@ -205,7 +205,7 @@ def _readings(engagement: Engagement) -> dict[str, Reading]:
     return {table: engagement.reading(table) for table in (*schema.INPUTS, SISTERS) if engagement.has(table)}
 
 
-def _world(engagement: Engagement, ledger: pl.DataFrame, taken_at: datetime) -> backup_rules.BackupWorld:
+def backup_world(engagement: Engagement, ledger: pl.DataFrame, taken_at: datetime) -> backup_rules.BackupWorld:
     """Return what the backups are judged by."""
     return backup_rules.BackupWorld(
         **{table: engagement.table(table) for table in BACKUP_TABLES},

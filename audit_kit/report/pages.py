@@ -55,7 +55,7 @@ def notebook_page(notebook: NotebookNode, *, file: str, lang: str, **context: An
         file=file,
         body=Markup(body),  # noqa: S704  what the notebook's own cells drew
         contents=_contents(body),
-        scripts=Markup(vega.scripts()),  # noqa: S704  the library's own text
+        scripts=Markup(f"{vega.scripts()}\n<script>{_names()}</script>"),  # noqa: S704  the library's text and ours
         **context,
     )
 
@@ -115,5 +115,13 @@ def _environment() -> Environment:
 
 @cache
 def _style() -> Markup:
-    text = files("audit_kit").joinpath("resources", "report", "report.css").read_text(encoding="utf-8")
-    return Markup(text)  # noqa: S704  our own file
+    return Markup(_ours("report.css"))  # noqa: S704  our own file
+
+
+@cache
+def _names() -> str:
+    return _ours("names.js")
+
+
+def _ours(name: str) -> str:
+    return files("audit_kit").joinpath("resources", "report", name).read_text(encoding="utf-8")

@@ -58,7 +58,25 @@ PERSONAL_NAME = 4
 MOST_VIEWERS = 20
 
 
-def trace(known: Engagement | Analysis, number: str, *, lang: str = "zh", reveal: bool = False) -> pl.DataFrame:
+Held = tuple[dict[str, pl.DataFrame], pl.DataFrame]
+
+
+def held_in(analysis: Analysis) -> Held:
+    """Return every table that may hold a number, and the numbers: for who traces more than one (see `trace`)."""
+    tables = held_numbers.frames(analysis)
+    return tables, held_numbers.held(tables)
+
+
+def keys_of(held: Held, number: str) -> list[str]:
+    """Return the keys that a typed number can mean; none for too few digits."""
+    if len(held_numbers.digits_of(number)) < SHORTEST_PREFIX:
+        return []
+    return held_numbers.fitting(held[1], number, MOST_CANDIDATES)
+
+
+def trace(
+    known: Engagement | Analysis, number: str, *, lang: str = "zh", reveal: bool = False, held: Held | None = None
+) -> pl.DataFrame:
     """Return everything known of one invoice, in time order: `at`, `source`, `what`, `source_file`, `source_row`.
 
     Any table that holds the number will do: a ticket, a log, a confirmation, a file's name, a row set aside. The story
@@ -72,6 +90,7 @@ def trace(known: Engagement | Analysis, number: str, *, lang: str = "zh", reveal
             listed, and nothing is chosen.
         lang: zh or en.
         reveal: show identity-card numbers and the names of persons, which are masked otherwise.
+        held: from `held_in`, where it is there already.
 
     Raises:
         RequestError: too few digits, or no source knows such a number.
@@ -79,8 +98,7 @@ def trace(known: Engagement | Analysis, number: str, *, lang: str = "zh", reveal
     analysis = known if isinstance(known, Analysis) else analyse(known, lang=lang)
     if len(held_numbers.digits_of(number)) < SHORTEST_PREFIX:
         raise RequestError("error_views.short_number", number=number, shortest=SHORTEST_PREFIX)
-    tables = held_numbers.frames(analysis)
-    numbers = held_numbers.held(tables)
+    tables, numbers = held or held_in(analysis)
     keys = held_numbers.fitting(numbers, number, MOST_CANDIDATES)
     if not keys:
         raise RequestError("error_views.no_invoice", number=number, shortest=SHORTEST_PREFIX)

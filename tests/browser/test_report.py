@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import openpyxl
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from audit_kit.core import places, schema
@@ -63,6 +64,17 @@ def opened(context: BrowserContext, path: Path) -> tuple[Page, list[str]]:
     page.wait_for_function(f"() => ({DRAWN})().every(Boolean)", timeout=60_000)
     page.wait_for_timeout(300)
     return page, said
+
+
+@pytest.mark.parametrize("name", ["index.html", "00_overview.html"])
+def test_a_page_has_no_serious_fault_for_who_reads_by_ear_or_keyboard(
+    folder: Path, offline: BrowserContext, name: str
+) -> None:
+    page, _ = opened(offline, folder / name)
+    found = Axe().run(page).response["violations"]
+    page.close()
+    grave = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in grave] == []
 
 
 def names() -> list[str]:

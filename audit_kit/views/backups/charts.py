@@ -149,7 +149,7 @@ def _lanes(lanes: pl.DataFrame, brush: alt.Parameter, words: Words, *, linked: b
             opacity=faded(chosen, low=0.1),
             tooltip=tooltips(words, ("lane:N", "job"), "state:N", ("starts:T", "from"), ("ends:T", "to"), "slots:Q"),
         )
-        .add_params(chosen)
+        .add_params(chosen, *([] if linked else [brush]))
     )
     return chart
 

@@ -34,9 +34,11 @@ def backup_panel(page: Page) -> Panel:
         searched=("job", "backup_id"),
         day="due",
         name=f"backups-{page.month}",
+        marks={"state": "shown", "starts": "due"},
+        order={"shown": list(states.values())},
     )
 
     def draw(selected: pl.DataFrame) -> Chart:
         return charts.slot_lanes(charts.stretches(selected), lang=page.lang)
 
-    return Panel(rows, columns, draw, lang=page.lang)
+    return Panel(rows, columns, draw, lang=page.lang, period=page.period)

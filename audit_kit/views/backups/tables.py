@@ -77,6 +77,9 @@ def gaps(
     )
 
 
+_BLACK = "#05080f"  # on the middle blue neither ink nor paper can be read well
+
+
 def level_scale(lang: str = "zh") -> HTML:
     """Return the evidence levels 0-4 as one line: a listed backup is not a verified one."""
     words = Words(lang)
@@ -84,7 +87,7 @@ def level_scale(lang: str = "zh") -> HTML:
         f'<span style="background:{colour};color:{ink};padding:3px 12px;font-size:12px">{level} '
         f"{escape(words(f'level.{level}'))}</span>"
         for level, (colour, ink) in enumerate(
-            zip(theme.COOL, (theme.INK, theme.INK, theme.INK, theme.PAPER, theme.PAPER), strict=True)
+            zip(theme.COOL, (theme.INK, theme.INK, theme.INK, _BLACK, theme.PAPER), strict=True)
         )
     )
     return markup(f'<div style="font-family:{escape(theme.FONT)};margin:6px 0">{steps}</div>')

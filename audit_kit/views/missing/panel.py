@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def missing_panel(page: Page) -> Panel:
     """Return notebook 02's panel: findings by channel, cause and outcome; the chart is causes and their days."""
     rows = finding_rows(page, not_listed(page.analysis.findings))
-    columns = finding_columns(page, {"channel": "channel", "cause": "cause", "outcome": "outcome"})
+    columns = finding_columns(page, rows, {"cause": "cause", "outcome": "outcome"})
 
     def draw(selected: pl.DataFrame) -> Chart:
         frame = charts.cause_days(page.analysis, selected.with_columns(cause="code"))
         return charts.causes_in_time(frame, lang=page.lang)
 
-    return Panel(rows, columns, draw, lang=page.lang)
+    return Panel(rows, columns, draw, lang=page.lang, period=page.period)

@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 def findings_panel(page: Page) -> Panel:
     """Return the overview's panel: all findings by area, severity, cause; the chart is causes by number and yuan."""
     rows = finding_rows(page, page.findings)
-    labels = page.words.terms("severities", rows["severity"].unique())
-    rows = rows.with_columns(level=pl.col("severity").replace(labels))
     areas = page.words.terms("areas", rows["area"].unique())
     rows = rows.with_columns(area_name=pl.col("area").replace(areas))
-    columns = finding_columns(page, {"area_name": "area", "level": "severity", "cause": "cause", "channel": "channel"})
+    columns = finding_columns(page, rows, {"area_name": "area", "cause": "cause"})
 
     def draw(selected: pl.DataFrame) -> Chart:
         return charts.cause_bars(charts.cause_totals(selected.with_columns(cause="code")), lang=page.lang)
 
-    return Panel(rows, columns, draw, lang=page.lang)
+    return Panel(rows, columns, draw, lang=page.lang, period=page.period)

@@ -34,10 +34,12 @@ def response_panel(page: Page) -> Panel:
         searched=("ticket", "number"),
         amount="yuan",
         day="opened_at",
+        opens="number",
+        marks={"speed": "reply"},
     )
     allowed = page.analysis.engagement.policy.response.first_reply_hours
 
     def draw(selected: pl.DataFrame) -> Chart:
         return charts.reply_bars(charts.replies(selected), allowed=allowed, lang=page.lang)
 
-    return Panel(page.safe(rows), columns, draw, lang=page.lang)
+    return Panel(page.safe(rows), columns, draw, lang=page.lang, period=page.period)

@@ -36,7 +36,7 @@ def lists(page: Page) -> HTML:
     if not home:
         return markup("")
     words = page.words
-    made = _list("month", words("choices.month"), months(page), page.month)
+    made = _list("month", words("choices.month"), periods(page), page.month)
     others = [] if page.redact else engagements(Path(home))
     if len(others) > 1:
         here = next((address for address, _, folder in others if folder == page.whole.engagement.folder.resolve()), "")
@@ -50,6 +50,17 @@ def months(page: Page) -> list[tuple[str, str]]:
     counts = found.group_by("month").len().sort("month", descending=True)
     return [
         (month, page.words("choices.rows", month=month, rows=page.words.count(rows))) for month, rows in counts.rows()
+    ]
+
+
+def periods(page: Page) -> list[tuple[str, str]]:
+    """Return each month of the ledger, the latest first, then its years and everything."""
+    found = months(page)
+    years = page.whole.ledger.select(year=pl.col("issued_at").dt.strftime("%Y")).drop_nulls().group_by("year").len()
+    longer = [*years.sort("year", descending=True).rows(), ("all", page.whole.ledger.height)]
+    return found + [
+        (name, page.words("choices.rows", month=page.words.month(name), rows=page.words.count(rows)))
+        for name, rows in longer
     ]
 
 

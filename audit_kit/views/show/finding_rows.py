@@ -133,10 +133,14 @@ def _observed(row: Mapping[str, Any], words: Words) -> str:
 
 
 def finding_rows(page: Page, findings: pl.DataFrame) -> pl.DataFrame:
-    """Return findings with their invoice's time, channel, buyer and outcome, words in the page's language, masked."""
+    """Return findings with their invoice's own facts and outcome, words in the page's language, masked.
+
+    `level` is the severity in words, `code` the cause's code; `issued_at`, `channel`, `kind`, `account` and
+    `buyer_name` are those of the ledger.
+    """
     words, analysis = page.words, page.analysis
     known = with_channels(analysis.ledger, analysis)
-    wanted = [name for name in ("issued_at", "channel", "buyer_name") if name in known.columns]
+    wanted = [name for name in ("issued_at", *OF_INVOICE) if name in known.columns]
     ledger = known.select(wanted).with_row_index("ledger_row")
     outcome = analysis.matches.select("ledger_row", pl.col("outcome").cast(pl.String)).drop_nulls("ledger_row")
     rows = findings.with_columns(pl.col("area", "severity", "state").cast(pl.String), code="cause")
@@ -144,20 +148,35 @@ def finding_rows(page: Page, findings: pl.DataFrame) -> pl.DataFrame:
     rows = rows.join(outcome.unique("ledger_row"), on="ledger_row", how="left", maintain_order="left")
     causes = words.causes(rows["cause"].unique())
     outcomes = words.terms("outcomes", rows["outcome"].unique())
-    rows = rows.with_columns(pl.col("cause").replace(causes), pl.col("outcome").replace(outcomes))
+    rows = rows.with_columns(
+        pl.col("cause").replace(causes),
+        pl.col("outcome").replace(outcomes),
+        level=pl.col("severity").replace(words.terms("severities", schema.SEVERITIES)),
+    )
     return page.safe(rows.sort("amount", descending=True, nulls_last=True))
 
 
-def finding_columns(page: Page, choices: Mapping[str, str]) -> Columns:
+def finding_columns(page: Page, rows: pl.DataFrame, choices: Mapping[str, str]) -> Columns:
     """Return the columns of a panel of findings; `choices` is a column to the key of its heading."""
     words = page.words
-    listed = ("cause", "invoice_key", "issued_at", "channel", "buyer_name", "amount", "evidence")
+    filled = [name for name in OF_INVOICE if name in rows.columns and rows[name].null_count() < rows.height]
+    listed = ("cause", "invoice_key", "issued_at", "amount", "channel", "buyer_name", "evidence")
+    shown = {"level": "severity", **dict.fromkeys(listed), "kind": "invoice_kind", "account": "account"}
+    kept = {name: key or name for name, key in shown.items() if name in rows.columns}
+    others = {name: _HEADS.get(name, name) for name in filled if name not in choices}
     return Columns(
-        choices=words.heads(**choices),
-        listed=words.heads(*listed),
-        searched=("invoice_key", "buyer_name", "evidence", "cause"),
+        choices=words.heads(level="severity", **{**choices, **others}),
+        listed=words.heads(**kept),
+        searched=tuple(name for name in ("invoice_key", "buyer_name", "evidence", "cause") if name in rows.columns),
         amount="amount",
         day="issued_at",
         nothing="panel.no_findings",
         name=f"findings-{page.month}",
+        opens="invoice_key",
+        marks={"cause": "cause", "day": "issued_at", "channel": "channel", "severity": "level", "outcome": "outcome"},
+        order={"level": list(words.terms("severities", schema.SEVERITIES).values())},
     )
+
+
+OF_INVOICE = ("channel", "kind", "account", "buyer_name")
+_HEADS = {"kind": "invoice_kind"}

@@ -23,6 +23,7 @@ from audit_kit.core.files import shown
 from audit_kit.core.places import sample
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.engagement import open_engagement
+from audit_kit.views.grid.period import Period
 from audit_kit.views.show import masking, theme
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class Page:
     def end(self) -> datetime | None:
         """The moment after what the page is about; null where that is everything."""
         return self.scope.end
+
+    @cached_property
+    def period(self) -> Period:
+        """The days that the page's panels share."""
+        return Period()
 
     @cached_property
     def findings(self) -> pl.DataFrame:

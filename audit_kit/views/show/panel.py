@@ -6,11 +6,8 @@ widget, never ipywidgets.Output (that can hang a batch run).
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,25 +15,27 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import ipywidgets as w
 import polars as pl
+import traitlets
 
 from audit_kit.core import outputs
 from audit_kit.core.errors import AuditError
 from audit_kit.core.files import shown_path
 from audit_kit.core.spreadsheet_csv import safe_csv
 from audit_kit.core.words import Words
+from audit_kit.views.grid.chart_marks import marked
+from audit_kit.views.grid.column_filters import amount_of, caseless
+from audit_kit.views.grid.table_grid import PLACE, Grid, head_of
 from audit_kit.views.show import theme
 from audit_kit.views.show.parts import nothing
-from audit_kit.views.show.tables import table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
 
+    from audit_kit.views.grid.period import Period
     from audit_kit.views.show.parts import Chart
 
-MOST_LISTED = 50
 MOST_CHOICES = 200
-_WIDTHS = {"cause": "112px", "invoice_key": "172px", "issued_at": "100px", "channel": "66px", "amount": "100px"}
 _NARROW = w.Layout(width="210px")
 
 
@@ -59,7 +58,9 @@ class Filters:
 class Columns:
     """Which columns of a panel's rows the filters work on, and which are listed (column to heading).
 
-    `nothing` is the key of what is said when no row passes, `name` the beginning of a saved file's name.
+    `marks` names the column that a chart's field shows, for what is clicked or brushed there; `order` ranks the words
+    of a column, `opens` is the column whose cells open a row's story. `nothing` is the key of what is said when no row
+    passes, `name` the beginning of a saved file's name.
     """
 
     choices: Mapping[str, str]
@@ -69,6 +70,9 @@ class Columns:
     day: str | None = None
     nothing: str = "panel.no_rows"
     name: str = "rows"
+    opens: str = ""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    order: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def select(rows: pl.DataFrame, filters: Filters, columns: Columns) -> pl.DataFrame:
@@ -81,56 +85,55 @@ def select(rows: pl.DataFrame, filters: Filters, columns: Columns) -> pl.DataFra
         kept += [pl.col(columns.day).dt.date() >= filters.first] if filters.first is not None else []
         kept += [pl.col(columns.day).dt.date() <= filters.last] if filters.last is not None else []
     if wanted := filters.search.strip().lower():
-        texts = [pl.col(name).cast(pl.String).str.to_lowercase() for name in columns.searched]
+        texts = [caseless(pl.col(name).cast(pl.String), wanted) for name in columns.searched]
         kept.append(pl.any_horizontal(text.str.contains(wanted, literal=True).fill_null(value=False) for text in texts))
     return rows.filter(kept) if kept else rows
 
 
 class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """Filters over rows, with a sentence, a chart and a table in pages that follow; what is selected can be saved."""
+    """Filters over rows, with a sentence, a chart and a table of any length that follow; what is selected can be saved.
+
+    `selected` are the rows that pass, `picked` those that are ticked; `on_action` hears what is to be done with them.
+    """
 
     def __init__(
-        self, rows: pl.DataFrame, columns: Columns, draw: Callable[[pl.DataFrame], Chart], *, lang: str = "zh"
+        self,
+        rows: pl.DataFrame,
+        columns: Columns,
+        draw: Callable[[pl.DataFrame], Chart],
+        *,
+        lang: str = "zh",
+        period: Period | None = None,
     ) -> None:
-        """Lay the controls out and show everything; `draw` turns the selected rows into a chart."""
-        self._rows, self._columns, self._draw, self._words = rows, columns, draw, Words(lang)
-        self._page = 0
+        """Lay the controls out and show everything; `draw` turns the rows that the filters leave into a chart.
+
+        `period` are the days that panels share; null = this one has its own.
+        """
+        self._rows = rows.with_row_index(PLACE)
+        self._columns, self._draw, self._words = columns, draw, Words(lang)
+        self._filtered = self._kept = self._rows
+        self._is_held = False
+        self._heard: list[Callable[[str, pl.DataFrame], None]] = []
+        self.watchers: list[Callable[[], None]] = []
         alt.JupyterChart.enable_offline(offline=True)
-        self.choices = {name: self._dropdown(name, heading) for name, heading in columns.choices.items()}
-        self.search = w.Text(
-            description=self._words("panel.search"),
-            placeholder=self._words("panel.search_hint"),
-            continuous_update=False,
-            layout=w.Layout(width="300px"),
+        self._make_controls()
+        self.grid = self._make_grid()
+        self.chart = alt.JupyterChart(
+            self._drawn(self._rows),
+            debounce_wait=150,
+            max_wait=False,
+            embed_options={**theme.embed_options(lang), "renderer": "svg"},
         )
-        self.least = self._amount("panel.least")
-        self.most = self._amount("panel.most")
-        self.first = w.DatePicker(description=self._words("panel.first"), layout=_NARROW)
-        self.last = w.DatePicker(description=self._words("panel.last"), layout=_NARROW)
-        self.order = self._orders()
-        self.reset = w.Button(description=self._words("panel.reset"), icon="undo")
-        self.before, self.after, self.save = (
-            w.Button(description=self._words(f"panel.{name}")) for name in ("before", "after", "save")
-        )
-        self.sentence, self.refused, self.place, self.saved = w.HTML(), w.HTML(), w.HTML(), w.HTML()
-        self.table = w.HTML(layout=w.Layout(max_height="520px", overflow="auto"))
-        self.chart = alt.JupyterChart(self._drawn(rows), embed_options=theme.embed_options(lang))
-        ranges = [self.least, self.most] if columns.amount else []
-        ranges += [self.first, self.last] if columns.day else []
-        self._controls = [*self.choices.values(), *ranges, self.search]
-        for control in self._controls:
-            control.observe(self._follow, names="value")
-        self.order.observe(self._turned, names="value")
-        for button, act in ((self.reset, self._clear), (self.save, self._save)):
-            button.on_click(act)
-        self.before.on_click(lambda _button: self._turn(-1))
-        self.after.on_click(lambda _button: self._turn(1))
+        self._follow_marks()
         line = w.Layout(flex_flow="row wrap")
         heading = w.HTML(f"<b>{escape(self._words('panel.title'))}</b>")
         filters = w.Box([*self._controls, self.reset], layout=line)
-        pages = w.Box([self.order, self.before, self.after, self.place, self.save, self.saved], layout=line)
-        super().__init__([heading, filters, self.refused, self.sentence, self.chart, pages, self.table])
-        self._list(rows)
+        tail = w.Box([self.save, self.saved], layout=line)
+        super().__init__([heading, filters, self.refused, self.sentence, self.chart, self.grid, tail])
+        self._show()
+        if period is not None and columns.day:
+            for name, box in (("first", self.first), ("last", self.last)):
+                traitlets.link((period, name), (box, "value"))
 
     @property
     def filters(self) -> Filters:
@@ -145,27 +148,90 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
         )
 
     @property
+    def name(self) -> str:
+        """What a file of these rows is called."""
+        return self._columns.name
+
+    @property
+    def height(self) -> int:
+        """How many rows are selected."""
+        return self._kept.height
+
+    @property
     def selected(self) -> pl.DataFrame:
-        """The rows that pass the filters now, in the order asked for."""
-        rows = select(self._rows, self.filters, self._columns)
-        name, descending = self.order.value
-        return rows.sort(name, descending=descending, nulls_last=True, maintain_order=True) if name else rows
+        """The rows that pass all filters now, chart and table titles included, in the table's order."""
+        return self.grid.rows.drop(PLACE)
+
+    @property
+    def picked(self) -> pl.DataFrame:
+        """The rows that are ticked; where none is, those that are selected."""
+        ticked = self.grid.ticked
+        return self._rows[ticked].drop(PLACE) if len(ticked) else self.selected
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What is filtered now, in words: a heading with what was asked for."""
+        said = {self._columns.choices[name]: box.value for name, box in self.choices.items() if box.value}
+        boxes = {"least": self.least, "most": self.most, "first": self.first, "last": self.last, "search": self.search}
+        said |= {self._words(f"panel.{name}"): str(box.value) for name, box in boxes.items() if box.value}
+        said |= {self._columns.listed[name]: text for name, text in self.grid.filters.items()}
+        marks = self._marks()
+        return said | ({self._words("panel.marked"): self._words.count(self._kept.height)} if marks else {})
+
+    def on_action(
+        self, callback: Callable[[str, pl.DataFrame], None], actions: Mapping[str, str] | None = None
+    ) -> None:
+        """Call back with an action's name and its rows: `open` with the row whose number was clicked, else `actions`.
+
+        Args:
+            callback: told the name of the action, and the ticked rows or, where none is ticked, the selected.
+            actions: name to the text of a button over the table.
+        """
+        self._heard.append(callback)
+        self.grid.acts, self.grid.can_open = {**self.grid.acts, **(actions or {})}, True
+        self.grid.again()
+
+    def _make_controls(self) -> None:
+        words, columns = self._words, self._columns
+        self.choices = {name: self._dropdown(name, heading) for name, heading in columns.choices.items()}
+        self.search = w.Text(
+            description=words("panel.search"),
+            placeholder=words("panel.search_hint"),
+            continuous_update=False,
+            layout=w.Layout(width="300px"),
+        )
+        self.least, self.most = self._amount("panel.least"), self._amount("panel.most")
+        self.first = w.DatePicker(description=words("panel.first"), layout=_NARROW)
+        self.last = w.DatePicker(description=words("panel.last"), layout=_NARROW)
+        self.reset = w.Button(description=words("panel.reset"), icon="undo")
+        self.save = w.Button(description=words("panel.save"))
+        self.sentence, self.refused, self.saved = w.HTML(), w.HTML(), w.HTML()
+        ranges = [self.least, self.most] if columns.amount else []
+        ranges += [self.first, self.last] if columns.day else []
+        self._controls = [*self.choices.values(), *ranges, self.search]
+        for control in self._controls:
+            control.observe(self._follow, names="value")
+        self.reset.on_click(self._clear)
+        self.save.on_click(self._save)
+
+    def _make_grid(self) -> Grid:
+        columns, schema = self._columns, self._rows.schema
+        heads = [
+            head_of(name, heading, schema[name], is_money=name == columns.amount, order=columns.order.get(name, ()))
+            for name, heading in columns.listed.items()
+        ]
+        grid = Grid(heads, places=self._rows.height, words=self._words, opens=columns.opens)
+        grid.when_filtered, grid.when_acted = self._follow, self._act
+        return grid
 
     def _dropdown(self, name: str, heading: str) -> w.Dropdown:
         counts = self._rows[name].drop_nulls().value_counts(sort=True, name="rows").head(MOST_CHOICES)
-        options = [(self._words("unit.all"), "")]
-        options += [(f"{value} ({rows:,})", value) for value, rows in counts.iter_rows()]
+        found = [(f"{value} ({rows:,})", value) for value, rows in counts.iter_rows()]
+        if name in self._columns.order:
+            known = {word: place for place, word in enumerate(self._columns.order[name])}
+            found.sort(key=lambda one: known.get(one[1], len(known)))
+        options = [(self._words("unit.all"), ""), *found]
         return w.Dropdown(options=options, value="", description=heading, layout=w.Layout(width="280px"))
-
-    def _orders(self) -> w.Dropdown:
-        options = [(self._words("panel.as_found"), ("", False))]
-        options += [
-            (f"{heading} {sign}", (name, descending))
-            for name, heading in self._columns.listed.items()
-            for sign, descending in (("↑", False), ("↓", True))
-        ]
-        heading = self._words("panel.order")
-        return w.Dropdown(options=options, value=("", False), description=heading, layout=w.Layout(width="280px"))
 
     def _amount(self, key: str) -> w.Text:
         return w.Text(description=self._words(key), placeholder="–", continuous_update=False, layout=_NARROW)
@@ -173,29 +239,57 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
     def _drawn(self, rows: pl.DataFrame) -> Chart:
         if rows.is_empty() and not self._rows.is_empty():
             return nothing("", self._words(self._columns.nothing))
-        return self._draw(rows)
+        return self._draw(rows.drop(PLACE))
 
-    def _follow(self, _change: object) -> None:
-        self._page = 0
-        rows = self.selected
-        self.chart.chart = self._drawn(rows)
+    def _follow(self, _change: object = None) -> None:
+        """Filter, draw and list anew; what was marked in the chart before is marked no more."""
+        if self._is_held:
+            return
+        self._filtered = self.grid.kept(select(self._rows, self.filters, self._columns))
+        self._kept = self._filtered
         wrong = [box.value for box in (self.least, self.most) if box.value.strip() and amount_of(box.value) is None]
-        said = "<br>".join(escape(self._words("panel.no_amount", text=text)) for text in wrong)
-        self.refused.value = f'<span style="color:{theme.RED}">{said}</span>' if said else ""
-        self._list(rows)
+        said = [self._words("panel.no_amount", text=text) for text in wrong]
+        said += [self._words("panel.no_filter", text=self.grid.filters[name]) for name in self.grid.wrong()]
+        told = "<br>".join(map(escape, said))
+        self.refused.value = f'<span role="alert" style="color:{theme.RED}">{told}</span>' if told else ""
+        self._show()  # before the chart, which takes longer
+        self.chart.chart = self._drawn(self._filtered)
+        self._follow_marks()
+        self._tell()
 
-    def _turned(self, _change: object) -> None:
-        self._page = 0
-        self._list(self.selected)
+    def _tell(self) -> None:
+        for watcher in self.watchers:
+            watcher()
 
-    def _turn(self, pages: int) -> None:
-        self._page += pages
-        self._list(self.selected)
+    def _follow_marks(self) -> None:
+        for name in self.chart.selections.trait_names():
+            self.chart.selections.observe(self._marked, names=name)
+
+    def _marks(self) -> list[pl.Expr]:
+        found = self.chart.selections.trait_values()
+        return marked(
+            found, self._columns.marks, self._rows.schema, zone=self.grid.zone, everything=self._words("unit.all")
+        )
+
+    def _marked(self, _change: object) -> None:
+        """List what is marked in the chart, which stays as it is."""
+        marks = self._marks()
+        self._kept = self._filtered.filter(marks) if marks else self._filtered
+        self._show()
+        self._tell()
 
     def _clear(self, _button: object) -> None:
+        self._is_held = True
         for control in self._controls:
             control.value = None if isinstance(control, w.DatePicker) else ""
-        self.order.value = ("", False)
+        self.grid.reset()
+        self._is_held = False
+        self._follow()
+
+    def _act(self, name: str, places: pl.Series) -> None:
+        rows = self._rows[places].drop(PLACE)
+        for callback in self._heard:
+            callback(name, rows)
 
     def _save(self, _button: object) -> None:
         """Save all that is selected as csv beside the notebook, never over an earlier file."""
@@ -212,36 +306,12 @@ class Panel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self._words("panel.saved", rows=self._words.count(rows.height), path=shown_path(path))
         )
 
-    def _list(self, rows: pl.DataFrame) -> None:
-        words, amount = self._words, self._columns.amount
+    def _show(self) -> None:
+        words, amount, rows = self._words, self._columns.amount, self._kept
         counts: dict[str, Any] = {"rows": words.count(rows.height)}
         said = words("panel.shown", yuan=words.yuan(rows[amount].sum()), **counts) if amount else ""
         said = said or words("panel.shown_plain", **counts)
         self.sentence.value = f"<b>{escape(words(self._columns.nothing) if rows.is_empty() else said)}</b>"
-        pages = max(1, -(-rows.height // MOST_LISTED))
-        self._page = min(max(self._page, 0), pages - 1)
-        first = self._page * MOST_LISTED
-        self.before.disabled, self.after.disabled = self._page == 0, self._page == pages - 1
         self.save.disabled = rows.is_empty()
         self.saved.value = ""
-        ends = {"first": min(first + 1, rows.height), "last": min(first + MOST_LISTED, rows.height)}
-        self.place.value = escape(words("panel.page", page=self._page + 1, pages=pages, **ends))
-        listed = rows.slice(first, MOST_LISTED).with_columns(pl.selectors.datetime().dt.strftime("%Y-%m-%d %H:%M"))
-        money = [amount] if amount and amount in self._columns.listed else []
-        numbers = [name for name in self._columns.listed if rows.schema[name].is_integer()]
-        self.table.value = table(
-            listed, labels=self._columns.listed, numbers=numbers, money=money, widths=_WIDTHS
-        ).as_raw_html()
-
-
-def amount_of(text: str) -> float | None:
-    """Return an amount as a person writes it, in yuan: 10000, 10,000.00, ¥1万, 1.5 亿; null for what is none."""
-    plain = unicodedata.normalize("NFKC", text).strip().removeprefix("¥").removeprefix("￥").removesuffix("元").strip()
-    found = _AMOUNT.fullmatch(plain)
-    if not found:
-        return None
-    return float(Decimal(found["figures"].replace(",", "").replace(" ", "")) * _UNITS[found["unit"]])
-
-
-_UNITS = {"": 1, "千": 1_000, "万": 10_000, "萬": 10_000, "亿": 100_000_000, "億": 100_000_000}
-_AMOUNT = re.compile(r"(?P<figures>[+-]?(?:\d[\d, ]*(?:\.\d*)?|\.\d+))\s*(?P<unit>[千万萬亿億]?)")
+        self.grid.show(rows)

@@ -98,10 +98,13 @@ def markup(text: str) -> HTML:
     return HTML(text)  # type: ignore[no-untyped-call]
 
 
+_BADGES = dict.fromkeys(("pass", "closed"), "#24715f")  # white text can be read on it
+
+
 def badge(word: str, label: str) -> str:
     """Return a severity, state or change as a small coloured label that also says its name."""
     colours = theme.SEVERITIES | theme.RULES | theme.CHANGES
-    colour = colours.get(word, theme.GREY)
+    colour = _BADGES.get(word) or colours.get(word, theme.GREY)
     dark = word in {"info", "unknown", "low", "medium", "open"}
     return (
         f'<span style="background:{colour};color:{theme.INK if dark else theme.PAPER};border-radius:9px;'

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def delay_panel(page: Page) -> Panel:
     """Return notebook 01's panel: delays by channel, day and state; the chart is the delay curve of the selection."""
     words, analysis = page.words, page.analysis
-    wanted = [name for name in ("gross", "buyer_name", "account") if name in analysis.ledger.columns]
+    wanted = [name for name in ("gross", "kind", "buyer_name", "account") if name in analysis.ledger.columns]
     ledger = analysis.ledger.select(wanted).with_row_index("ledger_row")
     keys = analysis.matches.select("ledger_row", "invoice_key").drop_nulls("ledger_row").unique("ledger_row")
     state = pl.when("visible").then(pl.lit(words("panel.arrived"))).otherwise(pl.lit(words("panel.waiting")))
@@ -34,13 +34,16 @@ def delay_panel(page: Page) -> Panel:
     )
     rows = page.safe(rows)
     listed = words.heads("channel", "invoice_key", "issued_at", whole_minutes="minutes_waiting", seen="is_visible")
+    others = {name: "invoice_kind" if name == "kind" else name for name in wanted[1:] if rows[name].drop_nulls().len()}
     columns = Columns(
-        choices=words.heads("channel", seen="is_visible"),
-        listed=listed | words.heads(gross="amount"),
+        choices=words.heads("channel", seen="is_visible", **others),
+        listed=listed | words.heads(gross="amount", **others),
         searched=("invoice_key", *wanted[1:]),
         amount="gross",
         day="issued_at",
         name=f"delays-{page.month}",
+        opens="invoice_key",
+        marks={"channel": "channel", "day": "issued_at"},
     )
     sync = analysis.engagement.policy.sync
 
@@ -52,5 +55,9 @@ def delay_panel(page: Page) -> Panel:
         return charts.delay_curves(steps, observations.quantiles(curves), **goal, lang=page.lang)
 
     return Panel(
-        rows.with_columns(whole_minutes=pl.col("minutes").round().cast(pl.Int64)), columns, draw, lang=page.lang
+        rows.with_columns(whole_minutes=pl.col("minutes").round().cast(pl.Int64)),
+        columns,
+        draw,
+        lang=page.lang,
+        period=page.period,
     )
