@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from audit_kit.paper.document import Document
-
-_NODE = re.compile(rb"\(node(\d{8})\)")
-_TIME = re.compile(rb"(/(?:CreationDate|ModDate) \(D:)(\d{14})")
 
 
 def page_of(document: Document, *, lang: str) -> str:
@@ -44,15 +40,8 @@ def write_pdf(document: Document, path: Path, *, lang: str, made_at: datetime) -
     with outputs.scratch() as beside:
         page = beside / f"{path.stem}.html"
         page.write_text(page_of(document, lang=lang), encoding="utf-8")
-        [printed] = print_pages([page])
-        stamp = f"{made_at:%Y%m%d%H%M%S}".encode()
-        path.write_bytes(_TIME.sub(lambda match: match[1] + stamp, _numbered(printed.read_bytes())))
-
-
-def _numbered(pdf: bytes) -> bytes:
-    """Return a PDF with the marks of its table heads counted from 0: the browser counts what it did before, too."""
-    places = {number: b"(node%08d)" % place for place, number in enumerate(sorted(set(_NODE.findall(pdf))))}
-    return _NODE.sub(lambda match: places[match[1]], pdf)
+        [printed] = print_pages([page], made_at=made_at)
+        path.write_bytes(printed.read_bytes())
 
 
 def _plain(block: Heading | Paragraph | Facts | Table) -> Heading | Paragraph | Facts | Table:

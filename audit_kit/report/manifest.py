@@ -51,7 +51,7 @@ def summary(page: Page, found: pl.DataFrame) -> dict[str, Any]:
         "missing": _plus(_side(totals.filter(pl.col("outcome") == "missing"), "ledger"), before["missing"]),
         "before": {name: {"rows": rows, "yuan": yuan} for name, (rows, yuan) in before.items()},
         "scope": _scope(page),
-        "severities": dict(severities.iter_rows()),
+        "severities": dict(severities.sort(schema.by_severity()).iter_rows()),
         "causes": _causes(found),
         "changes": _changed(page.compared) if page.previous else None,
         "control_disagrees": page.whole.control.filter(~pl.col("agrees")).height,

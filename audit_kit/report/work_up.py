@@ -23,6 +23,7 @@ from audit_kit.views.show import event_rows
 from audit_kit.views.show.page import Page, left_out
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
 
@@ -37,6 +38,7 @@ class Material:
     month: str
     owner: manifest.Owner
     rows: int
+    taken_at: datetime
     manifest: dict[str, Any]
     findings: pl.DataFrame
     sheets: list[workbook.Sheet]
@@ -83,6 +85,7 @@ def work_up(job: Job) -> Material:
         month=month,
         owner=owner,
         rows=whole.ledger.height + whole.platform.height,
+        taken_at=whole.taken_at,
         manifest=manifest.build(page, found, started_at=job.started_at),
         findings=found,
         sheets=_sheets(page, found, _concluded(job, month, before)),

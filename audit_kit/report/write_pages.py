@@ -47,7 +47,9 @@ def write_pages(material: Material) -> Finished:
     job, folder = material.job, material.job.stage / "report"
     folder.mkdir()
     with ThreadPoolExecutor(1) as beside:
-        written = beside.submit(workbook.write_workbook, folder / WORKBOOK, material.sheets, lang=job.lang)
+        written = beside.submit(
+            workbook.write_workbook, folder / WORKBOOK, material.sheets, lang=job.lang, made_at=material.taken_at
+        )
         executed = _executed(material)
         written.result()
     _write(material, executed, folder)
@@ -129,7 +131,7 @@ def _write(material: Material, executed: dict[str, nbformat.NotebookNode], folde
     if material.job.pdf:
         from audit_kit.report.printing import print_pages  # noqa: PLC0415  an extra
 
-        print_pages([folder / INDEX, *(folder / tab.file for tab in tabs)])
+        print_pages([folder / INDEX, *(folder / tab.file for tab in tabs)], made_at=material.taken_at)
     manifest.write(folder, about)
 
 

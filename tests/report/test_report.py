@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -676,7 +677,7 @@ def test_a_page_with_hostile_text_is_printed_as_text_and_asks_nobody(tmp_path: P
     hostile = "<script>document.title='RUN'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>{{7*7}}"
     page = tmp_path / "page.html"
     page.write_text(pages.render("months", lang="zh", title=hostile, lines=[]), encoding="utf-8")
-    (made,) = printing.print_pages([page])
+    (made,) = printing.print_pages([page], made_at=datetime(2025, 6, 1, 9))
     text = subprocess.run(["pdftotext", made, "-"], check=True, capture_output=True, text=True).stdout
     assert "onerror=alert(1)" in "".join(text.split())
     assert "RUN'</script>" in "".join(text.split())
