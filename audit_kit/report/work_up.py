@@ -8,23 +8,28 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.analysis import earlier
+from audit_kit.analysis import earlier, step_totals
 from audit_kit.analysis.month import month as one_month
 from audit_kit.analysis.report_scope import EVERYTHING, latest, months_of, scope
 from audit_kit.analysis.work import analyse
-from audit_kit.core.errors import RequestError
+from audit_kit.core.errors import ReportError, RequestError
 from audit_kit.core.words import Words
 from audit_kit.report import manifest, workbook, working_papers
 from audit_kit.report.job import HISTORY, STEPS, WORKBOOK, Job
 from audit_kit.resources.languages import Phrase
 from audit_kit.rules.sync import observations
-from audit_kit.views.overview import periods
+from audit_kit.views.overview import periods, step_lines
 from audit_kit.views.show import event_rows
 from audit_kit.views.show.page import Page, left_out
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
+
+    from audit_kit.analysis.analysis import Analysis
+
+
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +85,18 @@ def work_up(job: Job) -> Material:
     )
     job.progress.note(*periods.scope(page))
     found = page.safe(manifest.findings(page))
+    paper = _paper(page, found, concluded := _concluded(job, month, before))
+    lines = step_lines.totals(page, found, written=paper.height)
+    _require_sums(whole, lines)
     return Material(
         job=replace(job, engagement=engagement.without_readings()),  # its frames are in the cache now
         month=month,
         owner=owner,
         rows=whole.ledger.height + whole.platform.height,
         taken_at=whole.taken_at,
-        manifest=manifest.build(page, found, started_at=job.started_at),
+        manifest=manifest.build(page, found, steps=lines, started_at=job.started_at),
         findings=found,
-        sheets=_sheets(page, found, _concluded(job, month, before)),
+        sheets=_sheets(page, found, paper, lines, settled=working_papers.settled(concluded, found)),
         history=history,
         delays=observations.of_delays(of_month.observations, of_month.findings),
         previous=before,
@@ -113,24 +121,51 @@ def _concluded(job: Job, month: str, before: Path | None) -> pl.DataFrame:
     return concluded.with_columns(pl.lit(None, pl.String).alias(name) for name in working_papers.NOTES)
 
 
-def _sheets(page: Page, found: pl.DataFrame, concluded: pl.DataFrame) -> list[workbook.Sheet]:
+def _require_sums(whole: Analysis, lines: pl.DataFrame) -> None:
+    """Refuse a report of which a step does not add up.
+
+    Raises:
+        ReportError: it says which, and of a file's rows in which file.
+    """
+    for apart in step_totals.breaks(lines).head(1).iter_rows(named=True):
+        files = step_totals.files(whole).filter(~pl.col("adds_up"), pl.col("table") == apart["side"])["source_file"]
+        named = ", ".join(files.fill_null("–").head(MOST_NAMED)) if apart["step"] == "read" else ""
+        raise ReportError(
+            "error_report.does_not_add_up",
+            **{name: f"{apart[name]:,}" for name in ("rows", "yuan", "rows_there", "yuan_there")},
+            step=Phrase(f"totals_step.{apart['step']}"),
+            side=Phrase(f"totals_side.{apart['side']}"),
+            files=Phrase("error_report.of_files", files=named) if named else "",
+        )
+
+
+def _paper(page: Page, found: pl.DataFrame, concluded: pl.DataFrame) -> pl.DataFrame:
+    """Return the findings as they stand in the working paper."""
+    month = page.analysis
+    return working_papers.papers(
+        found,
+        page.safe(month.ledger),
+        page.safe(month.platform),
+        month.matches,
+        concluded=concluded,
+        events=_numbers(page),
+        direction=page.whole.engagement.direction,
+        words=page.words,
+    )
+
+
+def _sheets(
+    page: Page, found: pl.DataFrame, paper: pl.DataFrame, lines: pl.DataFrame, *, settled: pl.DataFrame
+) -> list[workbook.Sheet]:
     """Return the sheets of the workbook, as they may be shown."""
-    whole, engagement, month = page.whole, page.whole.engagement, page.analysis
+    whole = page.whole
     return workbook.report_sheets(
         found,
-        working_papers.papers(
-            found,
-            page.safe(month.ledger),
-            page.safe(month.platform),
-            month.matches,
-            concluded=concluded,
-            events=_numbers(page),
-            direction=engagement.direction,
-            words=Words(page.lang),
-        ),
+        paper,
         *(page.safe(frame) for frame in (whole.files, whole.control, whole.set_aside)),
         unused=page.unused,
-        settled=working_papers.settled(concluded, found),
+        settled=settled,
+        steps=[step_lines.sheet(lines, page.words), page.safe(step_totals.files(whole))],
         events=event_rows.event_sheet(page),
         lang=page.lang,
     )

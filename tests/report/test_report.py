@@ -223,7 +223,7 @@ def sha256(path: Path) -> str:
 def test_the_workbook_has_every_finding_and_every_source(may: Path, tmp_path: Path) -> None:
     result = report.run_report(may, out=tmp_path / "reports")
     book = openpyxl.load_workbook(result.folder / "findings.xlsx")
-    assert book.sheetnames == ["发现", "事项", "原因汇总", "数据来源", "合计核对", "未采用的行"]
+    assert book.sheetnames == ["发现", "事项", "原因汇总", "数据来源", "合计核对", "勾稽", "逐文件勾稽", "未采用的行"]
     keys = [cell.value for cell in book["发现"]["D"][2:]]
     assert keys == result.findings["invoice_key"].to_list()
     assert [cell.value for cell in book["数据来源"]["B"][2:]] == ["ledger.csv", "platform.csv"]

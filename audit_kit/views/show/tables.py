@@ -143,9 +143,7 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
         return said(words("tables.nothing"))
     shown, options = sortable(frame.head(most), labels=labels, words=words)
     caption = first_of(words, most, frame.height) or None
-    html = itables.to_html_datatable(
-        shown, connected=False, caption=caption, table_id=element_id("list"), **options
-    )
+    html = itables.to_html_datatable(shown, connected=False, caption=caption, table_id=element_id("list"), **options)
     return markup(html + _PLAIN_NUMBERS)
 
 

@@ -12,7 +12,8 @@ from typing import Any, cast
 
 import altair as alt
 import polars as pl
-from altair.vegalite.v6.display import HTMLRenderer, html_renderer
+from altair.utils.display import HTMLRenderer
+from altair.vegalite.v6.display import html_renderer
 
 from audit_kit.views.show import vega
 from audit_kit.views.show.element_ids import BATCH, element_id
