@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from audit_kit.cli.commands import (
     backup_commands,
+    binder_commands,
     engagement_commands,
     init_command,
     machine_commands,
@@ -42,6 +43,7 @@ GROUPS = (
     engagement_commands,
     training_commands,
     backup_commands,
+    binder_commands,
     paper_commands,
 )
 

@@ -65,6 +65,8 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
     figures = manifest["summary"]
     about = head(manifest, lang=lang)
     files = [{"name": FILE_NAMES[name], "about": words(f"front.{name}")} for name in _FILES]
+    if binder := manifest.get("binder"):
+        files.append({"name": binder["file"], "about": words("binder.file")})
     printed = [{"name": tab.file.replace(".html", ".pdf"), "about": tab.name} for tab in tabs] if pdf else []
     return render(
         "front",
@@ -89,6 +91,7 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
         more_sources=_more(manifest, lang),
         unused=_unused(manifest),
         more_unused=_more_unused(manifest, words),
+        binder=manifest.get("binder"),
         parameters=manifest["parameters"],
         versions=manifest["versions"],
     )

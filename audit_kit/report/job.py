@@ -26,7 +26,8 @@ class Job:
     """A report that is being made: what was asked for, the folder `stage` in which it is made, and who is told.
 
     `month` is as it was named, null for the latest; `place` is the engagement's folder; `notebooks` become the pages;
-    `papers` are working papers that auditors filled in.
+    `papers` are working papers that auditors filled in; with `binder` a binder is made, with
+    `inputs_too` it holds a copy of the inputs.
     """
 
     engagement: Engagement
@@ -40,6 +41,8 @@ class Job:
     without: tuple[str, ...]
     notebooks: list[Path]
     papers: tuple[Path, ...]
+    binder: bool
+    inputs_too: bool
     stage: Path
     progress: Progress
     started_at: datetime

@@ -55,6 +55,8 @@ def run_report(
     jobs: int = 2,
     without: Sequence[str] = (),
     papers: Sequence[str | Path] = (),
+    binder: bool = False,
+    inputs_too: bool = True,
 ) -> ReportResult:
     """Write the report of a month, a year or everything to `out/month`; an earlier one is replaced by a whole one.
 
@@ -68,6 +70,8 @@ def run_report(
         fail_on: the exit code is 1 if a finding is at least this severe.
         jobs: notebooks run at the same time.
         papers: working papers (findings.xlsx) that auditors filled in elsewhere.
+        binder: also write binder.zip, which holds what the report rests on and proves that nothing was changed.
+        inputs_too: a binder holds a copy of the inputs, not their hashes alone; never where the report is redacted.
         without: files of the engagement that are left out on the user's word: paths within it, or globs.
 
     Raises:
@@ -92,6 +96,8 @@ def run_report(
                 without=tuple(without),
                 notebooks=notebooks,
                 papers=tuple(map(Path, papers)),
+                binder=binder,
+                inputs_too=inputs_too,
                 stage=stage,
                 progress=progress,
                 started_at=started_at,

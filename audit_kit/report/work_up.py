@@ -14,6 +14,7 @@ from audit_kit.analysis.report_scope import EVERYTHING, latest, months_of, scope
 from audit_kit.analysis.work import analyse
 from audit_kit.core.errors import ReportError, RequestError
 from audit_kit.core.words import Words
+from audit_kit.loaders.engagement.settings import FILE
 from audit_kit.report import manifest, workbook, working_papers
 from audit_kit.report.job import HISTORY, STEPS, WORKBOOK, Job
 from audit_kit.resources.languages import Phrase
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from audit_kit.analysis.analysis import Analysis
+    from audit_kit.loaders.engagement.engagement import Engagement
 
 
 MOST_NAMED = 3
@@ -37,6 +39,8 @@ class Material:
     """What the pages need of the analysis, so that its frames are let go before the notebooks run.
 
     `rows` are those of both sides; `history` is the file of earlier months, `previous` the last one's manifest.
+    `concluded` is what auditors filled in; `inputs` the files that were read: `table`, `source_file`, `size`, `sha256`;
+    `file_totals` the files of both sides as in step_totals.files.
     """
 
     job: Job
@@ -50,6 +54,9 @@ class Material:
     history: Path | None
     delays: pl.DataFrame
     previous: Path | None
+    concluded: pl.DataFrame
+    inputs: pl.DataFrame
+    file_totals: list[dict[str, Any]]
 
 
 def work_up(job: Job) -> Material:
@@ -100,6 +107,9 @@ def work_up(job: Job) -> Material:
         history=history,
         delays=observations.of_delays(of_month.observations, of_month.findings),
         previous=before,
+        concluded=concluded,
+        inputs=page.safe(_inputs(engagement)),
+        file_totals=page.safe(step_totals.files(whole)).to_dicts(),
     )
 
 
@@ -119,6 +129,22 @@ def _concluded(job: Job, month: str, before: Path | None) -> pl.DataFrame:
     if own.is_file() and working_papers.conclusions([own]).height:
         raise RequestError("error_report.holds_notes", paper=own)
     return concluded.with_columns(pl.lit(None, pl.String).alias(name) for name in working_papers.NOTES)
+
+
+def _inputs(engagement: Engagement) -> pl.DataFrame:
+    """Return every file that was read, the settings first: `table`, `source_file`, `size`, `sha256`."""
+    settings = engagement.folder / FILE
+    told: list[tuple[str, str, int | None, str | None]] = []
+    if settings.is_file():
+        told.append(("audit.toml", FILE, settings.stat().st_size, engagement.settings.sha256))
+    for table, files in engagement.contents().items():
+        sizes = (path.stat().st_size if path.is_file() else None for path in files)
+        told += [
+            (table, engagement.relative(path), size, sha256)
+            for (path, sha256), size in zip(files.items(), sizes, strict=True)
+        ]
+    shape = {"table": pl.String, "source_file": pl.String, "size": pl.Int64, "sha256": pl.String}
+    return pl.DataFrame(told, schema=shape, orient="row")
 
 
 def _require_sums(whole: Analysis, lines: pl.DataFrame) -> None:

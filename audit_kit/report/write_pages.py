@@ -126,6 +126,11 @@ def _write(material: Material, executed: dict[str, nbformat.NotebookNode], folde
         page = pages.notebook_page(notebook, file=f"{stem}.html", lang=lang, head=head, tabs=tabs)
         (folder / f"{stem}.html").write_text(page, encoding="utf-8")
     outputs.write_parquet(material.findings, folder / manifest.FINDINGS)
+    if material.job.binder:
+        from audit_kit.report.binder import sealing  # noqa: PLC0415  only where one is asked for
+
+        sealed = sealing.seal(material, folder, inputs_too=material.job.inputs_too)
+        about = {**about, "binder": {"file": sealing.FILE, "head": sealed.head, "inputs_copied": sealed.copied}}
     about = manifest.finished(about, at=now())
     (folder / INDEX).write_text(front.front_page(about, tabs, lang=lang, pdf=material.job.pdf), encoding="utf-8")
     if material.job.pdf:

@@ -42,6 +42,8 @@ def add(command: Callable[..., Parser]) -> None:
         metavar="metavar.file",
         help="option.papers",
     )
+    sub.add_argument("--binder", action="store_true", help="option.binder")
+    sub.add_argument("--inputs-by-hash", action="store_true", help="option.inputs_by_hash")
     sub.add_argument("--fail-on", choices=SEVERITIES, help="option.fail_on")
     sub.add_argument("--jobs", type=int, default=2, help="option.jobs")
     add_without(sub)
@@ -67,6 +69,8 @@ def _report(options: argparse.Namespace) -> int:
 
     if options.sample == (options.engagement is not None):
         raise RequestError("error_cli.one_engagement")
+    if options.inputs_by_hash and not options.binder:
+        raise RequestError("error_binder.without_binder")
     result = run_report(
         sample() if options.sample else options.engagement,
         month=_month(options),
@@ -78,6 +82,8 @@ def _report(options: argparse.Namespace) -> int:
         jobs=options.jobs,
         without=options.without,
         papers=options.papers,
+        binder=options.binder,
+        inputs_too=not options.inputs_by_hash,
     )
     page = result.folder / "index.html"
     if options.json:
