@@ -44,7 +44,7 @@ def test_both_languages_have_the_same_headings_commands_and_links(pages: tuple[s
     assert english == chinese
 
 
-@pytest.mark.parametrize("page", ["tables", "paper"])
+@pytest.mark.parametrize("page", ["tables", "paper", "binder"])
 def test_a_page_in_two_languages_has_the_same_chapters_and_commands(page: str):
     shape = r"^(#+) (?:([a-z_]+) (?=[\u4e00-\u9fff]))?|`(audit-kit [^`]+)`"
     english, chinese = (re.findall(shape, text(f"docs/{page}{of}.md"), re.MULTILINE) for of in ("", ".zh-CN"))

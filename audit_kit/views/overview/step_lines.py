@@ -31,7 +31,8 @@ def both_sides(lines: pl.DataFrame, words: Words) -> pl.DataFrame:
     """
     sides = [
         lines.filter(pl.col("side") == side).select(
-            "step", "kind", "line", pl.col("rows").alias(f"{side}_rows"), pl.col("yuan").alias(f"{side}_yuan")
+            *("step", "kind", "line"),
+            *(pl.col(name).alias(f"{side}_{name}") for name in ("rows", "yuan", "unread")),
         )
         for side in SIDES
     ]
@@ -41,7 +42,13 @@ def both_sides(lines: pl.DataFrame, words: Words) -> pl.DataFrame:
     figures = pl.exclude(keys) != 0
     kept = wide.filter(pl.any_horizontal(figures) | pl.col("kind").is_in(NEEDED))
     order = kept["step"].cast(pl.Enum(STEPS)).to_physical().alias("_order")
-    return _named(kept.with_columns(order).sort("_order", maintain_order=True).drop("_order"), words)
+    named = _named(kept.with_columns(order, aside=pl.col("line") == "set_aside"), words)
+    unread = pl.sum_horizontal(f"{side}_unread" for side in SIDES)
+    told = (
+        pl.when(pl.col("aside") & (unread > 0)).then(pl.format(words("totals.unknown"), unread)).otherwise(pl.lit(""))
+    )
+    named = named.with_columns(pl.col("line") + told).sort("_order", maintain_order=True)
+    return named.select(*keys, *(f"{side}_{name}" for side in SIDES for name in ("rows", "yuan")))
 
 
 def of_findings(lines: pl.DataFrame, words: Words) -> pl.DataFrame:
