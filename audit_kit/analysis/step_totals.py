@@ -31,6 +31,10 @@ TOTALS = {
     "yuan": MONEY,
     "unread": pl.Int64(),
 }
+FILES = (
+    "table", "source_file", "rows_in", "yuan_in", "rows_set_aside", "yuan_set_aside", "rows_superseded",
+    "yuan_superseded", "rows_table", "yuan_table", "unread_set_aside", "adds_up",
+)  # fmt: skip
 KEYS = ["source_file", "source_row"]
 OURS = ("missing", "sync")
 GONE = ("earlier", "later", "undated_elsewhere")
@@ -266,8 +270,7 @@ def _files_of(whole: Analysis, side: str) -> pl.DataFrame:
         & (pl.col("kept") == left["rows"])
         & (pl.col("yuan_kept") == left["yuan"])
     )
-    names = [f"{name}_{at}" for at in ("in", "set_aside", "superseded", "table") for name in ("rows", "yuan")]
-    return read.with_columns(adds_up=adds_up).select("table", "source_file", *names, "unread_set_aside", "adds_up")
+    return read.with_columns(adds_up=adds_up).select(FILES)
 
 
 def _gross(rows: pl.DataFrame) -> pl.DataFrame:

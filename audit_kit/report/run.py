@@ -19,7 +19,7 @@ from audit_kit.core.words import LANGUAGES
 from audit_kit.loaders.engagement import shared_inputs
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.report import manifest
-from audit_kit.report.job import STEPS, Job, now
+from audit_kit.report.job import STEPS, Job
 from audit_kit.report.progress import Progress, unused_lines
 from audit_kit.report.publish import bring_back, publish
 from audit_kit.report.work_up import work_up
@@ -55,8 +55,7 @@ def run_report(
     jobs: int = 2,
     without: Sequence[str] = (),
     papers: Sequence[str | Path] = (),
-    binder: bool = False,
-    inputs_too: bool = True,
+    binder: str | None = None,
 ) -> ReportResult:
     """Write the report of a month, a year or everything to `out/month`; an earlier one is replaced by a whole one.
 
@@ -70,8 +69,7 @@ def run_report(
         fail_on: the exit code is 1 if a finding is at least this severe.
         jobs: notebooks run at the same time.
         papers: working papers (findings.xlsx) that auditors filled in elsewhere.
-        binder: also write binder.zip, which holds what the report rests on and proves that nothing was changed.
-        inputs_too: a binder holds a copy of the inputs, not their hashes alone; never where the report is redacted.
+        binder: also write binder.zip, with `copies` of the inputs or with their `hashes`; null = none.
         without: files of the engagement that are left out on the user's word: paths within it, or globs.
 
     Raises:
@@ -79,8 +77,8 @@ def run_report(
         PlaceError: `out` has no room, cannot be written to, or is held by another run.
         ReportError: a notebook failed; it stands in `out/failed/month` with its failing cell.
     """
-    _check(month=month, lang=lang, fail_on=fail_on, jobs=jobs, pdf=pdf)
-    started_at, notebooks = now(), [path for path in places.notebooks() if not path.name.startswith(TRAINING)]
+    _check(month=month, lang=lang, fail_on=fail_on, jobs=jobs, pdf=pdf, binder=binder)
+    notebooks = [path for path in places.notebooks() if not path.name.startswith(TRAINING)]
     with Progress(steps=len(STEPS) + len(notebooks) + 1) as progress:
         opened = _opened(engagement, without, Path(out), progress, lang)
         with _staging(Path(out)) as stage, shared_inputs.shared(stage / "truth"):
@@ -97,27 +95,25 @@ def run_report(
                 notebooks=notebooks,
                 papers=tuple(map(Path, papers)),
                 binder=binder,
-                inputs_too=inputs_too,
                 stage=stage,
                 progress=progress,
-                started_at=started_at,
             )
             material = work_up(job)
             del opened, job  # their frames are in the cache now, for the notebooks to read
-            finished = write_pages(material)
-            finished.job.engagement.check_unchanged()
-            folder = publish(finished)
+            folder = publish(write_pages(material))
     code = EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE
     return ReportResult(folder=folder, exit_code=code, findings=material.findings, summary=material.manifest["summary"])
 
 
-def _check(*, month: str | None, lang: str, fail_on: str | None, jobs: int, pdf: bool) -> None:
+def _check(*, month: str | None, lang: str, fail_on: str | None, jobs: int, pdf: bool, binder: str | None) -> None:
     if lang not in LANGUAGES:
         raise RequestError("error_analysis.no_language", lang=lang, known=" and ".join(LANGUAGES))
     if fail_on is not None and fail_on not in schema.SEVERITIES:
         raise RequestError("error_report.no_severity", fail_on=fail_on, known=", ".join(schema.SEVERITIES))
     if month is not None:
         scope(month)
+    if binder not in {None, "copies", "hashes"}:
+        raise RequestError("error_binder.no_kind", binder=binder)
     if jobs < 1:
         raise RequestError("error_report.jobs", jobs=jobs)
     if pdf:

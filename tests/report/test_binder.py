@@ -89,7 +89,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("sealed")
     with pytest.MonkeyPatch.context() as patch:
         use_kit(base / "kit", patch)
-        return report.run_report(engagement(base / "项目"), out=base / "reports", binder=True).folder
+        return report.run_report(engagement(base / "项目"), out=base / "reports", binder="copies").folder
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_a_forged_head_is_no_longer_that_of_the_front_page(sealed: Path, binder:
     alone = checking.verify(binder)
     assert alone.is_intact
     assert alone.head_from is None  # it agrees with itself, and verify says that this is all
-    assert faults(binder, head=head_of(sealed)) == ["other_head_given"]
+    assert faults(binder, head=head_of(sealed)) == ["other_head"]
     beside = tmp_path / "report"
     shutil.copytree(sealed, beside)
     shutil.copy(binder, beside / sealing.FILE)
@@ -330,14 +330,14 @@ def test_what_earlier_reports_and_auditors_gave_is_in_the_binder(tmp_path: Path)
     at = [cell.value for cell in page[2]].index("审计说明") + 1
     page.cell(3, at).value = "已查"
     book.save(first.folder / "findings.xlsx")
-    made = report.run_report(place, month="2025-05", out=out, binder=True)
+    made = report.run_report(place, month="2025-05", out=out, binder="copies")
     assert working_papers.conclusions([made.folder / "findings.xlsx"])["audit_note"].to_list() == ["已查"]
     assert rerun(made.folder).is_same
 
 
 def test_a_redacted_binder_holds_no_input_and_no_name(tmp_path: Path) -> None:
     place = engagement(tmp_path / "北京某某有限公司")
-    made = report.run_report(place, out=tmp_path / "reports", binder=True, redact=True)
+    made = report.run_report(place, out=tmp_path / "reports", binder="copies", redact=True)
     with zipfile.ZipFile(made.folder / sealing.FILE) as archive:
         assert not [name for name in archive.namelist() if name.startswith("inputs/")]
         whole = b"".join(archive.read(name) for name in archive.namelist())
@@ -372,7 +372,7 @@ def test_the_log_of_the_exploration_is_sealed(tmp_path: Path) -> None:
     log = exploration.exploration_log(place)
     log.parent.mkdir(parents=True)
     log.write_text('{"action": "filtered"}\n', encoding="utf-8")
-    made = report.run_report(place, out=tmp_path / "reports", binder=True)
+    made = report.run_report(place, out=tmp_path / "reports", binder="copies")
     with zipfile.ZipFile(made.folder / sealing.FILE) as archive:
         assert archive.read(sealing.EXPLORATION) == log.read_bytes()
 
@@ -384,7 +384,7 @@ from audit_kit.report import run
 place, base = map(pathlib.Path, sys.argv[1:])
 with pytest.MonkeyPatch.context() as patch:
     test_binder.use_kit(base / "kit", patch)
-    print(run.run_report(place, out=base / "out", binder=True, jobs=1).folder)"""
+    print(run.run_report(place, out=base / "out", binder='copies', jobs=1).folder)"""
 
 
 def test_two_runs_differ_in_their_times_alone(sealed: Path, tmp_path: Path) -> None:

@@ -82,8 +82,7 @@ def _report(options: argparse.Namespace) -> int:
         jobs=options.jobs,
         without=options.without,
         papers=options.papers,
-        binder=options.binder,
-        inputs_too=not options.inputs_by_hash,
+        binder=("hashes" if options.inputs_by_hash else "copies") if options.binder else None,
     )
     page = result.folder / "index.html"
     if options.json:

@@ -198,7 +198,7 @@ def _check_head(checked: Checked, given: str | None) -> None:
         return
     checked.head_from = "given" if given is not None else "report"
     if wanted != checked.head:
-        checked.fault(f"other_head_{checked.head_from}", head=checked.head, wanted=wanted)
+        checked.fault("other_head" if given is not None else "other_head_report", head=checked.head, wanted=wanted)
 
 
 def _check_report(archive: zipfile.ZipFile, checked: Checked) -> None:

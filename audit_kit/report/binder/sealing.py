@@ -31,6 +31,7 @@ RECORD, TOTALS, INPUTS, MADE = "record.json", "totals.json", "inputs.jsonl", "re
 EXPLORATION, CONCLUSIONS = "exploration.jsonl", "earlier/conclusions.parquet"
 COPIES, EARLIER = "inputs/", "earlier/"
 FORMAT = 1
+COPIED, HASHED = "copies", "hashes"
 MOST_COPIED_BYTES = 2 << 30
 STOOD_IN = (places.HIDDEN, places.EMPTY_FOLDER)  # nothing is read of them, so that their names are enough
 BLOCK = 1 << 20
@@ -48,10 +49,10 @@ class Sealed:
     copied: bool
 
 
-def seal(material: Material, folder: Path, *, inputs_too: bool) -> Sealed:
+def seal(material: Material, folder: Path) -> Sealed:
     """Write the binder of the report whose files lie in `folder`, all but its front page and its manifest.
 
-    With `inputs_too` it holds a copy of the engagement's folder, unless the report is redacted, an input lies
+    Where copies were asked for it holds a copy of the engagement's folder, unless the report is redacted, an input lies
     elsewhere, or they are larger than MOST_COPIED_BYTES; their hashes it holds anyway.
 
     Raises:
@@ -59,7 +60,7 @@ def seal(material: Material, folder: Path, *, inputs_too: bool) -> Sealed:
     """
     job = material.job
     engagement = job.engagement
-    why = "asked" if not inputs_too else "redacted" if job.redact else _why_not(engagement)
+    why = "asked" if job.binder != COPIED else "redacted" if job.redact else _why_not(engagement)
     listed = list(places.census(engagement.folder)) if why is None else []
     with zipfile.ZipFile(folder / FILE, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
         out = _Archive(archive)
