@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
 
@@ -128,23 +127,11 @@ def test_a_wrong_word_is_told_in_the_language_of_whoever_reads(
         assert sentence in capsys.readouterr().err
 
 
-def test_help_answers_at_once() -> None:
-    command = [sys.executable, "-c", "from audit_kit.cli.main import main; main(['--help'])"]
-    best = min(timed(command) for _ in range(5))
-    assert best < 0.5
-    loaded = subprocess.run(
-        [sys.executable, "-c", "import sys, audit_kit.cli.main; print('polars' in sys.modules)"],
-        check=True,
-        capture_output=True,
-    )
-    assert loaded.stdout.strip() == b"False"
-
-
-def timed(command: list[str]) -> float:
-    began = time.perf_counter()
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def test_help_loads_no_room() -> None:
+    shown = "import sys, audit_kit.cli.main as cli\ntry: cli.main(['--help'])\nfinally: print('polars' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", shown], check=True, capture_output=True, text=True).stdout
     assert "audit-kit report --sample" in said
-    return time.perf_counter() - began
+    assert said.endswith("False\n")
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

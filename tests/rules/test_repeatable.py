@@ -30,15 +30,15 @@ for folder in sys.argv[1:]:
         texts.append(open(folder + ".out", "rb").read())
     print(*(hashlib.sha256(text).hexdigest() for text in texts))
 """
-SEEDS_AND_THREADS = ((0, 1), (1, 2), (2, 4), (3, 8), (4, 1), (5, 2))
+SEEDS_AND_THREADS = ((0, 1), (1, 2), (2, 4), (3, 8))
 
 
 @pytest.mark.slow
-def test_six_runs_write_the_same_bytes(tmp_path: Path) -> None:
+def test_four_runs_write_the_same_bytes(tmp_path: Path) -> None:
     timed, untimed = tmp_path / "timed", tmp_path / "untimed"
     for folder in (timed, untimed):
         arrivals = "platform" if folder == timed else "none"
-        simulate(folder, invoices=2000, seed=2, format="csv", arrivals=arrivals, backups=False)
+        simulate(folder, invoices=1500, seed=2, format="csv", arrivals=arrivals, backups=False)
     told = set()
     for seed, threads in SEEDS_AND_THREADS:
         own = {
