@@ -36,6 +36,14 @@ FILES = (
     "yuan_superseded", "rows_table", "yuan_table", "unread_set_aside", "adds_up",
 )  # fmt: skip
 KEYS = ["source_file", "source_row"]
+SAME = [
+    *KEYS,
+    "digital_number",
+    "invoice_code",
+    "invoice_number",
+    "issued_at",
+    "gross",
+]  # rows may repeat on two sheets
 OURS = ("missing", "sync")
 GONE = ("earlier", "later", "undated_elsewhere")
 SHOWN = ("within", "undated", "cross", "carried")
@@ -50,8 +58,8 @@ def superseded(exports: pl.DataFrame, platform: pl.DataFrame) -> pl.DataFrame:
         exports: every row of the exports whose time is known, with `taken_at`.
         platform: what stands after all of them.
     """
-    undated = platform.join(exports, on=KEYS, how="anti", nulls_equal=True)["issued_at"]
-    gone = exports.join(platform, on=KEYS, how="anti", nulls_equal=True)
+    undated = platform.join(exports, on=SAME, how="anti", nulls_equal=True)["issued_at"]
+    gone = exports.join(platform, on=SAME, how="anti", nulls_equal=True)
     found = []
     for taken_at in gone["taken_at"].unique().sort():
         later = pl.concat([exports.filter(pl.col("taken_at") > taken_at)["issued_at"], undated])

@@ -35,12 +35,16 @@ TRAINING = "04_"
 
 @dataclass(frozen=True, kw_only=True)
 class ReportResult:
-    """A finished report: its folder, the exit code, its findings (see schema.Findings) and its figures."""
+    """A finished report: its folder, the exit code, its findings (see schema.Findings), its figures, its binder.
+
+    `binder` has `file`, `head` and `inputs_copied`; null where none was asked for.
+    """
 
     folder: Path
     exit_code: int
     findings: pl.DataFrame
     summary: dict[str, Any]
+    binder: dict[str, Any] | None = None
 
 
 def run_report(
@@ -102,7 +106,13 @@ def run_report(
             del opened, job  # their frames are in the cache now, for the notebooks to read
             folder = publish(write_pages(material))
     code = EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE
-    return ReportResult(folder=folder, exit_code=code, findings=material.findings, summary=material.manifest["summary"])
+    return ReportResult(
+        folder=folder,
+        exit_code=code,
+        findings=material.findings,
+        summary=material.manifest["summary"],
+        binder=(manifest.read(folder / manifest.FILE) or {}).get("binder"),
+    )
 
 
 def _check(*, month: str | None, lang: str, fail_on: str | None, jobs: int, pdf: bool, binder: str | None) -> None:

@@ -243,7 +243,7 @@ def test_a_report_that_was_changed_beside_its_binder_shows(sealed: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "C:/out.txt", "a\\..\\out.txt", "./a", "a//b"]
+    "name", ["../out.txt", "/etc/out.txt", "a/../../out.txt", "C:/out.txt", "a\\..\\out.txt", "./a", "a//b", "a\n"]
 )
 def test_a_hostile_name_is_refused_and_nothing_is_written(binder: Path, name: str, tmp_path: Path) -> None:
     changed(binder, more=((f"inputs/{name}" if name.startswith(("a", ".")) else name, b"out"),), forge=True)
@@ -252,6 +252,37 @@ def test_a_hostile_name_is_refused_and_nothing_is_written(binder: Path, name: st
     with pytest.raises(RequestError, match="not as it was sealed"):
         rerun(binder)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_odd_names_are_kept_and_come_back(tmp_path: Path) -> None:
+    place = engagement(tmp_path / "项目")
+    for name in ("备注　1.md", "a:b\\c%41.md", "行\n.md", "CON .md"):
+        (place / name).write_text(name, encoding="utf-8")
+    made = report.run_report(place, out=tmp_path / "reports", binder="copies")
+    assert faults(made.folder) == []
+    assert made.binder == json.loads((made.folder / "manifest.json").read_text(encoding="utf-8"))["binder"]
+    assert rerun(made.folder).is_same
+
+
+@pytest.mark.parametrize(
+    ("member", "text"),
+    [
+        (sealing.RECORD, b"[]"),
+        (sealing.RECORD, b"[" * 50_000),
+        (sealing.RECORD, b'{"asked": {"month": 5}}'),
+        (sealing.MADE, b'[{"file": 1}]'),
+        ("findings.parquet", b"PAR1"),
+    ],
+)
+def test_what_a_forger_wrote_is_one_sentence(binder: Path, member: str, text: bytes) -> None:
+    changed(binder, lambda name, data: text if name == member else data, forge=True)
+    with pytest.raises(RequestError, match=r"has no usable|no longer the same|not as it was sealed"):
+        rerun(binder)
+
+
+def test_a_directory_of_too_many_members_is_not_read(binder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "MOST_DIRECTORY_BYTES", 100)
+    assert faults(binder) == ["many_members"]
 
 
 def test_a_link_in_a_binder_is_refused(binder: Path) -> None:

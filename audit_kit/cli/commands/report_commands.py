@@ -86,7 +86,8 @@ def _report(options: argparse.Namespace) -> int:
     )
     page = result.folder / "index.html"
     if options.json:
-        print_json({"folder": str(result.folder), "page": str(page), "summary": result.summary})
+        told = {"folder": str(result.folder), "page": str(page), "binder": result.binder}
+        print_json({**told, "summary": result.summary})
     else:
         print(page.resolve().as_uri())
     return result.exit_code

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 FILE = "chain.jsonl"
 START = hashlib.sha256(b"audit-kit binder 1").hexdigest()
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_ODD = re.compile(r"[\x00-\x1f\x7f%:\\]")  # what some system takes for more than a letter
 
 
 class Member(NamedTuple):
@@ -25,6 +28,24 @@ class Member(NamedTuple):
     name: str
     size: int
     sha256: str
+
+
+def member_name(path: str) -> str:
+    """Return the name in the archive of a relative path with forward slashes, its odd characters as %XX."""
+    return _ODD.sub(lambda odd: f"%{ord(odd[0]):02X}", path)
+
+
+def path_of(name: str) -> str | None:
+    """Return the path that a member's name stands for; null where it would lead out of its folder on this system."""
+    path = unquote(name)
+    inside = is_inside(name) and all(part not in {"", ".", ".."} for part in path.split("/"))
+    odd = "\0" in path or path.count("/") != name.count("/") or (os.name == "nt" and _ODD.search(path))
+    return path if inside and not odd else None
+
+
+def is_inside(name: str) -> bool:
+    """Tell whether a member's name is a plain relative path with forward slashes, on every system."""
+    return not any(part in {"", ".", ".."} for part in name.split("/")) and not _ODD.search(name.replace("%", ""))
 
 
 def links(members: Iterable[Member]) -> list[str]:

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit_kit.core import files as places
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
     from audit_kit.report.binder.chain import Member
 
-MOST_MEMBERS = 250_000
+MOST_DIRECTORY_BYTES = 32 << 20  # of some 200,000 members
+END_BYTES = (1 << 16) + 100
+UNKNOWN = 0xFFFFFFFF
 MOST_CHAIN_BYTES = 128 << 20
 MOST_TEXT_BYTES = 256 << 20
 SUSPECT_BYTES = 1 << 30  # that any binder may unpack to; beyond them the ratio is looked at
@@ -40,6 +42,7 @@ MAX_RATIO = 100
 MOST_FAULTS = 50
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError)
 _HEAD = re.compile(r'id="binder-head">([0-9a-f]{64})<')
+_END, _END_64 = re.compile(rb"PK\x05\x06"), re.compile(rb"PK\x06\x06")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -90,6 +93,9 @@ def verify(path: str | Path, *, head: str | None = None, engagement: str | Path 
         raise RequestError("error_binder.no_head", head=head)
     checked = Checked(file)
     try:
+        if (directory := _directory_bytes(file)) > MOST_DIRECTORY_BYTES:
+            checked.fault("many_members", bytes=f"{directory:,}")
+            return checked
         with zipfile.ZipFile(file) as archive:
             _check(archive, checked)
             _check_head(checked, head)
@@ -100,7 +106,19 @@ def verify(path: str | Path, *, head: str | None = None, engagement: str | Path 
                     checked.faults.append(fault)
     except DAMAGED:
         checked.fault("damaged")
+    except (KeyError, TypeError, AttributeError, RecursionError):
+        checked.fault("no_record")
     return checked
+
+
+def _directory_bytes(file: Path) -> int:
+    """Return how large an archive's directory says it is: it is read as a whole before anything else."""
+    with file.open("rb") as archive:
+        archive.seek(max(0, file.stat().st_size - END_BYTES))
+        end = archive.read()
+    plain = [int.from_bytes(end[at.start() + 12 : at.start() + 16], "little") for at in _END.finditer(end)]
+    large = [int.from_bytes(end[at.start() + 40 : at.start() + 48], "little") for at in _END_64.finditer(end)]
+    return max((size for size in [*plain, *large] if size != UNKNOWN), default=0)
 
 
 def _check(archive: zipfile.ZipFile, checked: Checked) -> None:
@@ -130,9 +148,7 @@ def _check(archive: zipfile.ZipFile, checked: Checked) -> None:
 def _is_safe(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], checked: Checked) -> bool:
     """Tell whether an archive may be read on: its names stay inside, it holds files alone, and it is no bomb."""
     size, packed = sum(entry.file_size for entry in entries), checked.path.stat().st_size
-    if len(entries) > MOST_MEMBERS:
-        checked.fault("many_members", members=len(entries))
-    elif size > SUSPECT_BYTES and size > MAX_RATIO * packed:
+    if size > SUSPECT_BYTES and size > MAX_RATIO * packed:
         checked.fault("bomb", size=f"{size:,}", packed=f"{packed:,}")
     else:
         twice = set[str]()
@@ -140,7 +156,7 @@ def _is_safe(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], checked: 
             if entry.filename in twice:
                 checked.fault("twice", name=entry.filename)
             twice.add(entry.filename)
-            if not is_inside(entry.filename) or entry.orig_filename != entry.filename:
+            if not chain.is_inside(entry.filename) or entry.orig_filename != entry.filename:
                 checked.fault("unsafe_name", name=entry.orig_filename)
             elif stat.S_IFMT(entry.external_attr >> 16) not in {0, stat.S_IFREG} or entry.is_dir():
                 checked.fault("no_member_file", name=entry.filename)
@@ -149,13 +165,6 @@ def _is_safe(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], checked: 
         if archive.comment or (entries and min(entry.header_offset for entry in entries) != 0):
             checked.fault("more_bytes")
     return checked.is_intact
-
-
-def is_inside(name: str) -> bool:
-    """Tell whether a member's name is a plain relative path with forward slashes, on every system."""
-    parts = name.split("/")
-    odd = any(part in {"", ".", ".."} or ":" in part or "\\" in part for part in parts)
-    return not odd and name.isprintable() and not PureWindowsPath(name).is_absolute()
 
 
 def _chain(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], checked: Checked) -> list[Member] | None:
@@ -207,7 +216,7 @@ def _check_report(archive: zipfile.ZipFile, checked: Checked) -> None:
         return
     for made in json.loads(text_of(archive, MADE)):
         file = checked.path.parent / str(made["file"])
-        if file.name == WORKBOOK or not is_inside(str(made["file"])):
+        if file.name == WORKBOOK or not chain.is_inside(str(made["file"])):
             continue
         if not file.is_file():
             checked.fault("report_deleted", name=file.name)

@@ -22,7 +22,7 @@ from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.engagement import package_version
 from audit_kit.loaders.formats.archives import BLOCK
 from audit_kit.report import manifest
-from audit_kit.report.binder import checking, sealing
+from audit_kit.report.binder import chain, checking, sealing
 from audit_kit.report.run import run_report
 from audit_kit.report.working_papers import CONCLUSIONS
 from audit_kit.resources.languages import Listed
@@ -68,7 +68,7 @@ def rerun(path: str | Path, engagement: str | Path | None = None, *, jobs: int =
     if not checked.is_intact:
         raise RequestError("error_binder.not_intact", file=checked.path, why=checked.faults[0])
     with zipfile.ZipFile(checked.path) as archive, outputs.scratch() as scratch, _own_cache(scratch / "cache"):
-        record = json.loads(checking.text_of(archive, sealing.RECORD))
+        record = _record(archive)
         asked = record["asked"]
         if asked["redact"] and asked["without"]:
             raise RequestError("error_binder.hidden_without")
@@ -86,7 +86,7 @@ def rerun(path: str | Path, engagement: str | Path | None = None, *, jobs: int =
             without=asked["without"],
             papers=papers,
         )
-        made = json.loads(checking.text_of(archive, sealing.MADE))
+        made = record["made"]
         then = _findings(archive, scratch)
         now = pl.read_parquet(result.folder / manifest.FINDINGS, glob=False)
         return Rerun(
@@ -101,6 +101,30 @@ def rerun(path: str | Path, engagement: str | Path | None = None, *, jobs: int =
             files_in_all=len(made),
             kit=None if record["kit"] == package_version() else str(record["kit"]),
         )
+
+
+def _record(archive: zipfile.ZipFile) -> dict[str, Any]:
+    """Return the record of a binder, with `made`, the files of its report; whoever forged it may have written anything.
+
+    Raises:
+        RequestError: it is none that we write.
+    """
+    try:
+        record = json.loads(checking.text_of(archive, sealing.RECORD))
+        asked, made = record["asked"], json.loads(checking.text_of(archive, sealing.MADE))
+        sound = (
+            isinstance(asked["month"], str | None)
+            and isinstance(asked["lang"], str)
+            and all(isinstance(flag, bool) for flag in (asked["redact"], record["inputs_copied"]))
+            and all(isinstance(name, str) for name in [*asked["without"], *(name for name, _ in record["named_only"])])
+            and all(isinstance(told[key], str) for told in made for key in ("file", "sha256"))
+            and isinstance(record["kit"], str)
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = False
+    if not sound:
+        raise RequestError("error_binder.no_member", name=sealing.RECORD)
+    return {**record, "made": made}
 
 
 @contextmanager
@@ -120,19 +144,28 @@ def _unpacked(archive: zipfile.ZipFile, record: dict[str, Any], scratch: Path) -
     """Return a folder with the copies of the inputs."""
     if not record["inputs_copied"]:
         raise RequestError("error_binder.no_inputs")
-    name = str(record["folder"])
-    if not checking.is_inside(name) or "/" in name:
-        raise RequestError("error_binder.no_member", name=name)
-    folder = scratch / "inputs" / name
+    folder = scratch / "inputs" / _inside(chain.member_name(str(record["folder"])).replace("/", "%2F"))
     folder.mkdir(parents=True)
     for entry in archive.infolist():
         if entry.filename.startswith(sealing.COPIES):
-            _unpack(archive, entry, folder / entry.filename.removeprefix(sealing.COPIES))
+            _unpack(archive, entry, folder / _inside(entry.filename.removeprefix(sealing.COPIES)))
     for named, fault in record["named_only"]:
-        if fault in sealing.STOOD_IN and checking.is_inside(named) and not (folder / named).exists():
+        inside = chain.path_of(chain.member_name(named)) is not None
+        if fault in sealing.STOOD_IN and inside and not (folder / named).exists():
             (folder / named).parent.mkdir(parents=True, exist_ok=True)
             (folder / named).mkdir() if fault == places.EMPTY_FOLDER else (folder / named).touch()
     return folder
+
+
+def _inside(name: str) -> str:
+    """Return the path that a member's name stands for.
+
+    Raises:
+        RequestError: it would lead out of its folder.
+    """
+    if (path := chain.path_of(name)) is None:
+        raise RequestError("error_binder.no_member", name=name)
+    return path
 
 
 def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -> None:
@@ -153,11 +186,12 @@ def _earlier(archive: zipfile.ZipFile, record: dict[str, Any], out: Path, scratc
     kept = {entry.filename: entry for entry in archive.infolist() if entry.filename.startswith(sealing.EARLIER)}
     conclusions = kept.pop(sealing.CONCLUSIONS, None)
     for name, entry in kept.items():
-        _unpack(archive, entry, out / name.removeprefix(sealing.EARLIER))
+        _unpack(archive, entry, out / _inside(name.removeprefix(sealing.EARLIER)))
     if conclusions is None:
         return []
-    _unpack(archive, conclusions, scratch / "conclusions.parquet")
-    rows, paper = pl.read_parquet(scratch / "conclusions.parquet").select(list(CONCLUSIONS)), scratch / "paper.xlsx"
+    rows, paper = _frame(archive, conclusions, scratch / "conclusions.parquet"), scratch / "paper.xlsx"
+    if rows.schema != pl.Schema(CONCLUSIONS):
+        raise RequestError("error_binder.no_member", name=sealing.CONCLUSIONS)
     words = Words(record["asked"]["lang"])
     with new_workbook(paper, {"strings_to_formulas": False, "strings_to_urls": False}) as book:
         page = book.add_worksheet()
@@ -168,8 +202,21 @@ def _earlier(archive: zipfile.ZipFile, record: dict[str, Any], out: Path, scratc
 
 
 def _findings(archive: zipfile.ZipFile, scratch: Path) -> pl.DataFrame:
-    _unpack(archive, archive.getinfo(manifest.FINDINGS), scratch / "then.parquet")
-    return pl.read_parquet(scratch / "then.parquet", glob=False)
+    name = manifest.FINDINGS
+    if name not in archive.namelist():
+        raise RequestError("error_binder.no_member", name=name)
+    found = _frame(archive, archive.getinfo(name), scratch / "then.parquet")
+    if "finding_id" not in found.columns:
+        raise RequestError("error_binder.no_member", name=name)
+    return found
+
+
+def _frame(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -> pl.DataFrame:
+    _unpack(archive, entry, place)
+    try:
+        return pl.read_parquet(place, glob=False)
+    except pl.exceptions.PolarsError as error:
+        raise RequestError("error_binder.no_member", name=entry.filename) from error
 
 
 def _changed(then: pl.DataFrame, now: pl.DataFrame) -> list[str]:

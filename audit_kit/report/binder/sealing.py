@@ -77,7 +77,7 @@ def seal(material: Material, folder: Path) -> Sealed:
         for place in listed:
             if place.fault is None:
                 name = engagement.relative(place.path)
-                member = out.file(COPIES + name, place.path)
+                member = out.file(COPIES + chain.member_name(name), place.path)
                 if read.get(place.path, member.sha256) != member.sha256:
                     raise EngagementError("error_engagement.changed", name=engagement.name, file=name)
         head = chain.links(out.members)[-1]
