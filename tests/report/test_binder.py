@@ -180,6 +180,7 @@ def test_the_binder_holds_what_the_report_rests_on(sealed: Path) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:200]), ["damaged"]),
         (lambda path: path.write_bytes(b""), ["damaged"]),
         (lambda path: path.write_bytes(b"#!/bin/sh\n" + path.read_bytes()), ["more_bytes"]),
+        (lambda path: path.write_bytes(path.read_bytes() + b"\n"), ["more_bytes"]),
     ],
     ids=[
         "edit",
@@ -194,6 +195,7 @@ def test_the_binder_holds_what_the_report_rests_on(sealed: Path) -> None:
         "cut_more",
         "empty",
         "front",
+        "back",
     ],
 )
 def test_every_change_shows(binder: Path, change: Callable[[Path], object], told: list[str]) -> None:

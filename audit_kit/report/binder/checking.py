@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import stat
 import zipfile
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 MOST_DIRECTORY_BYTES = 32 << 20  # of some 200,000 members
 END_BYTES = (1 << 16) + 100
 UNKNOWN = 0xFFFFFFFF
+HEADER_BYTES, LENGTHS_AT, END_RECORD_BYTES = 30, 26, 22
+_SIZE_BEHIND = 8  # a flag: the size stands behind the entry
 MOST_CHAIN_BYTES = 128 << 20
 MOST_TEXT_BYTES = 256 << 20
 SUSPECT_BYTES = 1 << 30  # that any binder may unpack to; beyond them the ratio is looked at
@@ -162,9 +165,24 @@ def _is_safe(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], checked: 
                 checked.fault("no_member_file", name=entry.filename)
             elif entry.flag_bits & 1:
                 checked.fault("protected", name=entry.filename)
-        if archive.comment or (entries and min(entry.header_offset for entry in entries) != 0):
+        if checked.is_intact and not _is_close(archive, entries, checked.path):
             checked.fault("more_bytes")
     return checked.is_intact
+
+
+def _is_close(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], file: Path) -> bool:
+    """Tell whether an archive is its entries one behind the other, then its directory, and nothing else."""
+    place = 0
+    with file.open("rb") as whole:
+        for entry in sorted(entries, key=lambda entry: entry.header_offset):
+            whole.seek(entry.header_offset + LENGTHS_AT)
+            lengths = whole.read(4)
+            if entry.header_offset != place or entry.flag_bits & _SIZE_BEHIND:
+                return False
+            place += HEADER_BYTES + sum(int.from_bytes(lengths[at : at + 2], "little") for at in (0, 2))
+            place += entry.compress_size
+        whole.seek(-END_RECORD_BYTES, os.SEEK_END)
+        return place == archive.start_dir and _END.match(whole.read()) is not None
 
 
 def _chain(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], checked: Checked) -> list[Member] | None:
