@@ -10,7 +10,7 @@ FOR_TESTS := chromium=chromium fonts-noto-cjk pdftotext=poppler-utils soffice=li
              pgbackrest=pgbackrest mariadb-backup=mariadb-backup rclone=rclone postgresql java=default-jre-headless
 PATIENT := -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300
 
-.PHONY: help report test quick coverage check format lab benchmark docs constraints clean
+.PHONY: help report test quick coverage check format lab benchmark docs site constraints clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,9 +43,13 @@ benchmark: .venv/ready-dev ## the figures of the README
 	@$(BIN)/python benchmarks/run.py
 
 docs: .venv/ready ## the pages that are made from the code
-	@$(BIN)/audit-kit dictionary --out docs/data-dictionary.md
+	@$(BIN)/audit-kit dictionary --lang en --out docs/data-dictionary.md
+	@$(BIN)/audit-kit dictionary --lang zh --out docs/data-dictionary.zh-CN.md
 	@$(BIN)/audit-kit causes --lang en --out docs/causes.md
 	@$(BIN)/audit-kit causes --lang zh --out docs/causes.zh-CN.md
+
+site: .venv/ready-dev ## the guide as a site, build/site/index.html
+	@$(BIN)/python docs/site/build.py build
 
 constraints: ## try the newest versions and write them down
 	@rm -rf build/constraints && $(call python) -m venv build/constraints

@@ -37,7 +37,7 @@ UNREAD = {
     "policy": {},
     "plan": {},
     "calendar": {},
-    "training": dict.fromkeys(("every_days", "last", "log"), 16),
+    "training": {"log": 16},
 }
 
 

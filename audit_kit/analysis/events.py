@@ -34,8 +34,9 @@ NEEDED = {"issued_at": pl.Datetime("us"), "status": pl.String(), "net": MONEY, "
 class Materiality:
     """From how much on an event is material; `base` is the gross amount it was worked out from, null if it is stated.
 
-    Auditing standard CSA 1221 leaves the figure to judgement. Unless the engagement states one, half a per cent of the
-    period's gross amount is taken, the lower end of what practice takes of revenue, and never less than 1,000 yuan.
+    Auditing standard CSA 1221 (ISA 320) prescribes no share and leaves the figure to judgement. Unless the engagement
+    states one, half a per cent of the period's gross amount is taken to rank by, the lower end of the 0.5 to 1 % of
+    revenue that is often taken in practice, and never less than 1,000 yuan.
     """
 
     yuan: Decimal

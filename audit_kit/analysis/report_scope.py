@@ -49,6 +49,12 @@ class Scope:
             return EVERYTHING
         return "month" if "-" in self.name else "year"
 
+    def contains(self, other: Scope) -> bool:
+        """Return whether another lies within this one."""
+        if self.start is None or self.end is None:
+            return True
+        return other.start is not None and other.end is not None and self.start <= other.start and other.end <= self.end
+
     def holds(self, column: str = "issued_at") -> pl.Expr:
         """Return whether a moment lies within; null where there is none, and it is not everything."""
         if self.start is None:

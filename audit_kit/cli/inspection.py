@@ -40,7 +40,7 @@ def _table(table: Mapping[str, Any], words: Words) -> list[str]:
         lines.append(f"  {words('console.control')} {column}: {stated}: {verdict}")
     lines.append(f"  {words('console.columns')}:")
     width = max((width_of(theirs) for theirs in table["columns"]), default=0)
-    columns = {None: "–"} | _columns(table["table"], words)
+    columns = {None: "–"} | columns_of(table["table"], words)
     lines += [f"    {_padded(theirs, width)}  {columns[ours]}" for theirs, ours in table["columns"].items()]
     aside = [f"    {line['file']}:{line['row']}  {line['reason']}" for line in table["set_aside"]]
     lines += _some(aside, words("console.aside"))
@@ -53,12 +53,14 @@ def _table(table: Mapping[str, Any], words: Words) -> list[str]:
     return lines + _some(cleaned, words("console.cleaning")) + _some(unread, words("console.unread"))
 
 
-def _columns(table: str, words: Words) -> dict[str | None, str]:
+def columns_of(table: str, words: Words) -> dict[str | None, str]:
     """Return our columns as a person reads them: in Chinese with their headers before their names."""
     from audit_kit.core import schema
+    from audit_kit.loaders.tables.templates import SHAPES
 
-    headers = schema.headers(table)
-    return {name: name if words.lang == "en" else f"{headers[name]} ({name})" for name in schema.dtypes(table)}
+    shape = SHAPES.get(table, table)
+    headers = schema.headers(shape)
+    return {name: name if words.lang == "en" else f"{headers[name]} ({name})" for name in schema.dtypes(shape)}
 
 
 def _some(lines: list[str], title: str) -> list[str]:

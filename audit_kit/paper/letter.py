@@ -12,7 +12,7 @@ from audit_kit.core.cause_records import records
 from audit_kit.core.words import Words
 from audit_kit.paper.document import Document, Facts, Heading, Paragraph, Table
 from audit_kit.paper.figures import figures, next_deadline, windows
-from audit_kit.paper.trouble import IN_BOOKS, LOGS
+from audit_kit.paper.trouble import LOGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,10 +41,18 @@ class Letter:
         self.case, self.recipient, self.about, self.veil, self.words = case, recipient, about, veil, Words(lang)
         self.figures = figures(case)
         self.analysis = case.analysis
-        self.invoices = veil.frame(_worded(case.invoices.select(about["invoices"]), self.words))
+        self.invoices = veil.frame(_worded(case.invoices.select(self._columns("invoices")), self.words))
         self.tried = veil.frame(case.tried.select(about["tried"]))
         self.messages = veil.frame(case.messages)
         self.attachments = veil.frame(case.attachments)
+
+    def _columns(self, part: str) -> list[str]:
+        """Return the columns of a list (invoices, in_letter): what is not of the books is told by its evidence."""
+        if self.case.of_books:
+            return list(self.about[part])
+        of_invoices = ("invoice_key", "issued_at") if self.figures.count else ()
+        places = ("source_file", "source_row") if part == "invoices" and "source_file" in self.about[part] else ()
+        return [*of_invoices, "severity", "evidence", *places]
 
     @property
     def reference(self) -> str:
@@ -137,24 +145,25 @@ class Letter:
         yield Heading(words("letter.seen"))
         sides = self.veil.frame(self.case.invoices.select("expected", "seen"))
         texts = {name: sides[name].drop_nulls().unique(maintain_order=True).to_list() for name in sides.columns}
-        if (self.case.invoices["outcome"] == "missing").all():
+        if self.case.of_books and (self.case.invoices["outcome"] == "missing").fill_null(value=False).all():
             within = words.about(self.analysis.engagement.policy.sync.target_hours * 60)
             texts["expected"] = [words("letter.expect_within", span=within)]
         for name, key in (("expected", "expected"), ("seen", "seen_said")):
             said = texts[name]
-            yield Paragraph(words(f"letter.{key}", text=said[0] if len(said) == 1 else words("letter.each")))
-        rows = self.invoices.select(self.about["in_letter"])
+            each = words("letter.each" if self.case.of_books else "letter.each_below")
+            is_told = len(said) == 1 and (self.case.of_books or name == "expected")
+            yield Paragraph(words(f"letter.{key}", text=said[0] if is_told else each))
+        rows = self.invoices.select(self._columns("in_letter"))
         shown, count = words.count(min(SHOWN, rows.height)), words.count(rows.height)
-        many = rows.height > SHOWN
-        yield Paragraph(
-            words("letter.listed", shown=shown, count=count, file=ANNEX)
-            if many
-            else words("letter.listed_all", file=ANNEX)
-        )
+        if rows.height > SHOWN:
+            key = "letter.listed" if self.figures.count else "letter.listed_items"
+            yield Paragraph(words(key, shown=shown, count=count, file=ANNEX))
+        else:
+            yield Paragraph(words("letter.listed_all" if self.case.of_books else "letter.listed_these", file=ANNEX))
         yield self._table(rows)
 
     def _messages(self) -> Iterator[Heading | Paragraph | Table]:
-        if not self.about["messages"]:
+        if not self.about["messages"] or not self.figures.count:
             return
         words = self.words
         yield Heading(words("letter.messages"), 2)
@@ -169,6 +178,9 @@ class Letter:
     def _tried(self) -> Iterator[Heading | Paragraph | Table]:
         words = self.words
         yield Heading(words("letter.tried"))
+        if not self.figures.count:
+            yield Paragraph(words("letter.tried_else"))
+            return
         if self.tried.is_empty():
             yield Paragraph(words("letter.tried_none"))
         else:
@@ -213,7 +225,8 @@ class Letter:
         sure = _SURE.get(known.stage, "documents") if known else "rule"
         yield Paragraph(words("letter.cause_said", cause=words.cause(code), evidence=words(f"letter.sure_{sure}")))
         if told.fails:
-            yield Paragraph(words("letter.cause_fails", count=words.count(told.fails)), "item")
+            key = "letter.cause_fails" if told.unknown else "letter.cause_all"
+            yield Paragraph(words(key, count=words.count(told.fails)), "item")
         if told.unknown:
             yield Paragraph(words("letter.cause_unknown", count=words.count(told.unknown)), "item")
         if told.chances:
@@ -228,8 +241,7 @@ class Letter:
 
     def _ask(self) -> Iterator[Heading | Paragraph]:
         words = self.words
-        area = str(self.case.found["area"][0])
-        kind = "invoices" if area in IN_BOOKS else "else"
+        kind = "invoices" if self.case.of_books else "else"
         yield Heading(words("letter.ask"))
         yield Paragraph(words(f"letter_ask.{self.recipient}_{kind}"))
         if step := words.next_step(self.case.cause):
@@ -238,6 +250,9 @@ class Letter:
     def _attachments(self) -> Iterator[Heading | Paragraph | Table]:
         words = self.words
         yield Heading(words("letter.attachments"))
+        if self.attachments.is_empty():
+            yield Paragraph(words("letter.attachments_none"))
+            return
         yield Paragraph(words("letter.attachments_said"))
         rows = self.attachments.sort(pl.col("sha256").is_null(), maintain_order=True)
         lost = pl.col("file").is_null() & pl.col("sha256").is_null() & pl.col("of_invoice")

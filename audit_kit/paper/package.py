@@ -137,8 +137,8 @@ def _sheets(letter: Letter) -> Iterator[Sheet]:
     about = pl.DataFrame(letter.head(), schema={"item": pl.String(), "value": pl.String()}, orient="row")
     note = words("letter.masked")
     yield Sheet(words("annex.about"), about, {name: words(f"annex.{name}") for name in about.columns}, (note,))
-    yield Sheet(words("annex.invoices"), letter.invoices, heads)
-    if letter.about["messages"]:
+    yield Sheet(words("annex.invoices" if letter.case.of_books else "annex.items"), letter.invoices, heads)
+    if letter.about["messages"] and letter.figures.count:
         yield Sheet(words("annex.messages"), letter.messages, heads | {"last_at": heads["last_at_message"]})
     yield Sheet(words("annex.tried"), letter.tried, heads)
     missing = pl.col("sha256").fill_null(words("letter.missing"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from audit_kit.core.schema import TICKET_LEVELS
 from audit_kit.core.words import Words
 from audit_kit.paper.document import Document, Facts, Heading, Paragraph, Table
-from audit_kit.paper.plan_gaps import contact_of, due_on, gaps, is_old
+from audit_kit.rules.response.plan_gaps import CALLED, contact_of, due_on, gaps, is_old, last_checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from audit_kit.core.policy import Policy, Role, Window
     from audit_kit.loaders.engagement.engagement import Engagement
-    from audit_kit.paper.plan_gaps import Gap
+    from audit_kit.rules.response.plan_gaps import Gap
 
 STEPS = ("notice", "contain", "verify", "report", "recover", "tie_out", "look_back")
 ROLES = ("lead", "it", "finance", "tax", "communication", "support")
@@ -40,7 +40,7 @@ class PlanDocument:
         ids = words("answer.comma").join(self.settings.taxpayer_ids) or self.gap
         head = Table(
             (words("plan.taxpayer"), words("plan.taxpayer_id"), words("plan.updated")),
-            [(self.name, ids, self._checked(self.plan.updated))],
+            [(self.name, ids, self._checked(last_checked(self.plan)))],
             self.gap,
         )
         chapters = (self._gaps, self._roles, self._lists, self._contacts, self._triggers, self._steps)
@@ -50,7 +50,7 @@ class PlanDocument:
 
     def said(self, gap: Gap) -> str:
         """Return a gap in words."""
-        name = self._contact(gap.name) if gap.key == "contacts" else self.role(gap.name)
+        name = self._contact(gap.name) if gap.key == "call" else self.role(gap.name)
         fields = {"name": name} if gap.name else {}
         return self.words(f"plan_gap.{gap.key}", **fields, **({"date": f"{gap.since}"} if gap.since else {}))
 
@@ -86,7 +86,8 @@ class PlanDocument:
         person, deputy = ((part or "").strip() for part in (role.person, role.deputy))
         deputy = f"{self.gap} {deputy}".strip() if deputy in ("", person) else deputy
         contact = contact_of(role, self.plan) or self.gap
-        checked = self._checked(role.updated or self.plan.updated)
+        dated = role.updated or self.plan.updated
+        checked = self._checked(dated) if dated or last_checked(self.plan) is None else self.words("unit.nothing")
         return (self.role(role.name), person or self.gap, deputy, contact, checked)
 
     def _checked(self, checked: date | None) -> str:
@@ -102,7 +103,7 @@ class PlanDocument:
 
     def _contacts(self) -> Iterator[Heading | Paragraph | Facts | Table]:
         words = self.words
-        needed = {gap.name: "" for gap in self.gaps if gap.key == "contacts"}
+        needed = dict.fromkeys(CALLED, "")
         rows = [(self._contact(name), to.strip() or self.gap) for name, to in (needed | self.plan.contacts).items()]
         yield Heading(words("plan.contacts"))
         yield Table((words("plan.whom"), words("plan.contact")), rows, self.gap)

@@ -75,6 +75,11 @@ class Case:
         return str(self.found["cause"].value_counts(sort=True)["cause"][0])
 
     @property
+    def of_books(self) -> bool:
+        """Whether it is about what ledger and platform say, not about how the trouble was followed up or backed up."""
+        return str(self.found["area"][0]) in IN_BOOKS
+
+    @property
     def affected(self) -> pl.DataFrame:
         """The invoices concerned, each once; findings that are about none left out."""
         keyed = self.invoices.with_columns(pl.coalesce("invoice_key", "place").alias("once")).drop_nulls("once")
@@ -83,8 +88,8 @@ class Case:
 
 def all_findings(analysis: Analysis) -> pl.DataFrame:
     """Return the findings of every area."""
-    response = getattr(analysis, "response_findings", analysis.findings.clear())
-    return pl.concat([analysis.findings, analysis.backup_findings, response], how="diagonal_relaxed")
+    areas = [analysis.findings, analysis.backup_findings, analysis.response_findings]
+    return pl.concat(areas, how="diagonal_relaxed")
 
 
 def chosen(analysis: Analysis, *, finding: str | None = None, cause: str | None = None) -> pl.DataFrame:
@@ -184,12 +189,10 @@ def _gathered(frame: pl.DataFrame, places: pl.Series) -> pl.DataFrame:
 def _expected(rows: pl.DataFrame, analysis: Analysis, words: Words) -> pl.DataFrame:
     """Add `expected` and `seen`: the two values that differ, else what should have come by when, and what there is."""
     hours = analysis.engagement.policy.sync.target_hours
-    missing, unbooked = (
-        pl.col("outcome") == "missing",
-        pl.col("ledger_row").is_null() & pl.col("platform_row").is_not_null(),
-    )
-    due = (pl.col("issued_at") + pl.duration(seconds=round(hours * 3600))).dt.strftime("%Y-%m-%d %H:%M")
     in_books = pl.col("area").cast(pl.String).is_in(IN_BOOKS)
+    missing = in_books & (pl.col("outcome") == "missing")
+    unbooked = pl.col("ledger_row").is_null() & pl.col("platform_row").is_not_null()
+    due = (pl.col("issued_at") + pl.duration(seconds=round(hours * 3600))).dt.strftime("%Y-%m-%d %H:%M")
     taken = f"{analysis.taken_at:%Y-%m-%d %H:%M}"
     expected = (
         pl.when(missing & due.is_not_null())

@@ -29,6 +29,8 @@ ROLES = {
     "account": "account",
 }
 FREE_TEXTS = ("message", "evidence", "outcome", "result", "before", "after", "title", "remark")
+# What tells where somebody sits, and on which machine: a table's column, by the word under which it may stay readable.
+MACHINES = {"place": "operations", "host": "metrics"}
 PLAIN = ("finding_id", "batch", "error_code", "ticket")  # codes, unless one is also somebody's name
 WORDS = {"word": pl.String(), "role": pl.String()}
 _CHUNK = 100_000  # words searched for at a time
@@ -38,11 +40,14 @@ _ID_CARD = r"[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])
 _SHAPE = re.compile(
     rf"(?P<tax_id>(?<![0-9A-Za-z])(?:{_ID_CARD}|[0-9A-HJ-NPQRTUWXY]{{2}}\d{{6}}[0-9A-HJ-NPQRTUWXY]{{10}})(?![0-9A-Za-z])"
     r"|(?<![0-9A-Za-z.])\d{6}[0-9A-Z]{9}(?![0-9A-Za-z]))"
-    r"|(?P<other>(?<![0-9A-Za-z])(?:1[3-9]\d{9}|\d{16,17}|\d{19})(?![0-9A-Za-z]))",
+    # Of a number whose unlike digits are marked, what is left is no bank account.
+    r"|(?P<other>(?<![0-9A-Za-z】])(?:1[3-9]\d{9}|\d{16,17}|\d{19})(?![0-9A-Za-z【]))",
     re.IGNORECASE,
 )
 _MAIL = re.compile(r"[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)+")
 _HIDDEN_AMOUNT = "***"
+_MONEY = re.compile(r"\d[\d,【】]*\.[\d【】]*\d[\d【】]*")
+_YUAN = ("元", "yuan", "CNY")
 _ID_CARD_ONLY = re.compile(_ID_CARD)
 
 
@@ -57,6 +62,7 @@ class Veil:
     kept: frozenset[str]
     amounts: frozenset[str]
     pseudonyms: Pseudonyms
+    shows_amounts: bool = True
 
     def frame(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return rows as the recipient may read them: columns by their role, all other text word by word."""
@@ -68,6 +74,8 @@ class Veil:
             for name in texts
             if name in ROLES
         }
+        if not self.shows_amounts:
+            shown |= {text: _without_money(said) for text, said in shown.items()}
         return rows.with_columns(
             pl.Series(name, [cells[name].get(v) for v in rows[name]], pl.String) for name in cells
         ).with_columns(pl.Series(name, [shown.get(v) for v in rows[name]], pl.String) for name in free)
@@ -163,7 +171,23 @@ def veil(
     kept -= {word.casefold() for word in _people(analysis, words)} - {word.casefold() for word in own_words(analysis)}
     kept |= {word.casefold() for word in plain - set(words["word"])}
     kept.discard("")
-    return Veil(words, frozenset(kept), frozenset(amounts), pseudonyms)
+    words = pl.concat([words, _machines(analysis, clear)]).unique("word", keep="first", maintain_order=True)
+    return Veil(words, frozenset(kept), frozenset(amounts), pseudonyms, bool(recipient["amounts"]))
+
+
+def _machines(analysis: Analysis, clear: Sequence[str]) -> pl.DataFrame:
+    """Return the places and machines that the recipient need not know."""
+    parts = [pl.DataFrame(schema=WORDS)]
+    for name, table in MACHINES.items():
+        if name not in clear and analysis.engagement.has(table):
+            words = analysis.engagement.table(table)[name].drop_nulls().str.strip_chars().unique().sort().alias("word")
+            parts.append(words.filter(words.str.len_chars() > 1).to_frame().with_columns(role=pl.lit("other")))
+    return pl.concat(parts)
+
+
+def _without_money(text: str) -> str:
+    """Return a text that speaks of yuan without its amounts, be they written once or twice and unlike."""
+    return _MONEY.sub(_HIDDEN_AMOUNT, text) if any(word in text for word in _YUAN) else text
 
 
 def _people(analysis: Analysis, words: pl.DataFrame) -> set[str]:

@@ -29,7 +29,7 @@ from audit_kit.core import outputs, places, processes
 from audit_kit.core.errors import RequestError
 from audit_kit.core.files import shown, shown_path
 from audit_kit.core.hashing import hash_file
-from audit_kit.core.words import LANGUAGES
+from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.report import lab_server, notebooks
 from audit_kit.report.progress import unused_lines
@@ -100,7 +100,8 @@ def run_lab(
         address = choices.address("" if folder else place.name)
         free = port or _free_port()
         command = _command(root, settings, port=free, browser=browser, terminals=terminals, address=address)
-        say(f"{place}" + (f" ({', '.join(kept)}: yours, kept)" if kept else ""))
+        words = Words(lang)
+        say(f"{place}" + (words("console.lab_kept", names=words("answer.comma").join(kept)) if kept else ""))
         environment = _environment(settings, opened.folder) | {choices.COPIES: str(root)}
         with subprocess.Popen(command, env=environment, cwd=root) as lab:  # noqa: S603  our own Python, no shell
             return _awaited(lab)

@@ -114,7 +114,7 @@ def work_up(job: Job) -> Material:
 
 
 def _concluded(job: Job, month: str, before: Path | None) -> pl.DataFrame:
-    """Return what was filled in so far: in last month's paper, in this month's as it stands, in those named.
+    """Return what was filled in so far: in the papers beside it, the last written first, and before all in those named.
 
     A redacted report keeps no notes, for they name whom they like.
 
@@ -122,13 +122,24 @@ def _concluded(job: Job, month: str, before: Path | None) -> pl.DataFrame:
         RequestError: it would take the place of a paper with notes.
     """
     own = job.out / month / WORKBOOK
-    earlier = [file for file in (before.with_name(WORKBOOK) if before else None, own) if file and file.is_file()]
-    concluded = working_papers.conclusions([*earlier, *job.papers])
+    concluded = working_papers.conclusions([*_papers_beside(job, month, before), *job.papers])
     if not job.redact:
         return concluded
     if own.is_file() and working_papers.conclusions([own]).height:
         raise RequestError("error_report.holds_notes", paper=own)
     return concluded.with_columns(pl.lit(None, pl.String).alias(name) for name in working_papers.NOTES)
+
+
+def _papers_beside(job: Job, month: str, before: Path | None) -> list[Path]:
+    """Return the papers of the same company in the folder of reports that may hold notes of it, the last written last.
+
+    Its own as it stands, that of the last report, and those of months within a year, or of a year around a month.
+    """
+    mine, owner = scope(month), manifest.owner(job.engagement)
+    beside = [path.parent for path in manifest.all_in(job.out) if manifest.belongs(manifest.read(path), owner)]
+    near = [one for one in beside if mine.contains(scope(one.name)) or scope(one.name).contains(mine)]
+    found = {folder / WORKBOOK for folder in [job.out / month, *near, *([before.parent] if before else [])]}
+    return sorted((file for file in found if file.is_file()), key=lambda file: (file.stat().st_mtime_ns, file))
 
 
 def _inputs(engagement: Engagement) -> pl.DataFrame:

@@ -121,7 +121,7 @@ def report_sheets(
     earlier = [Sheet(words("workbook.settled"), settled, named)] if settled.height else []
     return [
         findings_sheet(paper, words),
-        Sheet(words("matters.title"), events, {**named, **words.section("matters")}, (words("matters.note"),)),
+        events_sheet(events, words),
         Sheet(words("workbook.causes"), _named_causes(causes, words), named, (words("front.causes_note"),)),
         Sheet(words("workbook.sources"), _with_tables(sources, words), named, (words("front.sources_note"),)),
         Sheet(words("workbook.control"), _with_tables(totals, words), named),
@@ -137,6 +137,12 @@ def _steps(steps: Sequence[pl.DataFrame], words: Words) -> list[Sheet]:
     heads = words.section("totals")
     sides = _with_tables(files, words).with_columns(_yes_or_no("adds_up", words))
     return [Sheet(heads["sheet"], lines, heads, (heads["note"],)), Sheet(heads["files"], sides, heads)]
+
+
+def events_sheet(events: pl.DataFrame, words: Words) -> Sheet:
+    """Return the sheet of events; `events`: see `event_rows.sheet_of`."""
+    named = {**words.section("front"), **words.section("workbook"), **words.section("matters")}
+    return Sheet(words("matters.title"), events, named, (words("matters.note"),))
 
 
 def findings_sheet(paper: pl.DataFrame, words: Words) -> Sheet:

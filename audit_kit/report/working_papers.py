@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit.analysis import events as rolled
 from audit_kit.analysis.work import analyse
 from audit_kit.core import outputs, schema
 from audit_kit.core.errors import RequestError, SourceError
 from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.loaders.formats.opening import open_grids
 from audit_kit.report import workbook
+from audit_kit.views.show import event_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,17 +114,24 @@ def write_findings(
         workbook.write_table(found, out, table="findings", lang=lang, inputs=inputs)
         return found
     whole, words = analyse(engagement, lang=lang), Words(lang)
+    sides = {side: getattr(whole, side) for side in ("ledger", "platform", "matches")}
+    material = rolled.materiality(whole.ledger, engagement.policy)
+    weighed = rolled.weigh(found, **sides, materiality=material)
+    events = rolled.roll_up(weighed, materiality=material)
     paper = papers(
         found.sort(schema.by_severity(), pl.col("amount").abs(), "finding_id", descending=[False, True, False]),
-        whole.ledger,
-        whole.platform,
-        whole.matches,
+        **sides,
         concluded=pl.DataFrame(schema=CONCLUSIONS),
         direction=engagement.direction,
         words=words,
+        events=weighed.join(events.select("key", "event"), on="key", how="left").select("finding_id", "event"),
     )
+    sheets = [
+        workbook.findings_sheet(paper, words),
+        workbook.events_sheet(event_rows.sheet_of(events, words), words),
+    ]
     with outputs.writing(out, inputs=inputs) as made:
-        workbook.write_workbook(made, [workbook.findings_sheet(paper, words)], lang=lang)
+        workbook.write_workbook(made, sheets, lang=lang)
     return found
 
 

@@ -253,6 +253,19 @@ def test_diagnose_gives_the_missing_one_a_cause(
     assert f"{out}: {found.height}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("lang", ["zh", "en"])
+def test_a_workbook_of_diagnose_has_the_events_too(engagement: Path, tmp_path: Path, lang: str) -> None:
+    out = tmp_path / "f.xlsx"
+    assert cli.main(["diagnose", str(engagement), "--out", str(out), "--lang", lang]) == 0
+    book = openpyxl.load_workbook(out)
+    assert book.sheetnames == {"zh": ["发现", "事项"], "en": ["Findings", "Events"]}[lang]
+    found, events = (list(book[name].iter_rows(min_row=2, values_only=True)) for name in book.sheetnames)
+    heads = {"zh": ("事项", "序号", "张数/项数"), "en": ("Events", "No.", "Findings")}[lang]
+    numbered = [row[found[0].index(heads[0])] for row in found[1:]]
+    counts = {row[events[0].index(heads[1])]: row[events[0].index(heads[2])] for row in events[1:]}
+    assert counts == {event: numbered.count(event) for event in numbered}
+
+
 def test_backups_without_any_evidence_are_unknown_never_fine(engagement: Path, tmp_path: Path) -> None:
     out = tmp_path / "b.parquet"
     assert cli.main(["backups", str(engagement), "--out", str(out), "--lang", "en"]) == 0
@@ -344,11 +357,14 @@ def test_the_page_of_causes_in_the_docs_is_current(lang: str, page: str, capsys:
     assert not {"{", "}"} & set(current)
 
 
-def test_the_data_dictionary_in_the_docs_is_current(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["dictionary"]) == 0
+@pytest.mark.parametrize(("lang", "page"), [("en", "data-dictionary.md"), ("zh", "data-dictionary.zh-CN.md")])
+def test_the_data_dictionary_in_the_docs_is_current(
+    lang: str, page: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["dictionary", "--lang", lang]) == 0
     current = capsys.readouterr().out
-    assert current == (HOUSE / "docs" / "data-dictionary.md").read_text(encoding="utf-8"), "run: make docs"
-    assert cli.main(["dictionary", "--out", str(tmp_path / "d.md")]) == 0
+    assert current == (HOUSE / "docs" / page).read_text(encoding="utf-8"), "run: make docs"
+    assert cli.main(["dictionary", "--lang", lang, "--out", str(tmp_path / "d.md")]) == 0
     assert (tmp_path / "d.md").read_text(encoding="utf-8") == current
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
+import re
+import tomllib
 from typing import TYPE_CHECKING
 
 import openpyxl
 import pytest
 
 from audit_kit.cli.main import main
+from audit_kit.core import schema
 from audit_kit.loaders.engagement.engagement import open_engagement
 
 if TYPE_CHECKING:
@@ -68,6 +72,20 @@ def test_the_guesses_make_an_engagement_that_opens(folder: Path, capsys: pytest.
     assert [file.file for file in engagement.unused] == ["说明.doc"]
 
 
+def test_exports_of_other_days_and_companies_are_told_from_the_newest(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = (folder / "全量发票查询导出结果.xlsx").read_bytes()
+    for place in ("exports", "sister_exports"):
+        (folder / place).mkdir()
+        (folder / place / "全量发票查询导出结果.xlsx").write_bytes(book)
+    assert main(["init", str(folder), "--yes"]) == 0, capsys.readouterr().err
+    settings = tomllib.loads((folder / "audit.toml").read_text(encoding="utf-8"))
+    assert settings["sources"]["exports"] == "exports/全量发票查询导出结果.xlsx"
+    assert settings["sources"]["sister_exports"] == "sister_exports/全量发票查询导出结果.xlsx"
+    assert settings["sources"]["platform"] == "全量发票查询导出结果.xlsx"
+
+
 def test_what_is_there_is_never_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "audit.toml").write_text("# mine", encoding="utf-8")
     assert main(["init", str(folder), "--yes"]) == 2
@@ -123,3 +141,64 @@ def test_without_a_command_it_shows_what_people_come_to_do(capsys: pytest.Captur
     said = capsys.readouterr().out
     assert said.count("audit-kit ") == 7
     assert "init" in said
+
+
+# --- the first ten minutes in Chinese ---------------------------------------------------------------------------------
+
+# What may stand in Latin letters on a Chinese page: our own names, formats and settings; versions; units of the law.
+ALLOWED = """audit-kit audit toml csv CSV Excel xlsx parquet json manifest findings ledger platform SHA settle month
+lang zh redact False engagement target_hours target_share late_threshold python polars dataframely altair great-tables
+ipywidgets papermill nbconvert index html init report inspect sources full incremental ISA IT CIS Controls NIST SP
+JavaScript plan calendar"""
+LATIN = {*ALLOWED.split(), *schema.INPUTS, *(name for table in schema.INPUTS for name in schema.dtypes(table))}
+IDENTIFIER = re.compile(r"H4sI\S+|https?://\S+|file://\S+|[\w.-]*[\d_./\\][\w./\\:-]*")
+
+
+class Keyboard(io.StringIO):
+    """A terminal at which somebody types these lines."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def _english(text: str) -> set[str]:
+    """Return the English words of a text that are neither identifiers nor names of ours."""
+    return {word for word in re.findall(r"[A-Za-z][A-Za-z-]+", IDENTIFIER.sub(" ", text)) if word not in LATIN}
+
+
+def _visible(page: str) -> str:
+    """Return what a reader sees of a page: its text, and the words of its charts."""
+    charts = re.findall(r'"(?:title|text)": ?"((?:[^"\\]|\\.)*)"', page)
+    plain = re.sub(r"(?s)<(script|style|pre|svg)\b.*?</\1>|<[^>]*hidden[^>]*>[^<]*", " ", page)
+    return html.unescape(re.sub(r"<[^>]+>", " ", plain)) + " ".join(json.loads(f'"{text}"') for text in charts)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_first_ten_minutes_are_in_chinese(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody else's ledger and a real export; init asks, report follows; nothing is edited, nothing is English."""
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    monkeypatch.setenv("AUDIT_KIT_LANG", "zh")
+    monkeypatch.setenv("AUDIT_KIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("sys.stdin", Keyboard("\n" * 12))
+    assert main(["init", str(folder)]) == 0
+    assert main(["report", str(folder), "--out", str(tmp_path / "报告"), "--year", "2024"]) == 0
+    said = capsys.readouterr()
+    report = tmp_path / "报告" / "2024"
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.name in before} == before
+    assert not _english((said.out + said.err).replace(str(tmp_path), "").replace("%", " "))
+    pages = [*report.glob("*.html"), tmp_path / "报告" / "index.html"]
+    assert len(pages) == 7
+    for page in pages:
+        assert page.stat().st_size < 3_000_000
+        assert not _english(_visible(page.read_text(encoding="utf-8"))), page.name
+    book = openpyxl.load_workbook(report / "findings.xlsx", read_only=True)
+    cells = [
+        str(cell) for sheet in book for row in sheet.iter_rows(values_only=True) for cell in row if cell is not None
+    ]
+    assert len(cells) > 50
+    assert not _english(" ".join([*book.sheetnames, *cells]))
+    front = (report / "index.html").read_text(encoding="utf-8")
+    assert "台账 2 张、1,500.00 元；平台 2 张、1,500.00 元" in front

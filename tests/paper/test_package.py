@@ -218,7 +218,7 @@ def test_the_letter_tells_scope_span_steps_cause_and_proofs(packages: dict) -> N
         "已记录的处理共 4 项：备用查询 2 项、工单 1 项、操作日志 1 项。",
         "下一申报期限为 2025-05-16，距数据截止日还有 6 天。",
         "尚有 1 件工单未结，其中 1 件已过期限。",
-        "其中 3 项有证据支持。",
+        "所列 3 项均有证据支持。",
         hashlib.sha256(b"proof").hexdigest(),
         "缺",
     ):

@@ -242,6 +242,47 @@ def test_what_an_auditor_filled_in_stays_when_the_month_is_made_again(may: Path,
         report.run_report(may, out=out, redact=True)
 
 
+def noted(paper: Path, notes: dict[str, str]) -> None:
+    """Fill notes into a paper, by the id of the finding."""
+    book = openpyxl.load_workbook(paper)
+    sheet = book["发现"]
+    heads = {cell.value: cell.column for cell in sheet[2]}
+    for row in range(3, sheet.max_row + 1):
+        if (name := sheet.cell(row, heads["发现编号"]).value) in notes:
+            sheet.cell(row, heads["审计说明"]).value = notes[name]
+    book.save(paper)
+
+
+def notes_of(paper: Path) -> dict[str, str]:
+    """Return the notes in a paper by the id of the finding."""
+    sheet = openpyxl.load_workbook(paper)["发现"]
+    heads = {cell.value: cell.column - 1 for cell in sheet[2]}
+    rows = list(sheet.iter_rows(min_row=3, values_only=True))
+    return {str(row[heads["发现编号"]]): row[heads["审计说明"]] for row in rows if row[heads["审计说明"]]}
+
+
+def test_what_was_filled_in_goes_from_months_to_the_year_and_back(
+    april: Path, may: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "reports"
+    papers = {month: out / month / "findings.xlsx" for month in ("2025-04", "2025-05", "2025", "all")}
+    report.run_report(april, out=out)
+    report.run_report(may, out=out)
+    one, two, *_ = report.run_report(may, out=out, month="2025").findings["finding_id"]
+    assert notes_of(papers["2025"]) == {}
+    noted(papers["2025-05"], {one: "五月写下"})
+    monkeypatch.chdir(tmp_path)
+    for month in ("2025", "all"):
+        report.run_report(may, out=Path("reports"), month=month)
+        assert notes_of(papers[month]) == {one: "五月写下"}
+    noted(papers["2025"], {one: "全年改写", two: "全年写下"})
+    report.run_report(may, out=out, month="2025-05")
+    assert notes_of(papers["2025-05"]) == {one: "全年改写", two: "全年写下"}
+    noted(papers["2025-05"], {two: "五月再改"})
+    report.run_report(may, out=out, month="2025")
+    assert notes_of(papers["2025"]) == {one: "全年改写", two: "五月再改"}
+
+
 def test_files_that_are_not_used_are_named_on_the_page_in_the_manifest_and_in_the_workbook(
     may: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -240,7 +240,7 @@ def test_the_channel_is_the_ledgers_or_a_hint_of_the_number() -> None:
         named, schema.empty("platform"), reconcile(named, schema.empty("platform")), sync_log=schema.empty("sync_log"),
         taken_at=datetime(2025, 5, 3),
     )  # fmt: skip
-    assert found["channel"].to_list() == ["移动端", "乐企", "第5位=4"]
+    assert found["channel"].to_list() == ["移动端", "乐企", "开票渠道码 4"]
 
 
 @pytest.mark.parametrize("announced", [True, False])

@@ -277,7 +277,7 @@ def test_reversed_by_a_red_invoice_that_names_it() -> None:
 @pytest.mark.parametrize(
     ("change", "cause", "shown"),
     [
-        ({"gross": Decimal("110.00")}, "amount_conflict", "107.00 → 110.00 (3.00)"),
+        ({"gross": Decimal("110.00")}, "amount_conflict", "价税合计 台账 107.00、平台 110.00，台账−平台 -3.00"),
         ({"issued_at": at(9)}, "date_conflict", "2025-05-09"),
         ({"buyer_name": "示例乙有限公司"}, "party_conflict", "示例乙有限公司"),
         ({"buyer_tax_id": "911101057693729999"}, "party_conflict", "911101057693729999"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
+from audit_kit.analysis.report_scope import scope
 from audit_kit.core import schema
 from audit_kit.core.policy import Export, Policy
 from audit_kit.core.words import Words
@@ -48,7 +49,8 @@ def page(work: Work, lang: str = "zh") -> SimpleNamespace:
         whole=work,
         words=Words(lang),
         lang=lang,
-        month="",
+        month="all",
+        scope=scope("all"),
         start=None,
         end=None,
         say=lambda lines: [line for line in lines if line],

@@ -174,7 +174,8 @@ def test_small_channels_are_summed_as_others_not_dropped():
         }
     )
     matches = pl.DataFrame({"ledger_row": range(count), "outcome": ["missing"] * count}).cast({"ledger_row": pl.UInt32})
-    frame = missing_charts.cells(SimpleNamespace(ledger=ledger, matches=matches))
+    seen = pl.DataFrame(schema={"ledger_row": pl.UInt32, "channel": pl.String})
+    frame = missing_charts.cells(SimpleNamespace(ledger=ledger, matches=matches, observations=seen))
     assert frame["channel"].n_unique() == missing_charts.MOST_CHANNELS + 1
     assert frame["missing"].sum() == count
 

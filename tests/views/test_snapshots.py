@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from audit_kit.views.missing import charts as missing_charts
 from audit_kit.views.missing import pattern_charts
 from audit_kit.views.overview import charts
 from audit_kit.views.response import charts as response_charts
+from audit_kit.views.response import machine_charts
 from audit_kit.views.show.page import Page, open_page
 from audit_kit.views.sync import charts as sync_charts
 from audit_kit.views.sync import late_charts
@@ -29,6 +32,7 @@ from audit_kit.views.sync import tables as sync_tables
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from audit_kit.rules.response.response import ResponseAudit
     from audit_kit.views.show.parts import Chart
 
 PLACE = Path(__file__).parent / "snapshots"
@@ -96,8 +100,26 @@ CHARTS: dict[str, Callable[[Page], Chart]] = {
         response_charts.gap_rows(page.analysis.response), has_register=True
     ),
     "response_voices": lambda page: response_charts.voice_bars(response_charts.voices(page.analysis.response)),
+    "response_metrics": lambda page: machine_charts.metric_lines(
+        machine_charts.readings(page.analysis.response), machine_charts.happenings(page.analysis.response)
+    ),
+    "response_crossings": lambda page: machine_charts.crossing_bars(
+        machine_charts.crossings(_rising(page), page.analysis.taken_at), page.analysis.taken_at
+    ),
+    "response_resends": lambda page: machine_charts.resend_bars(
+        machine_charts.sent_again(page.analysis.response), has_log=True
+    ),
     "backups_coverage": lambda page: backup_charts.coverage_bars(backup_charts.coverage(page.analysis.backup)),
 }
+
+
+def _rising(page: Page) -> ResponseAudit:
+    """What the sample's machines would show were none over its threshold yet: crossings ahead."""
+    now = page.analysis.taken_at
+    days = {"earliest": 9, "likely": 14, "latest": 30}
+    ahead = [pl.lit(now + timedelta(days=count), pl.Datetime("us")).alias(name) for name, count in days.items()]
+    audit = page.analysis.response
+    return replace(audit, forecasts=audit.forecasts.with_columns(*ahead, state=pl.lit("rising")))
 
 
 @pytest.fixture(scope="module")

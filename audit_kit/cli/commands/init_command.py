@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audit_kit.cli.inspection import columns_of
 from audit_kit.cli.options import table_named
 from audit_kit.core.errors import EXIT_DONE, EngagementError, RequestError
 from audit_kit.core.files import shown
@@ -83,14 +84,16 @@ def _named(guess: Guess, table: str, folder: Path, words: Words) -> Guess:
     from audit_kit.core import schema
     from audit_kit.loaders.engagement.proposal import guess as guessed
     from audit_kit.loaders.tables import headers
+    from audit_kit.loaders.tables.templates import SHAPES
 
+    shape = SHAPES.get(table, table)
     again = guessed(folder / guess.file, file=guess.file, table=table) if guess.columns else guess
     again = replace(again, table=table)
     names = [column.theirs for column in again.columns]
     chosen = dict(again.headings)
-    for group in headers.missing(headers.place(names, table, chosen)) if names else ():
+    for group in headers.missing(headers.place(names, shape, chosen)) if names else ():
         print("  " + "   ".join(f"{at} {shown(name)}" for at, name in enumerate(names, start=1)))
-        wanted = schema.headers(table)[group[0]]
+        wanted = schema.headers(shape)[group[0]]
         while answer := input(f"  {words('init.ask_column', column=wanted)}").strip():
             name = names[int(answer) - 1] if answer.isdecimal() and 0 < int(answer) <= len(names) else answer
             if name in names:
@@ -109,8 +112,10 @@ def _terms(proposal: Proposal, words: Words) -> Proposal:
 
     name = asked("ask_name", proposal.name) or proposal.name
     tax_id, company = asked("ask_id", proposal.taxpayer_id), asked("ask_company", proposal.taxpayer_name)
-    while (direction := asked("ask_direction", proposal.direction)) not in DIRECTIONS:
+    known = {words(f"init.{direction}"): direction for direction in DIRECTIONS} | {name: name for name in DIRECTIONS}
+    while (answer := asked("ask_direction", words(f"init.{proposal.direction}"))) not in known:
         print(words("init.no_direction"))
+    direction = known[answer]
     taken_at = None
     while taken_at is None and (answer := asked("ask_taken", None)):
         try:
@@ -118,7 +123,7 @@ def _terms(proposal: Proposal, words: Words) -> Proposal:
         except ValueError:
             print(words("init.no_time"))
     return replace(
-        proposal, name=name, taxpayer_id=tax_id, taxpayer_name=company, direction=str(direction), taken_at=taken_at
+        proposal, name=name, taxpayer_id=tax_id, taxpayer_name=company, direction=direction, taken_at=taken_at
     )
 
 
@@ -134,9 +139,11 @@ def _shown(guess: Guess, words: Words) -> list[str]:
     lines = ["", f"{guess.file}{sheet}", f"  {words('console.table')}: {table}{row}"]
     if guess.columns:
         lines.append(f"  {words('init.columns')}:")
+    ours = {None: "–"} | (columns_of(guess.table, words) if guess.table else {})
     for column in guess.columns:
         values = "；".join(column.samples)
-        lines.append(f"    {shown(column.theirs)} → {column.ours or '–'}" + (f"   ({values})" if values else ""))
+        name = ours.get(column.ours, column.ours)
+        lines.append(f"    {shown(column.theirs)} → {name}" + (f"   ({values})" if values else ""))
     return [*lines, *(f"  {words('init.doubt', doubt=doubt.said(words.lang))}" for doubt in guess.doubts)]
 
 

@@ -35,7 +35,7 @@ def add(command: Callable[..., Parser]) -> None:
         "dictionary",
         _dictionary,
         "command.dictionary",
-        "dictionary --out docs/data-dictionary.md",
+        "dictionary --lang en --out docs/data-dictionary.md",
         json_too=False,
     )
     sub.add_argument("--out", type=Path, help="option.page_out")
@@ -93,7 +93,7 @@ def _inspect(options: argparse.Namespace) -> int:
 def _dictionary(options: argparse.Namespace) -> int:
     from audit_kit.cli.dictionary import data_dictionary
 
-    return _page(data_dictionary(), options.out)
+    return _page(data_dictionary(options.lang), options.out)
 
 
 def _causes(options: argparse.Namespace) -> int:

@@ -15,12 +15,12 @@ from audit_kit import resources
 from audit_kit.core import schema
 from audit_kit.core.errors import AuditError, EngagementError
 from audit_kit.core.files import census, openable, shown
-from audit_kit.loaders.engagement.settings import FILE
+from audit_kit.loaders.engagement.settings import FILE, SOURCES
 from audit_kit.loaders.engagement.sources import NAMED_ONLY, as_folders, is_table, tables_of
 from audit_kit.loaders.engagement.unused import relative
 from audit_kit.loaders.formats.preview import open_heads
 from audit_kit.loaders.reading import Reason
-from audit_kit.loaders.tables import headers
+from audit_kit.loaders.tables import headers, templates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ class Proposal:
     @property
     def sources(self) -> dict[str, list[str]]:
         """The files of each table, in the order of the tables."""
-        tables = [table for table in schema.INPUTS if any(guess.table == table for guess in self.guesses)]
+        tables = [table for table in SOURCES if any(guess.table == table for guess in self.guesses)]
         return {table: [guess.file for guess in self.guesses if guess.table == table] for table in tables}
 
 
@@ -142,9 +142,9 @@ def guess(path: Path, *, file: str, table: str | None = None) -> Guess:
         return Guess(file=file, table=None, doubts=(_because(error),))
     if not grids:
         return Guess(file=file, table=None, doubts=(Reason(code="guess.empty"),))
-    looked = [_sheet(grid, file, table) for grid in grids]
+    looked = [_sheet(grid, file, templates.SHAPES.get(table or "", table)) for grid in grids]
     lines = tuple(resources.load("headers")["lines"]["sheets"])
-    return max(
+    best = max(
         looked,
         key=lambda found: (
             found.table is not None,
@@ -152,6 +152,7 @@ def guess(path: Path, *, file: str, table: str | None = None) -> Guess:
             len(found.columns) - len(found.doubts),
         ),
     )
+    return replace(best, table=table) if table and best.table else best
 
 
 def _sheet(grid: Grid, file: str, table: str | None) -> Guess:

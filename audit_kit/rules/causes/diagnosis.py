@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["CAUSES", "Evidence", "diagnose"]
 
 SHORT_ID = 16
+DAYS_FROM = 72 * 60  # minutes; a wait so long is told in days
 NOTHING_TOLD = pl.DataFrame(schema={"evidence": pl.String, "look": pl.String})
 
 
@@ -41,8 +42,12 @@ def _by_age(case: Case) -> pl.DataFrame:
     rows = case.missing.join(case.late, on="ledger_row", how="inner", maintain_order="left")
     answers = systems.told(case, systems.answered(case, rows))
     rows = rows.join(answers, on=ROW, how="left", maintain_order="left")
+    wall = (pl.lit(case.evidence.taken_at) - pl.col("issued_at")).dt.total_microseconds() / 60e6
     return rows.with_columns(
         hours=pl.col("age") / 60,
+        days=pl.col("age") / (24 * 60),
+        unit=pl.when(pl.col("age") < DAYS_FROM).then(pl.lit("hours")).otherwise(pl.lit("days")),
+        stood=pl.when(wall - pl.col("age") > 1).then(pl.lit("yes")).otherwise(pl.lit("no")),
         arrived=1 - pl.col("survival"),
         state=pl.when("certain").then(pl.lit("fails")).otherwise(pl.lit("unknown")),
     )

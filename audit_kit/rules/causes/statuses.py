@@ -22,7 +22,9 @@ AMOUNTS = ("net", "tax", "gross")
 EDITABLE = (*AMOUNTS, "buyer_tax_id", "buyer_name", "seller_tax_id", "seller_name", "kind")
 MONEY = pl.Decimal(18, 2)
 CHANGES = ("edit", "void", "red")
-CHANGES_OF_A_ROW = pl.List(pl.Struct({"field": pl.String, "values": pl.String}))
+CHANGES_OF_A_ROW = pl.List(
+    pl.Struct({"field": pl.String, "ours": pl.String, "theirs": pl.String, "apart": pl.String, "gap": pl.String})
+)
 HALF_CENT = 0.005
 LEFT_OUT = 0.5  # voided or reversed invoices are left out of the platform's list if more than this share is missing
 
@@ -245,11 +247,17 @@ def _with_values(case: Case, rows: pl.DataFrame) -> pl.DataFrame:
             continue
         ours = ledger[name].gather(rows["ledger_row"]).alias("ours")
         theirs = platform[name].gather(rows["platform_row"]).alias("theirs")
-        values = pl.format("{} → {}", _text(ours), _text(theirs))
-        if name in AMOUNTS:
-            gap = _text((theirs - ours).alias("gap"))
-            values = pl.concat_str(values, pl.lit(" ("), gap, pl.lit(")"))
-        parts.append(pl.when(differs(name)).then(pl.struct(field=pl.lit(name), values=values)))
+        apart = pl.lit(
+            (ours - theirs).map_elements("{:+,.2f}".format, pl.String) if name in AMOUNTS else None, pl.String
+        )
+        said = pl.struct(
+            field=pl.lit(name),
+            ours=_text(ours),
+            theirs=_text(theirs),
+            apart=apart,
+            gap=pl.when(apart.is_null()).then(pl.lit("none")).otherwise(pl.lit("money")),
+        )
+        parts.append(pl.when(differs(name)).then(said))
     return rows.with_columns(changes=pl.concat_list(parts).list.drop_nulls() if parts else pl.lit([], CHANGES_OF_A_ROW))
 
 

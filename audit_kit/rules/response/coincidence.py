@@ -49,7 +49,8 @@ def troubles(evidence: ResponseEvidence) -> pl.DataFrame:
     found = [pl.DataFrame(schema=SPANS)]
     if evidence.stops.height:
         end = pl.col("ends_at").fill_null(pl.lit(evidence.taken_at))
-        found.append(evidence.stops.select(event=pl.lit("stop"), starts_at="starts_at", ends_at=end))
+        stops = evidence.stops.select(event=pl.lit("stop"), starts_at="starts_at", ends_at=end)
+        found.append(stops.unique())  # one that stops several channels is one
     lost = evidence.findings.filter(pl.col("cause") == "batch_lost").select("ledger_row", "subject")
     issued = evidence.booked.select("ledger_row", "issued_at")
     spans = lost.join(issued, on="ledger_row", how="inner").drop_nulls().group_by("subject")
@@ -69,7 +70,7 @@ def coincidences(evidence: ResponseEvidence, episodes: pl.DataFrame, readings: p
     `meetings`; `odds`: ratio of the odds of trouble over the threshold to those of the rest; `p`: share of shifts with
     as many common hours.
     """
-    held = troubles(evidence)
+    held = evidence.once(troubles)
     rows = []
     for name, part in readings.group_by("metric", maintain_order=True):
         metric = str(name[0])

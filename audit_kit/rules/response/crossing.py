@@ -31,7 +31,7 @@ STEP = 4.0  # standard errors of a disturbance that is a step
 MOST_STEPS = 4
 EDGE_DAYS = 3  # a step so near either end cannot be told from noise
 NEW_STEPS = 0.4  # steps expected beyond those seen
-TURNED = 1 / 3  # of the steps to come go the other way
+TAKEN_BACK = 0.5  # of the growth, by steps downward: what is cleared again and again does not grow
 WEEK = 7
 STEPS_FROM = 8  # in the state: level, drift and six days of the week stand before them
 VARIANCES = ("sigma2.irregular", "sigma2.level")
@@ -74,7 +74,8 @@ def forecast(at: pl.Series, values: pl.Series, limit: float) -> dict[str, Any]:
         return {**told, "growth": 0.0, "state": "flat"}
     model = _fitted(daily / unit)
     told["growth"] = float(model.mean[1]) * unit
-    if model.mean[1] <= DRIFT * np.sqrt(model.cov[1, 1]):
+    taken_back = -model.steps[model.steps < 0].sum()
+    if model.mean[1] <= DRIFT * np.sqrt(model.cov[1, 1]) or taken_back > TAKEN_BACK * model.mean[1] * len(daily):
         return {**told, "state": "flat"}
     first = _crossings(model, limit / unit, days=len(daily))
     low, middle, high = np.quantile(first, (0.05, 0.5, 0.95), method="nearest")
@@ -164,8 +165,9 @@ def _crossings(model: _Model, limit: float, *, days: int) -> Floats:
     moves[:, 0] = 0
     if steps:
         often = dice.gamma(steps + NEW_STEPS, 1, (FUTURES, 1)) / days
-        ways = np.where(dice.random(shape) < TURNED, -1, 1)
-        moves += (dice.random(shape) < often) * dice.choice(model.steps, shape) * ways
+        down = (1 + (model.steps < 0).sum()) / (2 + steps)
+        ways = np.where(dice.random(shape) < down, -1, 1)
+        moves += (dice.random(shape) < often) * dice.choice(np.abs(model.steps), shape) * ways
     else:
         often = dice.gamma(NEW_STEPS, 1, (FUTURES, 1)) / days
         moves += (dice.random(shape) < often) * dice.normal(0, UNSEEN_STEP * np.sqrt(model.noise + model.level), shape)

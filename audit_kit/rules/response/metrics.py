@@ -47,6 +47,15 @@ FORECASTS = {
     "latest": pl.Datetime("us"),
     "state": pl.String(),
 }
+LEVELS = {
+    "host": pl.String(),
+    "metric": pl.String(),
+    "at": pl.Datetime("us"),
+    "value": pl.Float64(),
+    "limit": pl.Float64(),
+    "readings": pl.UInt32(),
+}
+MOST_LEVELS = 20_000  # rows of all hosts and metrics: hours, else days
 _ONE = ("host", "metric")
 
 
@@ -115,6 +124,18 @@ def episodes(evidence: ResponseEvidence) -> pl.DataFrame:
     return table.with_columns(minutes=lasted.dt.total_seconds() / 60).select(*EPISODES).cast(pl.Schema(EPISODES))
 
 
+def levels(evidence: ResponseEvidence) -> pl.DataFrame:
+    """Return the highest reading of each hour, or day where hours are too many: see `LEVELS`."""
+    rows = evidence.once(readings)
+    for every in ("1h", "1d"):
+        told = rows.group_by(*_ONE, pl.col("at").dt.truncate(every), maintain_order=True).agg(
+            pl.col("value").max(), pl.col("limit").first(), readings=pl.len()
+        )
+        if told.height <= MOST_LEVELS:
+            break
+    return told.select(*LEVELS).cast(pl.Schema(LEVELS))
+
+
 def together(evidence: ResponseEvidence) -> pl.DataFrame:
     """Return whether times over a threshold fall together with troubles: see `coincidence.COINCIDENCES`."""
     return coincidences(evidence, evidence.once(episodes), evidence.once(readings))
@@ -178,7 +199,7 @@ def _met(evidence: ResponseEvidence, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the trouble within each time over a threshold: `place`, `event`, `count`."""
     spans = rows.select("place", since="starts_at", till=pl.coalesce("ends_at", "until"))
     both = spans.join_where(
-        troubles(evidence), pl.col("starts_at") <= pl.col("till"), pl.col("ends_at") >= pl.col("since")
+        evidence.once(troubles), pl.col("starts_at") <= pl.col("till"), pl.col("ends_at") >= pl.col("since")
     )
     return both.group_by("place", "event").agg(count=pl.len()).sort("place", "event")
 

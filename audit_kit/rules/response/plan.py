@@ -2,72 +2,78 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from audit_kit.core.policy import WHOLE_PERCENT, Plan
 from audit_kit.rules.backups.backup_findings import facts
+from audit_kit.rules.response.plan_gaps import YEAR_DAYS, of_drill, of_plan, of_role
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from audit_kit.core.policy import Role
     from audit_kit.rules.response.response_evidence import ResponseEvidence
 
-YEAR_DAYS = 365
+CHECKED = {
+    "part": pl.String(),
+    "name": pl.String(),
+    "state": pl.String(),
+    "lacks": pl.List(pl.String()),
+    "since": pl.Date(),
+}
+OF_PLAN = {"plan_old": ("plan", "old"), "undated": ("plan", "undated")}
+UNCLEAR = ("undated", "drills", "drill_every")
+# What is checked of the plan as a whole, and by which gaps it fails.
+PARTS = {
+    "roles": ("roles",),
+    "priorities": ("priorities",),
+    "resources": ("resources",),
+    "contacts": ("contacts",),
+    "date": ("undated", "plan_old"),
+    "drills": ("drills",),
+}
 
 
 def plan_gap(evidence: ResponseEvidence) -> pl.DataFrame:
     """Find what the plan lacks, and what in it is older than a year; where there is no plan nothing is said."""
-    plan = evidence.plan
-    if plan == Plan():
+    if evidence.plan == Plan():
         return facts()
-    sections = {
-        "roles": plan.roles,
-        "priorities": plan.priorities,
-        "resources": plan.resources,
-        "contacts": plan.contacts,
-    }
-    gaps = [{"item": section, "lack": section} for section, said in sections.items() if not said]
-    gaps += [gap for role in plan.roles for gap in _of_role(role, evidence)]
-    if not any(role.updated for role in plan.roles):
-        gaps += _age("plan", plan.updated, evidence)
+    day = evidence.taken_at.date()
     return facts(
         {
-            "about": [gap["item"], gap["lack"]],
-            "variant": gap["lack"],
-            "state": "unknown" if gap["lack"] == "undated" else None,
-            **gap,
+            "about": OF_PLAN.get(gap.key, (gap.name or gap.key, gap.key)),
+            "variant": gap.key,
+            "state": "unknown" if gap.key == "undated" else None,
+            "item": OF_PLAN.get(gap.key, (gap.name or gap.key,))[0],
+            "day": gap.since,
+            "days": (day - gap.since).days if gap.since else None,
         }
-        for gap in gaps
+        for gap in of_plan(evidence.plan, day)
+        if gap.key != "drills"
     )
 
 
-def _of_role(role: Role, evidence: ResponseEvidence) -> Iterator[dict[str, Any]]:
-    contacts = {name.strip().casefold() for name, number in evidence.plan.contacts.items() if number.strip()}
-    names = {text.strip().casefold() for text in (role.name, role.person) if text}
-    lacks = {
-        "person": not _said(role.person),
-        "deputy": not _said(role.deputy),
-        "contact": not (_said(role.contact) or names & contacts),
-        "same": _said(role.deputy) and role.deputy == role.person,
-    }
-    yield from ({"item": role.name, "lack": lack} for lack, is_so in lacks.items() if is_so)
-    if role.updated:
-        yield from _age(role.name, role.updated, evidence)
-
-
-def _said(text: str | None) -> bool:
-    return bool(text and text.strip())
-
-
-def _age(item: str, updated: Any, evidence: ResponseEvidence) -> list[dict[str, Any]]:  # noqa: ANN401 - a day or null
-    if updated is None:
-        return [{"item": item, "lack": "undated"}]
-    days = (evidence.taken_at.date() - updated).days
-    return [{"item": item, "lack": "old", "day": updated, "days": days}] if days > YEAR_DAYS else []
+def checked(evidence: ResponseEvidence) -> pl.DataFrame:
+    """Return what the plan was checked for, and what each part lacks: see `CHECKED`; nothing where there is no plan."""
+    plan, day = evidence.plan, evidence.taken_at.date()
+    if plan == Plan():
+        return pl.DataFrame(schema=CHECKED)
+    mine = of_plan(plan, day)
+    parts = [(part, "", [gap for gap in mine if gap.key in keys]) for part, keys in PARTS.items()]
+    parts += [("role", role.name, list(of_role(role, plan, day))) for role in plan.roles]
+    parts += [("drill", drill.name, list(of_drill(drill, day))) for drill in plan.drills]
+    rows = [
+        {
+            "part": part,
+            "name": name,
+            "state": "pass" if not lacks else "unknown" if all(gap.key in UNCLEAR for gap in lacks) else "fails",
+            "lacks": [gap.key for gap in lacks],
+            "since": next((gap.since for gap in lacks if gap.since), None),
+        }
+        for part, name, lacks in parts
+    ]
+    return pl.DataFrame(rows, schema=CHECKED)
 
 
 def drill_overdue(evidence: ResponseEvidence) -> pl.DataFrame:
@@ -77,12 +83,11 @@ def drill_overdue(evidence: ResponseEvidence) -> pl.DataFrame:
     if plan != Plan() and not plan.drills:
         rows.append({"about": ["none"], "variant": "none", "state": "unknown"})
     for drill in plan.drills:
-        every = drill.every_days or YEAR_DAYS
-        known = {"about": [drill.name], "drill": drill.name, "every": every}
-        if drill.last is None:
+        gaps = {gap.key: gap.since for gap in of_drill(drill, today)}
+        known = {"about": [drill.name], "drill": drill.name, "every": drill.every_days or YEAR_DAYS}
+        if "drill_last" in gaps:
             rows.append({**known, "variant": "never"})
-        elif (today - drill.last).days > every:
-            due = drill.last + timedelta(days=every)
+        elif due := gaps.get("drill_due"):
             rows.append({**known, "last": drill.last, "due": due, "days": (today - due).days})
     return facts(rows)
 

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit.rules.backups.backup_findings import findings, worded
-from audit_kit.rules.response import deadlines, metrics, plan, register, resend, substitute, testimony, tickets
+from audit_kit.rules.response import (
+    coincidence,
+    deadlines,
+    metrics,
+    plan,
+    register,
+    resend,
+    substitute,
+    testimony,
+    tickets,
+)
 from audit_kit.rules.response.response_evidence import ResponseEvidence
 
 if TYPE_CHECKING:
@@ -42,7 +52,8 @@ class ResponseAudit:
     `tickets`: see `tickets.TICKETS`. `testimony`: see `testimony.TESTIMONY`.
     `statement`: see `substitute.STATEMENT`. `resends`, `log_patterns`: see `resend.RESENDS` and `resend.PATTERNS`.
     `episodes`, `coincidences`, `forecasts`: see `metrics.EPISODES`, `coincidence.COINCIDENCES`, `metrics.FORECASTS`.
-    `filing`, `windows`: see `deadlines.FILING` and `deadlines.WINDOWS`.
+    `levels`, `troubles`: what the machines showed and what went wrong, see `metrics.LEVELS` and `coincidence.SPANS`.
+    `filing`, `windows`: see `deadlines.FILING` and `deadlines.WINDOWS`. `plan`: see `plan.CHECKED`.
     """
 
     findings: pl.DataFrame
@@ -56,8 +67,11 @@ class ResponseAudit:
     episodes: pl.DataFrame
     coincidences: pl.DataFrame
     forecasts: pl.DataFrame
+    levels: pl.DataFrame
+    troubles: pl.DataFrame
     filing: pl.DataFrame
     windows: pl.DataFrame
+    plan: pl.DataFrame
 
 
 def respond(evidence: ResponseEvidence, *, lang: str = "zh") -> ResponseAudit:
@@ -77,6 +91,9 @@ def respond(evidence: ResponseEvidence, *, lang: str = "zh") -> ResponseAudit:
         episodes=evidence.once(metrics.episodes),
         coincidences=evidence.once(metrics.together),
         forecasts=evidence.once(metrics.forecasts),
+        levels=metrics.levels(evidence),
+        troubles=evidence.once(coincidence.troubles),
         filing=evidence.once(deadlines.filing),
         windows=evidence.once(deadlines.windows),
+        plan=plan.checked(evidence),
     )

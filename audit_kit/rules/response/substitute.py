@@ -86,6 +86,8 @@ def brought(evidence: ResponseEvidence) -> pl.DataFrame:
         differences="differences",
     )
     rows = keyed.join(found, on="row", how="left", maintain_order="left")
+    rows = rows.join(_moved(evidence, rows), on="row", how="left", maintain_order="left")
+    rows = rows.with_columns(pl.coalesce("there", "moved_to").alias("there"))
     rows = rows.join(_there(evidence), on="there", how="left", maintain_order="left")
     rows = rows.join(_renumbered(evidence, rows), on="row", how="left", maintain_order="left")
     again = (
@@ -117,7 +119,7 @@ def brought(evidence: ResponseEvidence) -> pl.DataFrame:
 def _changed() -> pl.Expr:
     """Return whether number, amount, date or party were changed on the way; the status may well have moved on."""
     differs = pl.col("differences").fill_null([]).list.eval(pl.element().is_in(ON_THE_WAY)).list.any()
-    return (differs | (pl.col("outcome") == "mistyped")).fill_null(value=False)
+    return (differs | (pl.col("outcome") == "mistyped")).fill_null(value=False) | pl.col("moved_to").is_not_null()
 
 
 def _there(evidence: ResponseEvidence) -> pl.DataFrame:
@@ -148,6 +150,45 @@ def _there(evidence: ResponseEvidence) -> pl.DataFrame:
     )
 
 
+def _moved(evidence: ResponseEvidence, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows that came back under quite another number: `row`, `moved_to` (platform row), `sure`, `rivals`.
+
+    That is the only platform row which nothing in the ledger claims, of the same day, parties and amount, and this the
+    only such row here; with other times of day it is another invoice, and without them it is not `sure`. Where several
+    could be it there is none, and `rivals` says how many.
+    """
+    gone = rows.filter(pl.col("there").is_null() & ~pl.col("aside") & pl.col("gross").is_not_null())
+    spare = _spare(evidence).join(rows.select("invoice_key").drop_nulls(), on="invoice_key", how="anti")
+    day, kept = pl.col("issued_at").dt.date().alias("day"), ["issued_at", "date_only"]
+    parts = [day, pl.col("gross").cast(pl.Decimal(18, 2)), *_parties()]
+    on = ["day", "gross", "seller", "buyer"]
+    mine = gone.select("row", *kept, *parts).drop_nulls(on)
+    theirs = spare.select("platform_row", *kept, *parts).drop_nulls(on)
+    both = mine.join(theirs, on=on, suffix="_there").with_columns(
+        timed=~pl.col("date_only").fill_null(value=False) & ~pl.col("date_only_there").fill_null(value=False)
+    )
+    both = both.filter(~pl.col("timed") | (pl.col("issued_at") == pl.col("issued_at_there")))
+    rivals = pl.max_horizontal(pl.len().over("row"), pl.len().over("platform_row"))
+    both = both.with_columns(rivals=rivals).sort("row", "platform_row").unique("row", keep="first", maintain_order=True)
+    only = pl.col("rivals") == 1
+    return both.select("row", "rivals", moved_to=pl.when(only).then("platform_row"), sure=only & pl.col("timed"))
+
+
+def _spare(evidence: ResponseEvidence) -> pl.DataFrame:
+    """Return the platform's rows that nothing in the ledger claims, with `platform_row` and `invoice_key`."""
+    unbooked = evidence.matches.filter(pl.col("outcome").cast(pl.String) == "unbooked")["platform_row"].drop_nulls()
+    listed = evidence.listed.with_row_index("platform_row")
+    return listed.filter(pl.col("platform_row").is_in(unbooked.implode()))
+
+
+def _parties() -> list[pl.Expr]:
+    """Return `seller` and `buyer` as they are compared: by taxpayer id where there is one, else by name."""
+    return [
+        pl.coalesce(fold_tax_id(pl.col(f"{side}_tax_id")), fold_name(pl.col(f"{side}_name"))).alias(side)
+        for side in SIDES
+    ]
+
+
 def _party(side: str) -> pl.Expr:
     return pl.concat_str(f"{side}_name", f"{side}_tax_id", separator=" ", ignore_nulls=True)
 
@@ -157,8 +198,7 @@ def _renumbered(evidence: ResponseEvidence, rows: pl.DataFrame) -> pl.DataFrame:
 
     That is a platform row that nothing in the ledger claims, of the same second, parties and amount.
     """
-    unbooked = evidence.matches.filter(pl.col("outcome").cast(pl.String) == "unbooked")["platform_row"]
-    spare = evidence.listed[unbooked.drop_nulls()] if unbooked.len() else evidence.listed.clear()
+    spare = _spare(evidence)
     spare = spare.join(rows.select("invoice_key"), on="invoice_key", how="anti")
     exact = pl.col("date_only").eq_missing(other=False)
     party = [
@@ -169,7 +209,9 @@ def _renumbered(evidence: ResponseEvidence, rows: pl.DataFrame) -> pl.DataFrame:
     ]
     on = ["issued_at", "gross", "buyer", "seller", "buyer_id"]
     twin = spare.filter(exact).with_columns(party).select(*on, other_number="invoice_key").drop_nulls("other_number")
-    mine = rows.filter(pl.col("there").is_not_null() & exact & (pl.col("outcome") != "duplicate")).with_columns(party)
+    mine = rows.filter(
+        pl.col("there").is_not_null() & pl.col("moved_to").is_null() & exact & (pl.col("outcome") != "duplicate")
+    ).with_columns(party)
     found = mine.filter(pl.col("buyer").is_not_null() | pl.col("buyer_id").is_not_null())
     found = found.join(twin.unique(on, maintain_order=True), on=on, how="inner", nulls_equal=True)
     return found.select("row", "other_number").unique("row", maintain_order=True)
@@ -200,7 +242,7 @@ def substitute_absent(evidence: ResponseEvidence) -> pl.DataFrame:
     first, last = (pl.lit(day, pl.Date) for day in (listed.min(), listed.max()))
     outside = ~pl.col("issued_at").dt.date().is_between(first, last)
     recent = pl.col("migrated_at") > pl.lit(evidence.taken_at - timedelta(hours=evidence.policy.sync.target_hours))
-    unclear = pl.col("outcome") == "ambiguous"
+    unclear = (pl.col("outcome") == "ambiguous") | (pl.col("rivals") > 1)
     variant = (
         pl.when(unclear)
         .then(pl.lit("ambiguous"))
@@ -233,7 +275,8 @@ def substitute_changed(evidence: ResponseEvidence) -> pl.DataFrame:
     )
     differs = pl.col("differences").fill_null([])
     of_side = {side: differs.list.eval(pl.element().str.starts_with(side)).list.any() for side in SIDES}
-    tests = {"number": pl.col("outcome") == "mistyped", **of_side}
+    moved = pl.col("moved_to").is_not_null()
+    tests = {"number": (pl.col("outcome") == "mistyped") | moved, **of_side}
     parts = [
         pl.when(tests.get(name, differs.list.contains(name))).then(
             pl.struct(part=pl.lit(name), ours=ours.fill_null("–"), theirs=theirs.fill_null("–"))
@@ -246,6 +289,8 @@ def substitute_changed(evidence: ResponseEvidence) -> pl.DataFrame:
         "there_row",
         about=_about(),
         amount="gross",
+        state=pl.when(moved & ~pl.col("sure")).then(pl.lit("unknown")),
+        variant=pl.when(moved & ~pl.col("sure")).then(pl.lit("maybe")),
         changes=pl.concat_list(parts).list.drop_nulls(),
     )
 

@@ -152,7 +152,7 @@ def _channel_of_number() -> pl.Expr:
     key = pl.col("invoice_key")
     digit = key.str.slice(4, 1)
     hint = digit.replace_strict(words["digits"], default=None, return_dtype=pl.String)
-    named = pl.coalesce(hint, pl.concat_str(pl.lit(words["digit"]), digit))
+    named = pl.coalesce(hint, pl.concat_str(pl.lit(words["digit"]), pl.lit(" "), digit))
     other = (key.str.len_bytes() == DIGITAL) & ~is_old(key)
     return (
         pl.when(is_digital(key))

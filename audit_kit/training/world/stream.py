@@ -1,6 +1,6 @@
 """The invoices as they were truly issued: when, by whom, to whom, with which number, how soon the platform has them.
 
-Nothing here is wrong yet; faults.py spoils what this makes. Times are seconds of Beijing time, money is whole fen.
+Nothing here is wrong yet; spoiling.py spoils what this makes. Times are seconds of Beijing time, money is whole fen.
 """
 
 from __future__ import annotations

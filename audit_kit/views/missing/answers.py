@@ -69,10 +69,15 @@ def _counts(page: Page, count: int) -> list[str]:
         share=percent((count - still) / everyone) if everyone else words("unit.nothing"),
         yuan=words.yuan(gone["amount"].sum()),
     )
+    share = percent(definite / max(gone.height, 1))
     return [
         sentence,
         words("answer_missing.causes", list=listed(words, named)),
-        words("answer_missing.explained", rows=words.count(definite), share=percent(definite / max(gone.height, 1))),
+        words(
+            "answer_missing.explained" if definite else "answer_missing.explained_none",
+            rows=words.count(definite),
+            share=share,
+        ),
     ]
 
 
@@ -118,7 +123,8 @@ def _likely(page: Page) -> list[str]:
     called = findings.filter((pl.col("cause") == "late") & pl.col("probability_late").is_not_null()).height
     threshold = words.share(page.whole.engagement.policy.sync.late_threshold, digits=0)
     line = words("answer_missing.likely_presence" if untimed(page.whole) else "answer_missing.likely", **counts)
-    return [line + words("answer_missing.called_late", rows=words.count(called), threshold=threshold)]
+    told = "answer_missing.called_late" if called else "answer_missing.called_late_none"
+    return [line + words(told, rows=words.count(called), threshold=threshold)]
 
 
 def _numbers(words: Words, work: Analysis) -> list[str]:

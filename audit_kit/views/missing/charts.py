@@ -30,6 +30,7 @@ from audit_kit.views.show.parts import (
     title,
     together,
     tooltips,
+    with_channels,
     within,
 )
 
@@ -46,7 +47,8 @@ BAND_EDGES = (0, 100, 1_000, 10_000, 100_000, 1_000_000)
 
 def _rows(analysis: Analysis, start: datetime | None, end: datetime | None) -> pl.DataFrame:
     """Return ledger_row, issued_at, gross, channel (the largest, else other), missing of the last days."""
-    ledger = analysis.ledger.select("issued_at", "gross", channel=pl.col("channel").fill_null("–"))
+    known = with_channels(analysis.ledger, analysis)
+    ledger = known.select("issued_at", "gross", pl.col("channel").fill_null("–"))
     outcome = analysis.matches.select("ledger_row", missing=pl.col("outcome").cast(pl.String) == "missing")
     rows = ledger.with_row_index("ledger_row").join(outcome, on="ledger_row").filter(pl.col("issued_at").is_not_null())
     rows = within(rows, start, end)

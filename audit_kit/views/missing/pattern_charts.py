@@ -16,7 +16,17 @@ from audit_kit.rules.causes.leads import digit_profile
 from audit_kit.views.missing.tables import is_missing
 from audit_kit.views.show import theme
 from audit_kit.views.show.finding_rows import not_listed
-from audit_kit.views.show.parts import Chart, bounded, figures_axis, heat_colour, labelled, nothing, title, tooltips
+from audit_kit.views.show.parts import (
+    Chart,
+    bounded,
+    figures_axis,
+    heat_colour,
+    labelled,
+    nothing,
+    title,
+    tooltips,
+    with_channels,
+)
 
 if TYPE_CHECKING:
     from audit_kit.analysis.analysis import Analysis
@@ -34,10 +44,11 @@ def issue_axis(analysis: Analysis) -> pl.DataFrame:
     Columns: `channel`, `start`, `end` (places from 0), `issued`, `missing`, `batch` (judged part of a lost batch),
     `first_at`, `last_at`.
     """
-    columns = [name for name in ("serial", "issued_at", "channel") if name in analysis.ledger.columns]
+    ledger = with_channels(analysis.ledger, analysis)
+    columns = [name for name in ("serial", "issued_at", "channel") if name in ledger.columns]
     batch = analysis.findings.filter(pl.col("cause") == "batch_lost").select("ledger_row", batch=pl.lit(value=True))
     rows = (
-        analysis.ledger.select(columns)
+        ledger.select(columns)
         .with_row_index("ledger_row")
         .join(is_missing(analysis), on="ledger_row")
         .join(batch.unique("ledger_row"), on="ledger_row", how="left")

@@ -10,7 +10,7 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
-from audit_kit.views.show.tables import first_of, said, table
+from audit_kit.views.show.tables import first_of, markup, said, table
 
 if TYPE_CHECKING:
     import great_tables as gt
@@ -107,7 +107,7 @@ def changes(changed: pl.DataFrame, *, lang: str = "zh", most: int = MOST_SHOWN) 
     """Return the largest changes, the ledger's value struck through, the platform's beside it; see changed_fields."""
     words = Words(lang)
     if changed.is_empty():
-        return said(words("tables.nothing_differs"))
+        return markup("")  # the tally above it says so
     names = _field_names(words)
     lines = [
         {

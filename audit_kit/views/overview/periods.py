@@ -29,11 +29,16 @@ def scope(page: Page) -> list[str]:
     lines = [(words("scope.about", scope=words.month(page.month)) + _why(page)).strip()]
     left = outside(page)
     if left["ledger_rows"] or left["platform_rows"]:
-        counts = {name: words.count(left[name]) for name in ("ledger_rows", "platform_rows", "findings", "shown")}
+        counts = {name: words.count(left[name]) for name in ("ledger_rows", "platform_rows", "findings")}
+        if left["shown"]:
+            shown = words("scope.outside_shown", shown=words.count(left["shown"]))
+        else:
+            shown = words("scope.outside_unshown") if left["findings"] else ""
         lines.append(
             words(
                 "scope.outside",
                 **counts,
+                shown=shown,
                 ledger_yuan=words.yuan(left["ledger_yuan"]),
                 platform_yuan=words.yuan(left["platform_yuan"]),
             )

@@ -6,28 +6,101 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from audit_kit.rules.response.substitute import CLASSES
 from audit_kit.rules.response.tickets import OPEN
 from audit_kit.rules.response.working_time import known_years
 from audit_kit.views.response.charts import of_period
+from audit_kit.views.response.machine_tables import not_judged, unknown_metrics
 from audit_kit.views.show.parts import within
-from audit_kit.views.show.sentences import unknown_sources
+from audit_kit.views.show.sentences import listed, unknown_sources
 
 if TYPE_CHECKING:
     from audit_kit.views.show.page import Page
 
-ASKED = ("tickets", "register", "confirmations")
+ASKED = ("tickets", "register", "confirmations", "substitute", "operations", "sync_log", "metrics")
 
 
 def response(page: Page) -> list[str]:
-    """Return the response page's sentences: tickets, the register, sources, working hours, what is unknown."""
+    """Return the response page's sentences: tickets, register, sources, resends, machines, filing, plan, unknowns."""
     given = page.whole.engagement.has
     lines = [
         *(_tickets(page) if given("tickets") else ()),
         *(_register(page) if given("register") else ()),
         _sources(page) if given("confirmations") else "",
+        _substitute(page),
+        _resends(page),
+        *_metrics(page),
+        _filing(page),
+        _plan(page),
         unknown_sources(page, ASKED),
     ]
     return page.say(lines)
+
+
+def _substitute(page: Page) -> str:
+    words, rows = page.words, page.analysis.response.statement
+    if rows.is_empty():
+        return ""
+    counts = {line: words.count(count) for line, count in rows.select("line", "rows").iter_rows() if line in CLASSES}
+    whole = rows.row(0, named=True)
+    return words("answer_follow.substitute", rows=words.count(whole["rows"]), yuan=words.yuan(whole["yuan"]), **counts)
+
+
+def _resends(page: Page) -> str:
+    words = page.words
+    rows = within(page.analysis.response.resends, page.start, page.end, column="at")
+    if rows.is_empty():
+        return ""
+    counts = {name: words.count((rows["came"] == name).sum()) for name in ("worked", "failed", "no_answer")}
+    repeated = words.count(rows["repeated"].sum())
+    return words("answer_follow.resends", count=words.count(rows.height), repeated=repeated, **counts)
+
+
+def _metrics(page: Page) -> list[str]:
+    """Return how often thresholds were crossed and what went with it, and what will cross one."""
+    words, audit = page.words, page.analysis.response
+    if why := unknown_metrics(page):
+        return [why] if page.whole.engagement.has("metrics") else []
+    rows = within(audit.episodes, page.start, page.end, column="starts_at")
+    more = audit.coincidences.filter("more_than_chance")["event"].unique().sort()
+    together = (
+        words("answer_follow.linked", list=listed(words, words.terms("trouble", more).values()))
+        if len(more)
+        else words("answer_follow.not_linked" if audit.coincidences.height else "answer_follow.not_compared")
+    )
+    lasted = words.span(float(rows["minutes"].sum()))
+    told = words("answer_follow.metrics", episodes=words.count(rows.height), lasted=lasted, linked=together)
+    measured = within(audit.levels, page.start, page.end, column="at").height
+    quiet = words("follow.none_over" if measured else "follow.no_period_readings")
+    rising = audit.forecasts.filter(pl.col("state") == "rising").sort("likely")
+    lines = [told if rows.height else quiet, not_judged(page)]
+    if rising.height:
+        day = f"{rising['likely'][0]:%Y-%m-%d}"
+        lines.append(words("answer_follow.rising", count=words.count(rising.height), day=day))
+    return lines
+
+
+def _filing(page: Page) -> str:
+    words, rows = page.words, page.analysis.response.filing.filter(pl.col("state") == "next")
+    if rows.is_empty():
+        return ""
+    row = rows.row(0, named=True)
+    tax = words.yuan(row["tax"])
+    return words(
+        "answer_follow.filing",
+        deadline=row["deadline"],
+        working=row["working_days"],
+        rows=words.count(row["rows"]),
+        tax=words("follow.at_least_tax", tax=tax) if row["untaxed"] else tax,
+    )
+
+
+def _plan(page: Page) -> str:
+    words, rows = page.words, page.analysis.response.plan
+    if rows.is_empty():
+        return words("follow.no_plan")
+    counts = {state: words.count((rows["state"] == state).sum()) for state in ("fails", "unknown")}
+    return words("answer_follow.plan", count=words.count(rows.height), **counts)
 
 
 def _count(page: Page, cause: str) -> int:

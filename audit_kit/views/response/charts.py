@@ -134,11 +134,12 @@ def climbing(tickets: pl.DataFrame, now: datetime) -> pl.DataFrame:
     )
 
 
-def ladder(frame: pl.DataFrame, now: datetime, *, lang: str = "zh") -> Chart:
+def ladder(frame: pl.DataFrame, now: datetime, *, has_tickets: bool = True, lang: str = "zh") -> Chart:
     """Draw when open tickets go to which rung, with a line at now; `frame` from climbing."""
     words = Words(lang)
     if frame.is_empty():
-        return nothing(words("response.ladder"), words("response.ladder_none"))
+        why = "response.ladder_none" if has_tickets else "response.no_tickets"
+        return nothing(words("response.ladder"), words(why))
     labels = words.terms("rung_when", [word for word in _WHEN_COLOURS if word in frame["when"].to_list()])
     levels = words.terms("ticket_levels", schema.TICKET_LEVELS[1:])
     data = labelled(labelled(bounded(frame), "when", labels), "next_level", levels)
@@ -218,11 +219,12 @@ def _sums(rows: pl.DataFrame, by: str) -> pl.DataFrame:
     return rows.group_by(by, "stand").agg(rows=pl.len(), yuan=pl.col("gross").sum().cast(pl.Float64)).sort(by, "stand")
 
 
-def register_bars(days: pl.DataFrame, bands: pl.DataFrame, *, lang: str = "zh") -> Chart:
+def register_bars(days: pl.DataFrame, bands: pl.DataFrame, *, has_register: bool = True, lang: str = "zh") -> Chart:
     """Draw what was written by hand, by day and by amount, and how it stands; `days` from by_day, `bands` by_amount."""
     words = Words(lang)
     if bands.is_empty():
-        return nothing(words("response.register"), words("response.register_none"))
+        why = "response.register_none" if has_register else "response.no_register"
+        return nothing(words("response.register"), words(why))
     labels = words.terms("register_stand", [word for word in STANDS if word in bands["stand"].to_list()])
     names = band_names(words)
     chosen = by_legend("stand", "register_stand")

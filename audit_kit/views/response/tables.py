@@ -27,7 +27,7 @@ def register_days(page: Page) -> gt.GT | HTML:
     """Return the register's sheet by date: rows, yuan, how many are unlike or unchecked, and the sums."""
     rows = within(page.analysis.response.register, page.start, page.end)
     day = pl.col("issued_at").dt.strftime("%Y-%m-%d").fill_null("–")
-    return _sheet(rows.with_columns(part=day), page.words, heading=page.words("head.day"))
+    return _sheet(page, rows.with_columns(part=day), heading=page.words("head.day"))
 
 
 def register_amounts(page: Page) -> gt.GT | HTML:
@@ -36,12 +36,14 @@ def register_amounts(page: Page) -> gt.GT | HTML:
     names = band_names(page.words)
     place = rows.select(band()).to_series().fill_null(len(BANDS) + 1)
     rows = rows.with_columns(place=place, part=pl.Series([names[at] for at in place], dtype=pl.String))
-    return _sheet(rows.sort("place", maintain_order=True), page.words, heading=page.words("head.amount"))
+    return _sheet(page, rows.sort("place", maintain_order=True), heading=page.words("response.band_head"))
 
 
-def _sheet(rows: pl.DataFrame, words: Words, *, heading: str) -> gt.GT | HTML:
+def _sheet(page: Page, rows: pl.DataFrame, *, heading: str) -> gt.GT | HTML:
+    words = page.words
     if rows.is_empty():
-        return said(words("response.register_none"))
+        given = page.whole.engagement.has("register")
+        return said(words("response.register_none" if given else "response.no_register"))
     state = rows.with_columns(stand())
     yuan = pl.col("gross").sum()
     figures = {
@@ -71,7 +73,8 @@ def climb(page: Page) -> gt.GT | HTML:
     words = page.words
     rows = of_period(page.analysis.response.tickets, page.start, page.end).filter(pl.col("next_level").is_not_null())
     if rows.is_empty():
-        return said(words("response.ladder_none"))
+        given = page.whole.engagement.has("tickets")
+        return said(words("response.ladder_none" if given else "response.no_tickets"))
     rows = rows.sort("next_at", "ticket", nulls_last=True, maintain_order=True)
     needs = words.section("rung_need")
     named = [
@@ -131,7 +134,8 @@ def against(page: Page, *, most: int = MOST_TICKETS) -> gt.GT | HTML:
     keys = page.analysis.response_findings.filter(pl.col("cause") == "sources_disagree")["invoice_key"]
     rows = page.analysis.response.testimony.filter(pl.col("disagree") & pl.col("invoice_key").is_in(keys.implode()))
     if rows.is_empty():
-        return said(words("response.agree"))
+        heard = page.analysis.response.testimony.height
+        return said(words("response.agree" if heard else "response.voices_none"))
     answers, sources = words.section("response_answer"), words.section("response_source")
     named = ("national", "counterparty", "file", "department", "copy", "ledger")
     shown = rows.head(most).with_columns(

@@ -125,7 +125,9 @@ def counted(page: Page) -> str:
     counts |= {name: int(events[name].sum()) for name in ("first", "material")}
     counts["others"] = counts["first"] - counts["material"]
     told = {name: words.count(count) for name, count in counts.items()}
-    return words("matters.counted", **told) if events.height else ""
+    if not events.height:
+        return ""
+    return words("matters.counted" if counts["first"] else "matters.counted_calm", **told)
 
 
 def what(words: Words, event: Mapping[str, Any]) -> str:
@@ -156,7 +158,8 @@ def event_table(page: Page, *, stakes: tuple[str, ...] = (), most: int = MOST_LI
 
 def about(words: Words, event: Mapping[str, Any]) -> str:
     """Return what stands under an event's name: what it is, if it is material, other money, red ones taken off."""
-    told = [words.term("stakes", event["stake"]), words("matters.material") if event["material"] else ""]
+    stake = "" if event["stake"] == event["cause"] else words.term("stakes", event["stake"])
+    told = [stake, words("matters.material") if event["material"] else ""]
     amount = None if event["stake"] in RISKY else event["yuan"]
     told.append("" if amount is None else words.yuan(amount))
     if event["net_of_red"] != event["yuan"]:
@@ -186,8 +189,12 @@ def _line(row: Mapping[str, Any], words: Words) -> dict[str, Any]:
 
 
 def event_sheet(page: Page) -> pl.DataFrame:
-    """Return every event with words in place of codes, for the workbook; its headings are the section `matters`."""
-    words, events = page.words, events_of(page)
+    """Return every event of a page for the workbook: see sheet_of."""
+    return sheet_of(events_of(page), page.words)
+
+
+def sheet_of(events: pl.DataFrame, words: Words) -> pl.DataFrame:
+    """Return events with words in place of codes; its headings are the section `matters`."""
     causes = words.causes(events["cause"].unique())
     told = pl.col("stake").is_in(RISKY)
     marks = {True: words("workbook.yes"), False: words("workbook.no")}

@@ -12,6 +12,7 @@ from audit_kit.core.cause_records import of_stage
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
 from audit_kit.views.show.panel import Columns
+from audit_kit.views.show.parts import with_channels
 from audit_kit.views.show.tables import badge, said, table
 
 if TYPE_CHECKING:
@@ -36,8 +37,9 @@ def findings_list(analysis: Analysis, findings: pl.DataFrame) -> pl.DataFrame:
     in per cent), `evidence`, `next_step`, `source_file`, `source_row`.
     """
     words = Words(analysis.lang)
-    wanted = [name for name in ("issued_at", "channel", "buyer_name") if name in analysis.ledger.columns]
-    rows = analysis.ledger.select(wanted).with_row_index("ledger_row")
+    ledger = with_channels(analysis.ledger, analysis)
+    wanted = [name for name in ("issued_at", "channel", "buyer_name") if name in ledger.columns]
+    rows = ledger.select(wanted).with_row_index("ledger_row")
     order = schema.by_severity()
     joined = findings.sort(order, pl.col("amount").abs(), descending=[False, True], nulls_last=True).join(
         rows, on="ledger_row", how="left", maintain_order="left"
@@ -133,8 +135,9 @@ def _observed(row: Mapping[str, Any], words: Words) -> str:
 def finding_rows(page: Page, findings: pl.DataFrame) -> pl.DataFrame:
     """Return findings with their invoice's time, channel, buyer and outcome, words in the page's language, masked."""
     words, analysis = page.words, page.analysis
-    wanted = [name for name in ("issued_at", "channel", "buyer_name") if name in analysis.ledger.columns]
-    ledger = analysis.ledger.select(wanted).with_row_index("ledger_row")
+    known = with_channels(analysis.ledger, analysis)
+    wanted = [name for name in ("issued_at", "channel", "buyer_name") if name in known.columns]
+    ledger = known.select(wanted).with_row_index("ledger_row")
     outcome = analysis.matches.select("ledger_row", pl.col("outcome").cast(pl.String)).drop_nulls("ledger_row")
     rows = findings.with_columns(pl.col("area", "severity", "state").cast(pl.String), code="cause")
     rows = rows.join(ledger, on="ledger_row", how="left", maintain_order="left")

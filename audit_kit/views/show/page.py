@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -175,7 +176,9 @@ def open_page(
         EngagementError, SourceError: an engagement or source that cannot be used.
     """
     theme.setup(lang)
-    publish_display_data({"text/html": generate_init_offline_itables_html(itables.options.dt_bundle)})  # type: ignore[no-untyped-call]
+    tables_of_pages = generate_init_offline_itables_html(itables.options.dt_bundle)
+    without_script = re.sub(r"<noscript>.*</noscript>", "", tables_of_pages, flags=re.DOTALL)
+    publish_display_data({"text/html": without_script})  # type: ignore[no-untyped-call]
     opened = open_engagement(engagement or os.environ.get(ENGAGEMENT) or sample(), without=without.splitlines())
     whole = analyse(opened, lang=lang, history=Path(history) if history else None)
     wanted = scopes.scope(month or scopes.latest(whole.ledger)).name

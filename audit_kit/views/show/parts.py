@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from audit_kit.analysis.analysis import Analysis
     from audit_kit.core.words import Words
 
 MOST_ROWS = 5000
@@ -107,6 +108,16 @@ def within(
     if start is not None:
         frame = frame.filter(pl.col(column) >= start)
     return frame if end is None else frame.filter(pl.col(column) < end)
+
+
+def with_channels(ledger: pl.DataFrame, analysis: Analysis) -> pl.DataFrame:
+    """Return rows of the ledger, in its order, with `channel` as the delays have it where the ledger names none."""
+    stated = ledger["channel"] if "channel" in ledger.columns else pl.Series("channel", [None] * ledger.height)
+    seen = analysis.observations.select("ledger_row", "channel").unique("ledger_row")
+    rows = pl.select(ledger_row=pl.int_range(ledger.height, dtype=pl.UInt32))
+    hinted = rows.join(seen, on="ledger_row", how="left", maintain_order="left")["channel"]
+    both = pl.DataFrame({"stated": stated.cast(pl.String), "hinted": hinted})
+    return ledger.with_columns(channel=both.select(pl.coalesce("stated", "hinted")).to_series())
 
 
 def bounded(frame: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ from audit_kit.rules.sync.service_level import timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
     from decimal import Decimal
 
     from audit_kit.analysis.analysis import Analysis
@@ -59,6 +60,13 @@ def bounds(words: Words, interval: Mapping[str, float]) -> dict[str, str]:
 def untimed(work: Analysis) -> bool:
     """Tell whether no time of arrival is known, so that chances rest on what is listed at each age alone."""
     return timed(work.observations).is_empty()
+
+
+def stood_still(observations: pl.DataFrame, taken_at: datetime) -> bool:
+    """Tell whether the time of a stop was taken off any of these delays and waits."""
+    until = pl.when("visible").then("visible_at").otherwise(pl.lit(taken_at))
+    passed = (until - pl.col("issued_at")).dt.total_seconds() / 60
+    return bool(observations.select((passed - pl.col("minutes") > 1).any()).item())
 
 
 def unread_words(page: Page) -> str:

@@ -5,6 +5,7 @@ Every table takes a tidy frame; the function above it prepares that frame. All t
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,14 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
     shown, options = sortable(frame.head(most), labels=labels, words=words)
     caption = first_of(words, most, frame.height) or None
     html = itables.to_html_datatable(shown, connected=False, caption=caption, table_id=element_id("list"), **options)
-    return markup(html + _PLAIN_NUMBERS)
+    return markup(_in_language(html, words) + _PLAIN_NUMBERS)
+
+
+def _in_language(html: str, words: Words) -> str:
+    """Return a table of itables with what it says to a reader without JavaScript in the page's language."""
+    html = re.sub(r"Loading ITables v.*?</a>\?\)", lambda _: escape(words("searching.loading")), html, flags=re.DOTALL)
+    more = r"\((\d+) more rows? not shown\)"
+    return re.sub(more, lambda found: escape(words("searching.more", rows=found[1])), html)
 
 
 # What is typed into a column's filter of numbers may have separators.

@@ -12,13 +12,15 @@ from audit_kit.core.schema import ALL_CHANNELS
 from audit_kit.rules.sync.curves import quantiles, reverse_time, survival
 from audit_kit.rules.sync.lateness import lateness
 from audit_kit.rules.sync.service_level import of_delays, timed
-from audit_kit.views.show.sentences import likely, listed, percent, unknown_sources, untimed
+from audit_kit.views.show.sentences import likely, listed, percent, stood_still, unknown_sources, untimed
 from audit_kit.views.sync import tables
 
 if TYPE_CHECKING:
     from audit_kit.analysis.analysis import Analysis
     from audit_kit.core.words import Words
     from audit_kit.views.show.page import Page
+
+MOST_NAMED = 3
 
 
 def delays(page: Page) -> list[str]:
@@ -55,35 +57,55 @@ def _channels(page: Page) -> list[str]:
 
 
 def _speed(page: Page) -> list[str]:
-    """Return how long half and most of the invoices took, over all channels that are timed."""
+    """Return how long half and most of the invoices took, over all channels that are timed and all months."""
     words, whole = page.words, page.whole
-    told = timed(of_delays(whole.observations, whole.findings)).with_columns(channel=pl.lit(ALL_CHANNELS))
-    half, most = quantiles(survival(told), (0.5, 0.95))["minutes"].to_list() or (None, None)
+    told = timed(of_delays(whole.observations, whole.findings))
+    half, most = quantiles(survival(told.with_columns(channel=pl.lit(ALL_CHANNELS))), (0.5, 0.95))["minutes"].to_list()
     first = words("answer_sync.half_never") if half is None else words("answer_sync.half", half=words.about(half))
     rest = words("answer_sync.most_never") if most is None else words("answer_sync.most", most=words.about(most))
-    return [first + rest]
+    stopped = words("answer_sync.stopped") if stood_still(told, whole.taken_at) else ""
+    outside = told.filter(~page.scope.holds()).height
+    span = words("answer_sync.all_months") if outside else ""
+    return [span + first + rest + stopped + words("answer_sync.stop")]
 
 
 def _level(page: Page) -> list[str]:
-    """Return the last month's service level, its slowest channels, its change on the month before, the misses."""
+    """Return the service level of what the page is about, its slowest channels, its change or months, the misses."""
     words, policy = page.words, page.whole.engagement.policy.sync
-    table = tables.service_level(page.whole)
+    table = tables.levels(page)
     levels = table.filter(pl.col("channel") == ALL_CHANNELS)
-    if page.end is not None:
-        levels = levels.filter(pl.col("month") < f"{page.end:%Y-%m}")
     hours = f"{policy.target_hours:g}"
-    last = levels.row(-1, named=True) if levels.height else None
-    if last is None or (page.start is not None and last["month"] < f"{page.start:%Y-%m}"):
-        return [words("answer_sync.level_none", month=words.month(page.month), hours=hours)] if page.month else []
-    lines = [_month_level(words, last, hours)]
-    lines += [words("answer_sync.untimed_rows", rows=words.count(last["untimed"]))] if last["untimed"] else []
-    lines += [*_slowest(words, table, last, hours)]
-    if levels.height > 1:
-        lines += _trend(words, levels.row(-2, named=True), last)
+    own = levels.filter(pl.col("month") == page.month)
+    if own.is_empty():
+        return [words("answer_sync.level_none", month=words.month(page.month), hours=hours)]
+    one = own.row(0, named=True)
+    lines = [_one_level(words, one, hours)]
+    lines += [words("answer_sync.untimed_rows", rows=words.count(one["untimed"]))] if one["untimed"] else []
+    lines += [*_slowest(words, table, one, hours)]
+    others = levels.filter(pl.col("month") != page.month).sort("month")
+    if page.scope.kind != "month":
+        lines += _months(words, others, hours)
+    elif others.height:
+        lines += _trend(words, others.row(-1, named=True), one)
     return [*lines, *_incident(page)]
 
 
-def _month_level(words: Words, row: dict[str, Any], hours: str) -> str:
+def _months(words: Words, months: pl.DataFrame, hours: str) -> list[str]:
+    """Return how many months of a year, or of everything, met the target, and the worst of them."""
+    if months.height < 2:  # noqa: PLR2004  one month is the whole, and told above
+        return []
+    counts = dict(months["state"].value_counts().iter_rows())
+    counted = {state: words.count(counts.get(state, 0)) for state in ("pass", "fails", "unknown")}
+    line = words("answer_sync.months", months=words.count(months.height), **counted)
+    worst = months.filter(pl.col("share") == pl.col("share").min(), pl.col("share") < pl.col("share").max())
+    if worst.is_empty() or months["share"].null_count():
+        return [line]
+    named = listed(words, [words.month(month) for month in worst["month"].head(MOST_NAMED)])
+    more = words("answer_sync.more_months", months=worst.height) if worst.height > MOST_NAMED else ""
+    return [line, words("answer_sync.worst", hours=hours, months=named + more, share=percent(worst["share"][0]))]
+
+
+def _one_level(words: Words, row: dict[str, Any], hours: str) -> str:
     share = {} if row["share"] is None else {"share": percent(row["share"])}
     return words(
         "answer_sync.level" if share else "answer_sync.level_between",
@@ -200,6 +222,8 @@ def _tomorrow(page: Page) -> list[str]:
         return []
     half = ((pl.col("upper") - pl.col("late")) ** 2).sum().sqrt()
     row = found.select(pl.col("late", "arriving", "new_late").sum(), half=half).row(0, named=True)
+    if not any(round(row[name]) for name in ("late", "arriving", "new_late")):
+        return []
     return [
         words(
             "answer_sync.tomorrow",

@@ -25,6 +25,7 @@ from audit_kit.views.show.parts import (
     title,
     together,
     tooltips,
+    with_channels,
 )
 from audit_kit.views.show.tables import markup
 from audit_kit.views.sync.tables import incident
@@ -41,7 +42,9 @@ _BINS = 20
 def late_bins(analysis: Analysis) -> pl.DataFrame:
     """Return `channel`, `bin` (0, 0.05, … 0.95), `rows`, `yuan` of the invoices with an estimated P(late)."""
     likely = analysis.findings.filter(pl.col("probability_late").is_not_null())
-    channels = analysis.ledger.select(channel=pl.col("channel").fill_null("–")).with_row_index("ledger_row")
+    channels = (
+        with_channels(analysis.ledger, analysis).select(pl.col("channel").fill_null("–")).with_row_index("ledger_row")
+    )
     joined = likely.select("ledger_row", "probability_late", "amount").join(channels, on="ledger_row", how="left")
     place = (pl.col("probability_late") * _BINS).floor().clip(0, _BINS - 1) / _BINS
     return joined.group_by("channel", bin=place).agg(rows=pl.len(), yuan=pl.col("amount").sum()).sort("channel", "bin")

@@ -13,7 +13,7 @@ from audit_kit.rules.sync import service_level as service
 from audit_kit.rules.sync.forecast import forecast
 from audit_kit.rules.sync.lateness import lateness
 from audit_kit.views.show.parts import within
-from audit_kit.views.show.tables import badge, markup, table
+from audit_kit.views.show.tables import badge, first_of, markup, table
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -34,24 +34,41 @@ def service_level(analysis: Analysis) -> pl.DataFrame:
     return service.service_level(told, policy=analysis.engagement.policy.sync, taken_at=analysis.taken_at)
 
 
-def service_table(frame: pl.DataFrame, *, lang: str = "zh", most: int = 24) -> gt.GT | HTML:
-    """Return the service level with its interval and the misses; `frame` is from service_level.
+def levels(page: Page) -> pl.DataFrame:
+    """Return the service level of what a page is about, as service_level: of a month, with the months before it.
+
+    Of a year or of everything, `month` is its name: in all and by channel; and its months, each in all.
+    """
+    work = page.whole
+    by_month = service_level(work)
+    if page.scope.kind == "month":
+        return by_month.filter(pl.col("month") <= page.month)
+    told = within(service.timed(service.of_delays(work.observations, work.findings)), page.start, page.end)
+    policy, taken_at = work.engagement.policy.sync, work.taken_at
+    period = service.service_level(told, policy=policy, taken_at=taken_at, period=page.month)
+    months = told["issued_at"].drop_nulls().dt.strftime("%Y-%m").unique()
+    own = by_month.filter(pl.col("month").is_in(months.implode()), pl.col("channel") == ALL_CHANNELS)
+    return pl.concat([period, own])
+
+
+def service_table(frame: pl.DataFrame, *, lang: str = "zh", most: int = 40) -> gt.GT | HTML:
+    """Return the service level with its interval and the misses; `frame` is from service_level or levels.
 
     Nothing where there is none: the chart above it says why.
     """
     words = Words(lang)
     if frame.is_empty():
         return markup("")
-    one = pl.col("channel") != ALL_CHANNELS
-    recent = frame.sort("month", one, "channel", descending=[True, False, False]).head(most)
-    lines = [_service_line(row, words) for row in recent.iter_rows(named=True)]
+    one, of_month = pl.col("channel") != ALL_CHANNELS, pl.col("month").str.contains("-", literal=True)
+    ordered = frame.sort(of_month, "month", one, "channel", descending=[False, True, False, False])
+    lines = [_service_line(row, words) for row in ordered.head(most).iter_rows(named=True)]
     return table(
         pl.DataFrame(lines),
         labels=words.heads("month", "channel", issued="judged")
         | words.heads("share_in_time", "interval", "target", "late", "used", "state"),
         numbers=["issued", "late"],
         html=["state"],
-        note=words("sync.service_note"),
+        note=words("sync.service_note") + first_of(words, most, frame.height),
     )
 
 
@@ -73,7 +90,7 @@ def _service_line(row: dict[str, Any], words: Words) -> dict[str, Any]:
 def budget(analysis: Analysis, *, start: datetime | None = None, end: datetime | None = None) -> pl.DataFrame:
     """Return what the misses are due to, most first: see rules.sync.service_level.budget_by_incident."""
     return service.budget_by_incident(
-        within(service.of_delays(analysis.observations, analysis.findings), start, end),
+        within(service.timed(service.of_delays(analysis.observations, analysis.findings)), start, end),
         analysis.findings,
         analysis.stops,
         policy=analysis.engagement.policy.sync,
@@ -112,10 +129,10 @@ def waiting(analysis: Analysis) -> pl.DataFrame:
     return rows.select("ledger_row", *(name for name in WAITING if name in rows.columns))
 
 
-def waiting_labels(frame: pl.DataFrame, *, presence: bool = False, lang: str = "zh") -> dict[str, str]:
-    """Return the headings of the columns of `waiting` that are there; `presence`: no stop was taken out of the ages."""
+def waiting_labels(frame: pl.DataFrame, *, clock: bool = False, lang: str = "zh") -> dict[str, str]:
+    """Return the headings of the columns of `waiting` that are there; `clock`: no stop was taken out of the ages."""
     words = Words(lang)
-    heads = words.heads(*WAITING[:4], gross="amount", age="age_clock" if presence else "age_hours", late="late_percent")
+    heads = words.heads(*WAITING[:4], gross="amount", age="age_clock" if clock else "age_hours", late="late_percent")
     return {name: heads[name] for name in WAITING if name in frame.columns}
 
 
