@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from audit_kit.loaders.engagement.engagement import Engagement
+    from audit_kit.report.work_up import Material
 
 TRAINING = "04_"
 
@@ -105,10 +106,13 @@ def run_report(
             material = work_up(job)
             del opened, job  # their frames are in the cache now, for the notebooks to read
             folder = publish(write_pages(material))
-    code = EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE
+    return _result(folder, material, fail_on)
+
+
+def _result(folder: Path, material: Material, fail_on: str | None) -> ReportResult:
     return ReportResult(
         folder=folder,
-        exit_code=code,
+        exit_code=EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE,
         findings=material.findings,
         summary=material.manifest["summary"],
         binder=(manifest.read(folder / manifest.FILE) or {}).get("binder"),

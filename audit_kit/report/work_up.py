@@ -127,7 +127,8 @@ def _concluded(job: Job, month: str, before: Path | None) -> pl.DataFrame:
         return concluded
     if own.is_file() and working_papers.conclusions([own]).height:
         raise RequestError("error_report.holds_notes", paper=own)
-    return concluded.with_columns(pl.lit(None, pl.String).alias(name) for name in working_papers.NOTES)
+    bare = concluded.with_columns(pl.lit(None, pl.String).alias(name) for name in working_papers.NOTES)
+    return bare.filter(pl.any_horizontal(pl.col(working_papers.FILLED_IN).is_not_null()))
 
 
 def _papers_beside(job: Job, month: str, before: Path | None) -> list[Path]:
