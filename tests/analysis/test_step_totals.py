@@ -201,7 +201,7 @@ def written(rows: list[tuple[int, int | None, int]]) -> str:
     )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ledger=ROWS, platform=ROWS, direction=st.sampled_from(["issued", "received"]))
 def test_what_goes_in_comes_out_of_every_step(
     tmp_path_factory: pytest.TempPathFactory,

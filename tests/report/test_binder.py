@@ -39,6 +39,7 @@ PARAMETERS = "\n".join(
     + ['lang: str = "zh"', "redact: bool = False"]
 )
 HEAD = "数电发票号码,开票日期,销方识别号,价税合计\n"
+ODD = ("备注　1.md", "a:b\\c%41.md", "行\n.md", "CON .md")
 TIMES = re.compile(r"20\d\d-\d\d-\d\d \d\d:\d\d(:\d\d)?")
 
 
@@ -54,6 +55,8 @@ def engagement(place: Path, *, missing: frozenset[int] = frozenset({3, 14, 15}))
     (place / "platform.csv").write_text(HEAD + "".join(listed), encoding="utf-8")
     (place / "附件").mkdir()
     (place / "附件" / "读我.md").write_text("说明", encoding="utf-8")
+    for name in ODD:
+        (place / name).write_text(name, encoding="utf-8")
     (place / ".hidden").write_text("x", encoding="utf-8")
     (place / "audit.toml").write_text("[engagement]\ntaken_at = 2025-06-01T09:00:00\n", encoding="utf-8")
     return place
@@ -256,14 +259,10 @@ def test_a_hostile_name_is_refused_and_nothing_is_written(binder: Path, name: st
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_odd_names_are_kept_and_come_back(tmp_path: Path) -> None:
-    place = engagement(tmp_path / "项目")
-    for name in ("备注　1.md", "a:b\\c%41.md", "行\n.md", "CON .md"):
-        (place / name).write_text(name, encoding="utf-8")
-    made = report.run_report(place, out=tmp_path / "reports", binder="copies")
-    assert faults(made.folder) == []
-    assert made.binder == json.loads((made.folder / "manifest.json").read_text(encoding="utf-8"))["binder"]
-    assert rerun(made.folder).is_same
+def test_odd_names_are_kept(sealed: Path) -> None:
+    with zipfile.ZipFile(sealed / sealing.FILE) as archive:
+        kept = {chain.path_of(name.removeprefix("inputs/")) for name in archive.namelist()}
+    assert set(ODD) <= kept  # that they come back, the report made again says: it names the files that are not used
 
 
 @pytest.mark.parametrize(
@@ -321,11 +320,10 @@ def test_what_claims_to_unpack_to_far_more_is_refused_unread(binder: Path, monke
     assert faults(binder) == ["bomb"]
 
 
-def test_a_rerun_gives_every_finding_and_every_byte(sealed: Path, binder: Path) -> None:
+def test_a_rerun_gives_every_finding_and_every_byte(sealed: Path) -> None:
     made = rerun(sealed)
     assert (made.is_same, made.changed, made.files, made.files_in_all) == (True, [], [], 3)
     assert made.findings == made.findings_now > 3
-    assert rerun(binder).is_same
 
 
 def test_a_rerun_on_the_engagement_says_which_input_changed(binder: Path, tmp_path: Path) -> None:
