@@ -21,7 +21,7 @@ import polars as pl
 
 from audit_kit.analysis.analysis import Analysis
 from audit_kit.core import outputs
-from audit_kit.core.cache_folder import NEW, alone, cache_folder, entries, remove, warn
+from audit_kit.core.cache_folder import NEW, alone, cache_folder, entries, mark, remove, warn
 from audit_kit.core.errors import PlaceError
 from audit_kit.core.hashing import hash_file, hash_once
 from audit_kit.core.policy import Export
@@ -87,6 +87,7 @@ def _save(entry: Path, analysis: Analysis) -> None:
         }
         text = json.dumps(about, default=str)
         (folder / MANIFEST).write_text(f"{_sum(entry, text)}\n{text}", encoding="utf-8")
+        mark(folder, analysis.engagement.folder)
         shutil.rmtree(entry, ignore_errors=True)
         folder.replace(entry)
 
@@ -108,6 +109,7 @@ def load(entry: Path, engagement: Engagement, lang: str, history: pl.DataFrame |
         taken_at, export = datetime.fromisoformat(about["taken_at"]), _export(about["export"])
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError):
         return None
+    mark(entry, engagement.folder)
     return Analysis(
         engagement=engagement,
         lang=lang,

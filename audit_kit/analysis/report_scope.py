@@ -92,6 +92,11 @@ def latest(ledger: pl.DataFrame) -> str:
     return str(kept["month"][-1]) if kept.height else EVERYTHING
 
 
+def month_before(today: datetime) -> str:
+    """Return the calendar month before the one of a moment."""
+    return f"{_first(today.year, today.month) - timedelta(days=1):%Y-%m}"
+
+
 def lonely(ledger: pl.DataFrame) -> pl.DataFrame:
     """Return the lonely months: `month`, `rows`, and of its first invoice `issued_at`, `source_file`, `source_row`."""
     names = _lonely(_counts(ledger))

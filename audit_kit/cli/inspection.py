@@ -50,7 +50,9 @@ def _table(table: Mapping[str, Any], words: Words) -> list[str]:
         for line in table["cleaning"]
     ]
     unread = [f"    {columns[line['column']]}  {line['word']}  × {line['rows']:,}" for line in table.get("unread", ())]
-    return lines + _some(cleaned, words("console.cleaning")) + _some(unread, words("console.unread"))
+    withheld = [f"    {line['column']}  × {line['cells']:,}" for line in table.get("withheld", ())]
+    lines += _some(cleaned, words("console.cleaning")) + _some(unread, words("console.unread"))
+    return lines + _some(withheld, words("withheld.columns"))
 
 
 def columns_of(table: str, words: Words) -> dict[str | None, str]:

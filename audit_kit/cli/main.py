@@ -1,8 +1,9 @@
 """The command line: it parses, calls one function of one room, and turns what comes back into an exit code.
 
 Exit codes: 0 done; 1 findings at or above `--fail-on`; 2 the request or an input cannot be used (one sentence on
-stderr); 70 a defect of ours (traceback); 130, 143 ended by a signal (128 and its number). Progress goes to stderr,
-results to stdout. Every command imports its room only when it runs, so that `--help` answers at once.
+stderr); 3 done, but the mail about it was not sent; 70 a defect of ours (traceback); 130, 143 ended by a signal (128
+and its number). Progress goes to stderr, results to stdout. Every command imports its room only when it runs, so that
+`--help` answers at once.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from audit_kit.cli.commands import (
     init_command,
     machine_commands,
     paper_commands,
+    privacy_commands,
     report_commands,
     table_commands,
     training_commands,
+    unattended_commands,
 )
 from audit_kit.cli.parsing import Parser, language
 from audit_kit.core import processes
@@ -42,9 +45,11 @@ GROUPS = (
     table_commands,
     engagement_commands,
     training_commands,
+    unattended_commands,
     backup_commands,
     binder_commands,
     paper_commands,
+    privacy_commands,
 )
 
 

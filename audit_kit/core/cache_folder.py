@@ -6,6 +6,7 @@ other things in it: nothing is counted or removed there but what bears a name th
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 NEW = "new-"
+OF = "of-"  # a mark in an entry: before the name of an engagement that used it, see `owner_of`
 _ENTRY = re.compile(r"[0-9a-f]{40}")
 _SCRIPT = re.compile(r"vega-[0-9A-Za-z.+-]+\.js")
 
@@ -43,6 +45,11 @@ class Entry:
 def cache_folder() -> Path:
     """Return the folder of kept analyses: `AUDIT_KIT_CACHE`, else the user's cache folder."""
     return Path(os.environ.get("AUDIT_KIT_CACHE") or platformdirs.user_cache_dir("audit-kit", appauthor=False))
+
+
+def owner_of(folder: Path) -> str:
+    """Return what tells the engagement in a folder from others, and does not tell its name."""
+    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:40]
 
 
 def make_folder(folder: Path) -> None:
@@ -91,6 +98,23 @@ def entries(folder: Path) -> list[Entry]:
 def contents(folder: Path) -> list[Entry]:
     """Return everything of ours in a folder, scripts and what is being written included."""
     return _sized(_ours(folder))
+
+
+def mark(entry: Path, folder: Path) -> None:
+    """Note in an entry that the engagement in a folder used it, so that it can be forgotten."""
+    with suppress(OSError):  # a cache shared read-only keeps no track of its use
+        (entry / f"{OF}{owner_of(folder)}").touch(mode=0o600)
+
+
+def entries_of(folder: Path, engagement: Path) -> list[Entry]:
+    """Return the analyses that an engagement used, and those of which nobody noted whose they are."""
+    name = f"{OF}{owner_of(engagement)}"
+    found = []
+    for entry in entries(folder):
+        marks = {path.name for path in entry.path.glob(f"{OF}*")}
+        if not marks or name in marks:
+            found.append(entry)
+    return found
 
 
 def remove(entry: Path) -> bool:

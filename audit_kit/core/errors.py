@@ -20,6 +20,7 @@ from audit_kit.resources.languages import Phrase, Sayable, reader_language, said
 EXIT_DONE = 0
 EXIT_FINDINGS = 1
 EXIT_UNUSABLE = 2
+EXIT_UNTOLD = 3
 EXIT_DEFECT = 70
 # Faults of the operating system that people meet, by the names of their entries.
 FAULTS = {
@@ -79,6 +80,12 @@ class EngagementError(AuditError):
 
 class PlaceError(AuditError):
     """A folder that cannot be written to: no room, no permission, or held by another run."""
+
+
+class MailError(AuditError):
+    """A mail that could not be sent; what it would have told is done all the same."""
+
+    exit_code: ClassVar[int] = EXIT_UNTOLD
 
 
 class ReportError(AuditError):

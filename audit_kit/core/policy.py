@@ -154,6 +154,32 @@ class Calendar:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """What of persons is read in; `personal_ids`: columns such as 出行人证件号码, which else stay where they are."""
+
+    personal_ids: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notify:
+    """Who is mailed when a report was made or failed, and through which server; nobody unless both are set.
+
+    `when`: always, findings (at or above `--fail-on`, and failures), failure. `security`: starttls, tls, none. `names`:
+    the mail may name parties and files. `link`: where the reports' folder can be opened; null = the path is told.
+    """
+
+    to: tuple[str, ...] = ()
+    server: str | None = None
+    sender: str | None = None
+    port: int | None = None
+    security: str = "starttls"
+    user: str | None = None
+    when: str = "always"
+    names: bool = False
+    link: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingEntry:
     """One entry of the training log: `who` took part by name, or how many `people`; `score` as the drill gave it."""
 

@@ -107,7 +107,8 @@ def files_named(text: str) -> list[Path]:
 def _inspected(reading: Reading, *, file: str, lang: str) -> dict[str, Any]:
     """Describe a reading; sheets that make one table together are one object.
 
-    `unread` is there only where a column holds words that no vocabulary knows.
+    `unread` is there only where a column holds words that no vocabulary knows, `withheld` where columns of persons
+    were not read in.
     """
     files = reading.files.filter(pl.col("table").is_not_null())
     rows, aside = reading.rows, reading.set_aside
@@ -115,6 +116,7 @@ def _inspected(reading: Reading, *, file: str, lang: str) -> dict[str, Any]:
     columns |= {name: None for names in files["unplaced"].to_list() for name in names or () if name not in columns}
     cleaned = rows.filter(pl.col("cleaning").list.len() > 0) if "cleaning" in rows.columns else None
     reasons = aside.select(file="source_file", row="source_row", reason=said(aside, lang))
+    withheld = [column for columns in files["withheld"].to_list() for column in columns or ()]
     unread = [word for words in files["unread"].to_list() for word in words or ()]
     return {
         "file": file,
@@ -130,4 +132,4 @@ def _inspected(reading: Reading, *, file: str, lang: str) -> dict[str, Any]:
         ],
         "cleaning": [] if cleaned is None else cleaned.select(pl.col("source_row").alias("row"), "cleaning").to_dicts(),
         "encoding": files["encoding"].first() if files.height else None,
-    } | ({"unread": unread} if unread else {})
+    } | {name: found for name, found in (("unread", unread), ("withheld", withheld)) if found}

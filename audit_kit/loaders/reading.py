@@ -54,6 +54,7 @@ FILES = {
     "gross": pl.Decimal(18, 2),
     "columns": pl.List(pl.Struct({"theirs": pl.String(), "ours": pl.String()})),
     "unplaced": pl.List(pl.String()),
+    "withheld": pl.List(pl.Struct({"column": pl.String(), "cells": pl.UInt32()})),
     "unread": pl.List(pl.Struct({"column": pl.String(), "word": pl.String(), "rows": pl.UInt32()})),
 }
 
@@ -114,7 +115,10 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """One sheet, read and held against itself; `names` are its headers by our column."""
+    """One sheet, read and held against itself; `names` are its headers by our column.
+
+    `withheld`: columns of persons that were not read in, with their filled cells.
+    """
 
     table: str
     sheet: str | None
@@ -125,6 +129,7 @@ class Checked:
     control: pl.DataFrame
     names: Mapping[str, str | None]
     unplaced: Sequence[str]
+    withheld: Sequence[tuple[str, int]] = ()
 
 
 def reading(found: Sequence[Checked], *, unread: Sequence[str | None], source: str) -> Reading:
@@ -155,6 +160,7 @@ def _file(sheet: Checked) -> pl.DataFrame:
             **sums(sheet.rows),
             "columns": [{"theirs": theirs, "ours": ours} for ours, theirs in sheet.names.items()],
             "unplaced": list(sheet.unplaced),
+            "withheld": [{"column": column, "cells": cells} for column, cells in sheet.withheld],
             "unread": _unread(sheet.rows, sheet.names),
         }
     )

@@ -15,11 +15,11 @@ from audit_kit.analysis.work import analyse, require_both_sides
 from audit_kit.core import outputs
 from audit_kit.core.errors import RequestError
 from audit_kit.core.hashing import hash_file
+from audit_kit.core.kept.pseudonyms import Pseudonyms, key_of
 from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.paper.docx_file import write_docx
 from audit_kit.paper.letter import ANNEX, RECIPIENTS, Letter
 from audit_kit.paper.pdf_file import write_pdf
-from audit_kit.paper.pseudonyms import Pseudonyms, key_of
 from audit_kit.paper.trouble import case_of, chosen
 from audit_kit.paper.veil import veil
 from audit_kit.report.workbook import Sheet, write_workbook
@@ -79,7 +79,7 @@ def package(
             analysis,
             (case.invoices, case.tried, case.tickets, case.messages),
             about,
-            Pseudonyms(key_of(engagement), lang),
+            Pseudonyms(key_of(engagement.folder), lang),
         )
         letter = Letter(case, to, about, seen, lang)
         document = letter.document()

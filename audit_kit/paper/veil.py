@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from audit_kit.analysis.analysis import Analysis
-    from audit_kit.paper.pseudonyms import Pseudonyms
+    from audit_kit.core.kept.pseudonyms import Pseudonyms
 
 ROLES = {
     **dict.fromkeys(("seller_name", "buyer_name", "counterparty"), "party"),

@@ -32,7 +32,7 @@ class Job:
 
     `month` is as it was named, null for the latest; `place` is the engagement's folder; `notebooks` become the pages;
     `papers` are working papers that auditors filled in; `binder` is `copies`
-    or `hashes`, null where none is made.
+    or `hashes`, null where none is made; `unnamed`: the five lines are wanted with nobody named, too.
     """
 
     engagement: Engagement
@@ -49,4 +49,5 @@ class Job:
     binder: str | None
     stage: Path
     progress: Progress
+    unnamed: bool
     started_at: datetime = field(default_factory=now)

@@ -126,9 +126,14 @@ def _awaited(lab: subprocess.Popen[bytes]) -> int:
 
 def own_folder(engagement: Path) -> Path:
     """Return where the copies of an engagement are kept: no other has the same, however much their names agree."""
+    return unresolved_folder(engagement).resolve()
+
+
+def unresolved_folder(engagement: Path) -> Path:
+    """Return the same, a link that stands there not followed."""
     whole = engagement.resolve()
     key = hashlib.sha256(os.fsencode(os.path.normcase(whole))).hexdigest()[:KEY_DIGITS]
-    return (Path(platformdirs.user_documents_dir()) / "audit-kit" / f"{shown(whole.name)}-{key}").resolve()
+    return Path(platformdirs.user_documents_dir()) / "audit-kit" / f"{shown(whole.name)}-{key}"
 
 
 def _check_owner(folder: Path, engagement: Path) -> None:

@@ -17,7 +17,7 @@ from audit_kit.core.errors import RequestError
 from audit_kit.core.hashing import hash_file
 from audit_kit.views.overview import answers, charts, lines, periods
 from audit_kit.views.show import provenance
-from audit_kit.views.show.masking import company
+from audit_kit.views.show.masking import companies, company
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -89,7 +89,7 @@ class Owner:
 def owner(engagement: Engagement) -> Owner:
     """Return what tells an engagement from others: the same taxpayers, or where none is stated the same name."""
     keys = ("taxpayer_ids" if engagement.taxpayer_ids else "name", "direction")
-    return Owner(keys, tuple(company(engagement, redact=redact) for redact in (False, True)))
+    return Owner(keys, tuple(companies(engagement)))
 
 
 def belongs(manifest: dict[str, Any] | None, owner: Owner) -> bool:
@@ -116,7 +116,7 @@ def build(page: Page, found: pl.DataFrame, *, steps: pl.DataFrame, started_at: d
     return {
         "made_by": "audit-kit",
         "month": page.month,
-        "engagement": company(analysis.engagement, redact=page.redact),
+        "engagement": company(analysis.engagement, page.hide),
         "taken_at": analysis.taken_at,
         "previous": Path(page.previous).parent.name if page.previous else None,
         "fingerprint": analysis.engagement.fingerprint(),

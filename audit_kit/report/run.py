@@ -38,6 +38,7 @@ TRAINING = "04_"
 class ReportResult:
     """A finished report: its folder, the exit code, its findings (see schema.Findings), its figures, its binder.
 
+    `month` is what it is of; `unnamed` are the five lines with nobody named, where they were asked for.
     `binder` has `file`, `head` and `inputs_copied`; null where none was asked for.
     """
 
@@ -45,6 +46,8 @@ class ReportResult:
     exit_code: int
     findings: pl.DataFrame
     summary: dict[str, Any]
+    month: str = ""
+    unnamed: Sequence[dict[str, Any]] = ()
     binder: dict[str, Any] | None = None
 
 
@@ -61,6 +64,7 @@ def run_report(
     without: Sequence[str] = (),
     papers: Sequence[str | Path] = (),
     binder: str | None = None,
+    unnamed: bool = False,
 ) -> ReportResult:
     """Write the report of a month, a year or everything to `out/month`; an earlier one is replaced by a whole one.
 
@@ -75,6 +79,7 @@ def run_report(
         jobs: notebooks run at the same time.
         papers: working papers (findings.xlsx) that auditors filled in elsewhere.
         binder: also write binder.zip, with `copies` of the inputs or with their `hashes`; null = none.
+        unnamed: also return the five lines with nobody named.
         without: files of the engagement that are left out on the user's word: paths within it, or globs.
 
     Raises:
@@ -102,6 +107,7 @@ def run_report(
                 binder=binder,
                 stage=stage,
                 progress=progress,
+                unnamed=unnamed,
             )
             material = work_up(job)
             del opened, job  # their frames are in the cache now, for the notebooks to read
@@ -115,6 +121,8 @@ def _result(folder: Path, material: Material, fail_on: str | None) -> ReportResu
         exit_code=EXIT_FINDINGS if _at_least(material.findings, fail_on) else EXIT_DONE,
         findings=material.findings,
         summary=material.manifest["summary"],
+        month=material.month,
+        unnamed=material.unnamed,
         binder=(manifest.read(folder / manifest.FILE) or {}).get("binder"),
     )
 

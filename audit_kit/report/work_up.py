@@ -12,16 +12,17 @@ from audit_kit.analysis import earlier, step_totals
 from audit_kit.analysis.month import month as one_month
 from audit_kit.analysis.report_scope import EVERYTHING, latest, months_of, scope
 from audit_kit.analysis.work import analyse
-from audit_kit.core.errors import ReportError, RequestError
+from audit_kit.core.errors import PlaceError, ReportError, RequestError
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.settings import FILE
 from audit_kit.report import manifest, workbook, working_papers
 from audit_kit.report.job import HISTORY, STEPS, WORKBOOK, Job
 from audit_kit.resources.languages import Phrase
 from audit_kit.rules.sync import observations
-from audit_kit.views.overview import periods, step_lines
+from audit_kit.views.overview import lines, periods, step_lines
 from audit_kit.views.show import event_rows
 from audit_kit.views.show.page import Page, left_out
+from audit_kit.views.show.sentences import withheld
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,7 +41,8 @@ class Material:
 
     `rows` are those of both sides; `history` is the file of earlier months, `previous` the last one's manifest.
     `concluded` is what auditors filled in; `inputs` the files that were read: `table`, `source_file`, `size`, `sha256`;
-    `file_totals` the files of both sides as in step_totals.files.
+    `file_totals` the files of both sides as in step_totals.files; `unnamed` the five lines with nobody
+    named, where they are wanted.
     """
 
     job: Job
@@ -57,6 +59,7 @@ class Material:
     concluded: pl.DataFrame
     inputs: pl.DataFrame
     file_totals: list[dict[str, Any]]
+    unnamed: list[dict[str, Any]]
 
 
 def work_up(job: Job) -> Material:
@@ -90,27 +93,35 @@ def work_up(job: Job) -> Material:
         parameters={"month": month, "lang": job.lang, "redact": job.redact} | left_out(job.without, redact=job.redact),
         by_default=not job.month,
     )
-    job.progress.note(*periods.scope(page))
+    job.progress.note(*periods.scope(page), *page.say([withheld(page)]))
     found = page.safe(manifest.findings(page))
     paper = _paper(page, found, concluded := _concluded(job, month, before))
-    lines = step_lines.totals(page, found, written=paper.height)
-    _require_sums(whole, lines)
+    steps = step_lines.totals(page, found, written=paper.height)
+    _require_sums(whole, steps)
     return Material(
         job=replace(job, engagement=engagement.without_readings()),  # its frames are in the cache now
         month=month,
         owner=owner,
         rows=whole.ledger.height + whole.platform.height,
         taken_at=whole.taken_at,
-        manifest=manifest.build(page, found, steps=lines, started_at=job.started_at),
+        manifest=manifest.build(page, found, steps=steps, started_at=job.started_at),
         findings=found,
-        sheets=_sheets(page, found, paper, lines, settled=working_papers.settled(concluded, found)),
+        sheets=_sheets(page, found, paper, steps, settled=working_papers.settled(concluded, found)),
         history=history,
         delays=observations.of_delays(of_month.observations, of_month.findings),
         previous=before,
         concluded=concluded,
         inputs=page.safe(_inputs(engagement)),
         file_totals=page.safe(step_totals.files(whole)).to_dicts(),
+        unnamed=_unnamed(page) if job.unnamed else [],
     )
+
+
+def _unnamed(page: Page) -> list[dict[str, Any]]:
+    """Return the five lines with nobody named; none where no key of pseudonyms can be kept, which stops no report."""
+    with suppress(PlaceError):
+        return lines.lines(replace(page, redact=True))
+    return []
 
 
 def _concluded(job: Job, month: str, before: Path | None) -> pl.DataFrame:
@@ -159,13 +170,13 @@ def _inputs(engagement: Engagement) -> pl.DataFrame:
     return pl.DataFrame(told, schema=shape, orient="row")
 
 
-def _require_sums(whole: Analysis, lines: pl.DataFrame) -> None:
+def _require_sums(whole: Analysis, steps: pl.DataFrame) -> None:
     """Refuse a report of which a step does not add up.
 
     Raises:
         ReportError: it says which, and of a file's rows in which file.
     """
-    for apart in step_totals.breaks(lines).head(1).iter_rows(named=True):
+    for apart in step_totals.breaks(steps).head(1).iter_rows(named=True):
         files = step_totals.files(whole).filter(~pl.col("adds_up"), pl.col("table") == apart["side"])["source_file"]
         named = ", ".join(files.fill_null("–").head(MOST_NAMED)) if apart["step"] == "read" else ""
         raise ReportError(
@@ -193,7 +204,7 @@ def _paper(page: Page, found: pl.DataFrame, concluded: pl.DataFrame) -> pl.DataF
 
 
 def _sheets(
-    page: Page, found: pl.DataFrame, paper: pl.DataFrame, lines: pl.DataFrame, *, settled: pl.DataFrame
+    page: Page, found: pl.DataFrame, paper: pl.DataFrame, steps: pl.DataFrame, *, settled: pl.DataFrame
 ) -> list[workbook.Sheet]:
     """Return the sheets of the workbook, as they may be shown."""
     whole = page.whole
@@ -203,7 +214,7 @@ def _sheets(
         *(page.safe(frame) for frame in (whole.files, whole.control, whole.set_aside)),
         unused=page.unused,
         settled=settled,
-        steps=[step_lines.sheet(lines, page.words), page.safe(step_totals.files(whole))],
+        steps=[step_lines.sheet(steps, page.words), page.safe(step_totals.files(whole))],
         events=event_rows.event_sheet(page),
         lang=page.lang,
     )

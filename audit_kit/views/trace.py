@@ -327,7 +327,7 @@ def _masked(frame: pl.DataFrame) -> pl.DataFrame:
     is_person = {
         name: pl.col(name).str.len_chars().le(PERSONAL_NAME) | pl.col(name).str.contains("个人") for name in people
     }
-    return masking.mask(frame, redact=False).with_columns(
+    return masking.mask(frame).with_columns(
         pl.when(is_person[name]).then(masking.names(pl.col(name))).otherwise(pl.col(name)).alias(name)
         for name in people
     )

@@ -149,7 +149,7 @@ def test_without_a_command_it_shows_what_people_come_to_do(capsys: pytest.Captur
 ALLOWED = """audit-kit audit toml csv CSV Excel xlsx parquet json manifest findings ledger platform SHA settle month
 lang zh redact False engagement target_hours target_share late_threshold python polars dataframely altair great-tables
 ipywidgets papermill nbconvert index html init report inspect sources full incremental ISA IT CIS Controls NIST SP
-JavaScript plan calendar"""
+JavaScript calendar plan policy"""
 LATIN = {*ALLOWED.split(), *schema.INPUTS, *(name for table in schema.INPUTS for name in schema.dtypes(table))}
 IDENTIFIER = re.compile(r"H4sI\S+|https?://\S+|file://\S+|[\w.-]*[\d_./\\][\w./\\:-]*")
 

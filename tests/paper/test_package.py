@@ -23,11 +23,11 @@ from lxml import etree
 from audit_kit.analysis.work import analyse
 from audit_kit.cli import main as cli
 from audit_kit.core.errors import PlaceError, RequestError
+from audit_kit.core.kept.pseudonyms import Pseudonyms, key_of, key_place
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.paper.document import plain
 from audit_kit.paper.letter import RECIPIENTS
 from audit_kit.paper.package import package
-from audit_kit.paper.pseudonyms import Pseudonyms, key_of, key_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -253,8 +253,8 @@ def test_names_are_never_formulas_links_or_fields(to: str, packages: dict) -> No
 
 def test_pseudonyms_stay_the_same_and_their_key_stays_with_us(place: Path, packages: dict) -> None:
     engagement = open_engagement(place / "甲")
-    key = key_of(engagement)
-    assert stat.S_IMODE(key_place(engagement).stat().st_mode) == 0o600
+    key = key_of(engagement.folder)
+    assert stat.S_IMODE(key_place(engagement.folder).stat().st_mode) == 0o600
     assert Pseudonyms(key, "zh").of("party", "北京己贸易有限公司") in said(packages["support", "zh"])
     assert Pseudonyms(key, "en").of("account", "KP01") not in said(packages["support", "en"])
     for folder in packages.values():
@@ -269,12 +269,12 @@ def test_another_key_gives_other_pseudonyms(place: Path) -> None:
         "party", "北京乙公司"
     )
     engagement = open_engagement(place / "甲")
-    key_of(engagement)
-    kept = key_place(engagement).read_bytes()
-    key_place(engagement).write_bytes(b"short")
+    key_of(engagement.folder)
+    kept = key_place(engagement.folder).read_bytes()
+    key_place(engagement.folder).write_bytes(b"short")
     with pytest.raises(PlaceError, match="no key of 32 bytes"):
-        key_of(engagement)
-    key_place(engagement).write_bytes(kept)
+        key_of(engagement.folder)
+    key_place(engagement.folder).write_bytes(kept)
 
 
 def test_the_same_input_gives_the_same_bytes(place: Path, packages: dict) -> None:

@@ -35,7 +35,7 @@ PACKED = re.compile(r"<template>(.*?)</template>")
 
 def secrets(engagement: Engagement) -> set[str]:
     """Return every name, tax id and account in the tables of an engagement, and the name of every file of it."""
-    roles = {name for name, role in masking.ROLES.items() if role in {"name", "tax_id", "account"}}
+    roles = {name for name, role in masking.ROLES.items() if role in {"party", "person", "tax_id", "account"}}
     found = {engagement.name, engagement.settings.taxpayer_name, *engagement.taxpayer_ids}
     for table in schema.INPUTS:
         frame = engagement.table(table)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
+from audit_kit.core.kept.pseudonyms import Pseudonyms
 from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.rules.response.testimony import RANKED
 from audit_kit.rules.response.tickets import TICKETS
@@ -214,7 +215,7 @@ def test_what_goes_up_far_from_now_counts_at_the_edge_of_the_chart():
 
 def test_who_wrote_and_checked_is_named_by_pseudonyms_that_stay_apart():
     people = pl.Series(["王芳", "王敏", "李强", None])
-    told = masking.instead(people, "person")
+    told = masking.instead(people, "person", Pseudonyms(b"k" * 32, "zh"))
     assert set(told) == {"王芳", "王敏", "李强"}
     assert len(set(told.values())) == 3
     assert not any(name[1] in shown for name, shown in told.items())

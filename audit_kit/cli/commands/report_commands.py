@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from audit_kit.cli.parsing import Parser
+    from audit_kit.report.run import ReportResult
+
+
+LAST_MONTH = ("last", "上月")
 
 
 def add(command: Callable[..., Parser]) -> None:
@@ -46,6 +50,7 @@ def add(command: Callable[..., Parser]) -> None:
     sub.add_argument("--inputs-by-hash", action="store_true", help="option.inputs_by_hash")
     sub.add_argument("--fail-on", choices=SEVERITIES, help="option.fail_on")
     sub.add_argument("--jobs", type=int, default=2, help="option.jobs")
+    sub.add_argument("--notify", action="store_true", help="unattended.option_notify")
     add_without(sub)
 
     sub = command(
@@ -71,19 +76,30 @@ def _report(options: argparse.Namespace) -> int:
         raise RequestError("error_cli.one_engagement")
     if options.inputs_by_hash and not options.binder:
         raise RequestError("error_binder.without_binder")
-    result = run_report(
-        sample() if options.sample else options.engagement,
-        month=_month(options),
-        out=options.out,
-        lang=options.lang,
-        pdf=options.pdf,
-        redact=options.redact,
-        fail_on=options.fail_on,
-        jobs=options.jobs,
-        without=options.without,
-        papers=options.papers,
-        binder=("hashes" if options.inputs_by_hash else "copies") if options.binder else None,
-    )
+    engagement, month = sample() if options.sample else options.engagement, _month(options)
+
+    def make(unnamed: bool = False) -> ReportResult:  # noqa: FBT001, FBT002  the one thing that varies
+        return run_report(
+            engagement,
+            month=month,
+            out=options.out,
+            lang=options.lang,
+            pdf=options.pdf,
+            redact=options.redact,
+            fail_on=options.fail_on,
+            jobs=options.jobs,
+            without=options.without,
+            papers=options.papers,
+            binder=("hashes" if options.inputs_by_hash else "copies") if options.binder else None,
+            unnamed=unnamed,
+        )
+
+    if options.notify:
+        from audit_kit.unattended.watched import watched
+
+        result = watched(engagement, make, month=month, lang=options.lang)
+    else:
+        result = make()
     page = result.folder / "index.html"
     if options.json:
         told = {"folder": str(result.folder), "page": str(page), "binder": result.binder}
@@ -95,10 +111,13 @@ def _report(options: argparse.Namespace) -> int:
 
 def _month(options: argparse.Namespace) -> str | None:
     """Return what the report is to be about, as run_report takes it."""
-    from audit_kit.analysis.report_scope import EVERYTHING, scope
+    from audit_kit.analysis.report_scope import EVERYTHING, month_before, scope
+    from audit_kit.report.job import now
 
     if options.year is not None and scope(options.year).kind != "year":
         raise RequestError("error_cli.no_year", year=options.year)
+    if options.month in LAST_MONTH:
+        return month_before(now())
     return EVERYTHING if options.all else options.year or options.month
 
 

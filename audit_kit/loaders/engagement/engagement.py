@@ -144,6 +144,7 @@ class Engagement:
 
     def _read_input(self, table: str, entry: Input) -> Reading:
         """Read one input by the reader of its kind."""
+        personal_ids = self.settings.privacy.personal_ids
         if entry.uri is not None and entry.query is not None:
             from audit_kit.loaders.tables.databases import read_database  # noqa: PLC0415 (drivers are an extra)
 
@@ -151,7 +152,9 @@ class Engagement:
             return shared_inputs.once(
                 f"{self.folder}\n{table}\n{entry.uri}\n{entry.query}\n{entry.tz}",
                 table,
-                lambda: read_database(place, table=table, headings=self.settings.headings, tz=entry.tz),
+                lambda: read_database(
+                    place, table=table, headings=self.settings.headings, tz=entry.tz, personal_ids=personal_ids
+                ),
             )
         readings: list[Reading] = []
         inside = [path for path in entry.paths if table == "invoice_files" and _is_einvoice(path)]
@@ -165,7 +168,14 @@ class Engagement:
         for path in files:
             with self._way_out(self.relative(path) if path.is_relative_to(self.folder) else None):
                 readings.append(
-                    pipeline.read(path, table=table, headings=self.settings.headings, root=self.folder, tz=entry.tz)
+                    pipeline.read(
+                        path,
+                        table=table,
+                        headings=self.settings.headings,
+                        root=self.folder,
+                        tz=entry.tz,
+                        personal_ids=personal_ids,
+                    )
                 )
         return joined(table, readings)
 

@@ -89,6 +89,16 @@ def ways_out(folder: Path, settings: Settings) -> list[permits.Way]:
     return ways
 
 
+def mail_ways(settings: Settings) -> list[permits.Way]:
+    """Return the way out that `[notify]` asks for: server, user, recipients, and whether parties are named to them."""
+    notify = settings.notify
+    if not (notify.to and notify.server):
+        return []
+    named = "&names=true" if notify.names else ""
+    place = f"smtp://{notify.server}:{notify.port or ''}?security={notify.security}&to={','.join(notify.to)}{named}"
+    return [permits.Way(table=permits.MAIL, place=place, user=notify.user or "")]
+
+
 def allow(path: str | Path, places: Sequence[str] = ()) -> list[tuple[permits.Way, bool]]:
     """Allow places out of an engagement for good, or ask for each on a terminal; return all, and which are allowed.
 
@@ -100,7 +110,8 @@ def allow(path: str | Path, places: Sequence[str] = ()) -> list[tuple[permits.Wa
     folder = (folder.parent if folder.is_file() else folder).resolve()
     if not folder.is_dir():
         raise EngagementError("error_engagement.no_folder", folder=folder)
-    ways = list(dict.fromkeys(ways_out(folder, settings_.load(folder))))
+    settings = settings_.load(folder)
+    ways = list(dict.fromkeys([*ways_out(folder, settings), *mail_ways(settings)]))
     permits.allow(folder, ways, places)
     still = permits.asked_for(folder, ways)
     return [(way, way not in still) for way in ways]

@@ -23,9 +23,10 @@ from audit_kit.core.errors import EngagementError, RequestError, of_system
 from audit_kit.resources.languages import Phrase, reader_language
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 FILE = "allowed.toml"
+MAIL = "notify"  # the section of audit.toml that says who is mailed
 YES = ("y", "yes", "是")
 
 
@@ -88,7 +89,8 @@ def ask(folder: Path, way: Way, *, source: TextIO | None = None, out: TextIO | N
     """Ask the person at the terminal whether a way out may be taken."""
     out = out or sys.stderr
     user = Phrase("error_engagement.as_user", user=shown(way.user)) if way.user else ""
-    question = Phrase("error_engagement.ask_allow", table=way.table, place=shown(way.place), user=user)
+    key = "ask_mail" if way.table == MAIL else "ask_allow"
+    question = Phrase(f"error_engagement.{key}", table=way.table, place=shown(way.place), user=user)
     out.write(f"{shown(str(folder))}\n  {question.said(reader_language())} ")
     out.flush()
     return (source or sys.stdin).readline().strip().casefold() in YES
@@ -99,8 +101,12 @@ def keep(folder: Path, ways: Iterable[Way]) -> None:
     known = allowed()
     key = _text(str(folder))
     known[key] = sorted({*known.get(key, ()), *(_text(way.place) for way in ways)})
+    _write(known)
+
+
+def _write(known: Mapping[str, Sequence[str]]) -> None:
     lines = [f"[{_quoted(place)}]\nallowed = [{', '.join(map(_quoted, known[place]))}]\n" for place in sorted(known)]
-    file = _file()
+    file = config_folder() / FILE
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".new-")
@@ -114,6 +120,18 @@ def keep(folder: Path, ways: Iterable[Way]) -> None:
         raise RequestError("error_engagement.permits_closed", file=file, why=of_system(error.strerror)) from error
 
 
+def text_of(folder: Path) -> str:
+    """Return what an engagement is called among what is allowed."""
+    return _text(str(folder))
+
+
+def forget(folder: Path) -> None:
+    """Allow nothing any more to the engagement in a folder."""
+    known = allowed()
+    if known.pop(_text(str(folder)), None) is not None:
+        _write(known)
+
+
 def allowed() -> dict[str, list[str]]:
     """Return the places allowed so far, by engagement.
 
@@ -121,12 +139,12 @@ def allowed() -> dict[str, list[str]]:
         RequestError: the user's settings cannot be read.
     """
     try:
-        content = tomllib.loads(_file().read_text(encoding="utf-8"))
+        content = tomllib.loads((config_folder() / FILE).read_text(encoding="utf-8"))
         return {key: [str(place) for place in value["allowed"]] for key, value in content.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RequestError("error_engagement.permits_broken", file=_file(), error=error) from error
+        raise RequestError("error_engagement.permits_broken", file=config_folder() / FILE, error=error) from error
 
 
 def shown(text: str) -> str:
@@ -139,9 +157,10 @@ def _is_terminal() -> bool:
     return "AUDIT_KIT_BATCH" not in os.environ and all(stream is not None and stream.isatty() for stream in streams)
 
 
-def _file() -> Path:
+def config_folder() -> Path:
+    """Return the folder of the user's own settings."""
     own = os.environ.get("AUDIT_KIT_CONFIG") or platformdirs.user_config_dir("audit-kit", appauthor=False)
-    return Path(own) / FILE
+    return Path(own)
 
 
 def _text(name: str) -> str:

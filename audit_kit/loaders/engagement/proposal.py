@@ -21,6 +21,7 @@ from audit_kit.loaders.engagement.unused import relative
 from audit_kit.loaders.formats.preview import open_heads
 from audit_kit.loaders.reading import Reason
 from audit_kit.loaders.tables import headers, templates
+from audit_kit.loaders.tables.personal import is_personal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -185,7 +186,7 @@ def _sheet(grid: Grid, file: str, table: str | None) -> Guess:
         sheet=grid.sheet,
         header_row=None if header is None else int(grid.rows[header.start]),
         columns=tuple(
-            Column(theirs=name, ours=ours.get(at), samples=_samples(below, at))
+            Column(theirs=name, ours=ours.get(at), samples=_samples(below, at) if _may_show(name, at, ours) else ())
             for at, name in enumerate(names)
             if name is not None
         ),
@@ -194,10 +195,14 @@ def _sheet(grid: Grid, file: str, table: str | None) -> Guess:
     )
 
 
+def _may_show(name: str, at: int, ours: Mapping[int, str]) -> bool:
+    return at in ours or not is_personal(name)
+
+
 def _by_values(names: Sequence[str | None], below: pl.DataFrame, table: str) -> dict[str, str]:
     """Return, for the columns a table needs and has not, the header whose values and words fit best."""
     placement = headers.place(names, table, {})
-    free = dict(placement.unplaced)
+    free = {at: name for at, name in placement.unplaced.items() if not is_personal(name)}
     found: dict[str, str] = {}
     for group in headers.missing(placement):
         for ours in group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -21,7 +22,13 @@ BEIJING = timezone(timedelta(hours=8))
 DIRECTIONS = ("issued", "received")
 HOURS_A_DAY = 24
 EARLIEST_YEAR, LATEST_YEAR = 1900, 9000
+SECURITY = ("starttls", "tls", "none")
+WHEN = ("always", "findings", "failure")
+HIGHEST_PORT = 65_535
 DERIVED = ("period_stated", "start_stated")  # what is found out is no key
+_MAIL = re.compile(r"[0-9A-Za-z._%+-]+@[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*")
+_HOST = re.compile(r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*|[0-9A-Fa-f:]+")
+_LINK = re.compile(r"(?:https?|file)://[^\s<>\"]+")
 
 Step = str | int
 Kind = Callable[[Any, Any], Any]
@@ -73,6 +80,8 @@ def section(value: object) -> dict[str, Any]:
 def check_known(value: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Refuse a key that is not known."""
     for key in value:
+        if key not in known and "password" in key.casefold():
+            raise MistakeError(Phrase("mistake.password"), key)
         if key not in known:
             raise MistakeError(Phrase("mistake.unknown"), key, known=known)
 
@@ -162,6 +171,44 @@ def _direction(value: object, _: object) -> str:
     if value not in DIRECTIONS:
         raise MistakeError(Phrase("mistake.direction", known=", ".join(DIRECTIONS)))
     return str(value)
+
+
+def _one_of(*known: str) -> Kind:
+    def read(value: object, _: object) -> str:
+        if value not in known:
+            raise MistakeError(Phrase("mistake.direction", known=", ".join(known)))
+        return str(value)
+
+    return read
+
+
+def _address(value: object, _: object = None) -> str:
+    """Return an address of mail; nothing that could be another line of a header, or another address."""
+    if not isinstance(value, str) or not _MAIL.fullmatch(value.strip()):
+        raise MistakeError(Phrase("mistake.mail"))
+    return value.strip()
+
+
+def _addresses(value: object, kind: object) -> tuple[str, ...]:
+    return tuple(_address(one) for one in _texts(value, kind))
+
+
+def _host(value: object, _: object) -> str:
+    if not isinstance(value, str) or not _HOST.fullmatch(value.strip()):
+        raise MistakeError(Phrase("mistake.host"))
+    return value.strip()
+
+
+def _port(value: object, _: object) -> int:
+    if not 1 <= (port := _whole(value, None)) <= HIGHEST_PORT:
+        raise MistakeError(Phrase("mistake.port"))
+    return port
+
+
+def _link(value: object, _: object) -> str:
+    if not isinstance(value, str) or not _LINK.fullmatch(value.strip()):
+        raise MistakeError(Phrase("mistake.link"))
+    return value.strip()
 
 
 def _time(value: object, _: object) -> datetime:
@@ -275,6 +322,13 @@ KINDS: dict[Any, Kind] = {
 }
 # Keys whose values are of a narrower kind than their type.
 NAMED: dict[str, Kind] = {
+    "to": _addresses,
+    "sender": _address,
+    "server": _host,
+    "port": _port,
+    "security": _one_of(*SECURITY),
+    "when": _one_of(*WHEN),
+    "link": _link,
     "name": text,
     "taxpayer_name": text,
     "uri": text,

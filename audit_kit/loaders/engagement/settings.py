@@ -28,8 +28,10 @@ from audit_kit.core.policy import (
     Calendar,
     Export,
     MatchingPolicy,
+    Notify,
     Plan,
     Policy,
+    Privacy,
     ResponsePolicy,
     SyncPolicy,
     Training,
@@ -93,6 +95,8 @@ class Settings:
     plan: Plan = field(default_factory=Plan)
     calendar: Calendar = field(default_factory=Calendar)
     training: Training = field(default_factory=Training)
+    notify: Notify = field(default_factory=Notify)
+    privacy: Privacy = field(default_factory=Privacy)
     sha256: str | None = None
 
 
@@ -139,6 +143,8 @@ class _Document:
     calendar: Calendar = field(default_factory=Calendar)
     training: Training = field(default_factory=Training)
     training_log: Training = field(default_factory=Training)
+    notify: Notify = field(default_factory=Notify)
+    privacy: Privacy = field(default_factory=Privacy)
 
 
 def load(folder: Path) -> Settings:
@@ -182,6 +188,8 @@ def _settings(said: _Document) -> Settings:
         headings=dict(said.headers),
         plan=said.plan,
         calendar=said.calendar,
+        notify=said.notify,
+        privacy=said.privacy,
         training=Training(
             every_days=training.every_days if training.every_days is not None else log.every_days,
             last=max(filter(None, (training.last, log.last)), default=None),
@@ -263,6 +271,7 @@ def _explained(content: dict[str, Any], steps: tuple[Step, ...], mistake: Mistak
     if isinstance(value, dict):
         place = f"[{where}.{key}]" if where else f"[{key}]"
     is_secret = where.startswith("sources.") and key not in ("path", "tz", "taken_at")
+    is_secret |= "password" in key.casefold()
     shown = "" if isinstance(value, dict) else f" = {HIDDEN if is_secret else _shown(value)}"
     reason = Phrase(mistake.reason.key, **mistake.reason.fields, place=f"{where}.{key}" if where else key)
     hint = _likely(names[-1], mistake.known) if mistake.known else ""
@@ -303,4 +312,6 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "plan": keys_of(Plan),
     "calendar": keys_of(Calendar),
     "training": keys_of(Training),
+    "notify": keys_of(Notify),
+    "privacy": keys_of(Privacy),
 }

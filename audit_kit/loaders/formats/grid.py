@@ -82,7 +82,8 @@ class File:
     """What a file or a database holds, and what is asked of it.
 
     `source` is what `source_file` says. `table` is null where the headers shall tell it. `headings`: the user's own
-    synonyms, their header → our column. `zone` is that of times without an offset; null = Beijing.
+    synonyms, their header → our column. `zone` is that of times without an offset; null = Beijing. `personal_ids`:
+    columns of persons are read too, see `tables.personal`.
     """
 
     grids: Sequence[Grid]
@@ -91,6 +92,7 @@ class File:
     table: str | None
     headings: Mapping[str, str]
     zone: str | None = None
+    personal_ids: bool = False
 
 
 def numbered(height: int, *, first: int = 1) -> pl.Series:

@@ -56,6 +56,7 @@ def checked(typed: Typed) -> Checked:
         control=pl.concat([_totals(kept, body), lists]),
         names={name: sheet.names[at] for name, at in sheet.ours.items()},
         unplaced=tuple(sheet.placement.unplaced.values()),
+        withheld=sheet.withheld,
     )
 
 

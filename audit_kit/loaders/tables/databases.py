@@ -86,6 +86,7 @@ def read_database(
     table: str,
     headings: Mapping[str, str] | None = None,
     tz: str | None = None,
+    personal_ids: bool = False,
 ) -> Reading:
     """Read a table from a database.
 
@@ -96,6 +97,7 @@ def read_database(
         table: one of `schema.INPUTS`.
         headings: the user's own synonyms, their column → ours.
         tz: the zone of times that state none (default: Beijing).
+        personal_ids: read columns of persons too.
 
     Returns:
         The reading; `source_file` is the address without credentials, `source_row` counts the result's rows from 1.
@@ -114,6 +116,7 @@ def read_database(
         table=table,
         headings=headings or {},
         zone=tz,
+        personal_ids=personal_ids,
     )
     return read_file(file)
 

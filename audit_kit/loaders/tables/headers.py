@@ -72,6 +72,7 @@ class Placed:
 
     `header` is null where the file itself declares the names. `shape`: the type of each column of the table.
     `listing`: its rows are lines of invoices. `check_only`: it is only a check on the invoices of another sheet.
+    `withheld`: columns that were not read in, each with its filled cells, see `personal`.
     """
 
     file: File
@@ -81,6 +82,7 @@ class Placed:
     shape: Mapping[str, pl.DataType]
     listing: bool
     check_only: bool = False
+    withheld: tuple[tuple[str, int], ...] = ()
 
     @property
     def table(self) -> str:

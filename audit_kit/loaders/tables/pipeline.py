@@ -20,6 +20,7 @@ from audit_kit.loaders.tables.body import body
 from audit_kit.loaders.tables.canonical import typed
 from audit_kit.loaders.tables.control_totals import checked
 from audit_kit.loaders.tables.headers import placed
+from audit_kit.loaders.tables.personal import withheld
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,7 @@ def read(
     headings: Mapping[str, str] | None = None,
     root: Path | None = None,
     tz: str | None = None,
+    personal_ids: bool = False,
 ) -> Reading:
     """Read one file (xlsx, xls, xlsb, ods, csv, tsv, parquet, json) as a table.
 
@@ -42,6 +44,7 @@ def read(
         headings: the user's own synonyms, their header → our column.
         root: `source_file` is relative to this folder (default: the file's name).
         tz: the zone of times that state none (default: Beijing).
+        personal_ids: read columns of persons too, such as 出行人证件号码.
 
     Returns:
         The kept rows in canonical columns, then columns without a place as text; the rows set aside with file, row,
@@ -59,7 +62,16 @@ def read(
     with openable(path) as place, ThreadPoolExecutor(max_workers=1) as other:
         grids = open_grids(place)
         digest = other.submit(hash_file, path)  # while its rows are read
-        found = read_file(File(grids=grids, name=name, source=source, table=table, headings=headings or {}, zone=tz))
+        file = File(
+            grids=grids,
+            name=name,
+            source=source,
+            table=table,
+            headings=headings or {},
+            zone=tz,
+            personal_ids=personal_ids,
+        )
+        found = read_file(file)
         size = path.stat().st_size
         files = found.files.with_columns(sha256=pl.lit(digest.result()), size=pl.lit(size, pl.UInt64))
     return replace(found, files=files.select(*FILES))
@@ -72,7 +84,7 @@ def read_file(file: File) -> Reading:
         SourceError: it is no such table, lacks columns that the table needs, or a row would be lost.
     """
     sheets = placed(file)
-    found = [checked(typed(body(sheet))) for sheet in sheets.read]
+    found = [checked(typed(body(withheld(sheet)))) for sheet in sheets.read]
     return reading(found, unread=sheets.unread, source=file.source)
 
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from audit_kit.core import files as places
 from audit_kit.core import outputs
+from audit_kit.core.cache_folder import cache_folder
 from audit_kit.core.errors import RequestError
 from audit_kit.core.hashing import hash_file
 from audit_kit.core.spreadsheet_csv import new_workbook
@@ -130,7 +131,9 @@ def _record(archive: zipfile.ZipFile) -> dict[str, Any]:
 @contextmanager
 def _own_cache(folder: Path) -> Iterator[None]:
     """Let nothing that is kept of an earlier run answer."""
-    before = os.environ.get(CACHE)
+    before, keys = os.environ.get(CACHE), cache_folder() / "keys"
+    if keys.is_dir():  # of the pseudonyms
+        shutil.copytree(keys, folder / "keys")
     os.environ[CACHE] = str(folder)
     try:
         yield

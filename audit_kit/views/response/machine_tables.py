@@ -8,10 +8,10 @@ import polars as pl
 
 from audit_kit.core.schema import METRICS
 from audit_kit.rules.response.metrics import MOST_SHARE, SHARES
-from audit_kit.views.response.trail_tables import MOST_ROWS, TIME, heads
+from audit_kit.views.response.trail_tables import MOST_ROWS, TIME, first_of, heads
 from audit_kit.views.show.parts import within
 from audit_kit.views.show.sentences import listed
-from audit_kit.views.show.tables import first_of, said, table
+from audit_kit.views.show.tables import said, table
 
 if TYPE_CHECKING:
     import great_tables as gt

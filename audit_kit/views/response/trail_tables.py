@@ -9,7 +9,7 @@ import polars as pl
 from audit_kit.rules.response.resend import NEW_WITHIN
 from audit_kit.rules.response.substitute import CLASSES
 from audit_kit.views.show.parts import within
-from audit_kit.views.show.tables import badge, first_of, said, table
+from audit_kit.views.show.tables import badge, said, table
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,6 +28,11 @@ TIME = "%Y-%m-%d %H:%M"
 def heads(words: Words, *columns: str) -> dict[str, str]:
     """Return columns with their headings, in order."""
     return {name: words(f"follow_head.{name}") for name in columns}
+
+
+def first_of(words: Words, most: int, rows: int) -> str:
+    """Return the sentence that only the first rows are listed; empty where they are all."""
+    return words("follow.first", most=words.count(most), rows=words.count(rows)) if rows > most else ""
 
 
 def cut_over(page: Page) -> gt.GT | HTML:

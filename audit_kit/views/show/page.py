@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from audit_kit.analysis.analysis import Analysis
     from audit_kit.analysis.report_scope import Scope
+    from audit_kit.core.kept.pseudonyms import Pseudonyms
 
 ENGAGEMENT = "AUDIT_KIT_ENGAGEMENT"
 
@@ -105,14 +106,19 @@ class Page:
     @cached_property
     def known(self) -> dict[str, str]:
         """Words of the engagement that may not be shown, with what stands in their place; none unless redacted."""
-        return masking.known_of(self.whole) if self.redact else {}
+        return masking.known_of(self.whole, self.hide) if self.hide else {}
+
+    @cached_property
+    def hide(self) -> Pseudonyms | None:
+        """The pseudonyms of the engagement; null unless redacted."""
+        return masking.pseudonyms_of(self.whole.engagement, self.lang) if self.redact else None
 
     def safe(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return rows that may be shown: see masking; names in their text are those of their own parties."""
         known = self.known
         if self.redact:
             known = {**masking.known_in(frame, known), **self._parties(frame), **known}
-        return masking.mask(frame, redact=self.redact, known=known)
+        return masking.mask(frame, hide=self.hide, known=known)
 
     @property
     def unused(self) -> pl.DataFrame:
@@ -135,7 +141,8 @@ class Page:
         for table, rows in self._rows(frame).items():
             whole = getattr(self.analysis, table)
             for name in (name for name in masking.PARTIES if name in whole.columns):
-                found |= masking.instead(whole[name].gather(rows), masking.ROLES[name])
+                if self.hide:
+                    found |= masking.instead(whole[name].gather(rows), masking.ROLES[name], self.hide)
         return found
 
     def _rows(self, frame: pl.DataFrame) -> dict[str, pl.Series]:
@@ -190,7 +197,7 @@ def open_page(
         redact=redact,
         previous=previous,
         parameters={
-            "engagement": masking.company(opened, redact=redact)["name"],
+            "engagement": masking.company(opened, masking.pseudonyms_of(opened, lang) if redact else None)["name"],
             "month": wanted,
             "lang": lang,
             "redact": redact,
@@ -202,8 +209,7 @@ def open_page(
 
 def left_out(names: Sequence[str], *, redact: bool) -> dict[str, str]:
     """Return the parameter `without` as a page may show it; nothing where no file is left out."""
-    named = pl.DataFrame({"source_file": [shown(name) for name in names]}, schema={"source_file": pl.String})
-    return {"without": one_a_line(masking.mask(named, redact=redact)["source_file"])} if names else {}
+    return {"without": one_a_line(masking.hidden_file(name) if redact else name for name in names)} if names else {}
 
 
 def one_a_line(names: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from audit_kit.views.show import theme
-from audit_kit.views.show.sentences import unread_words
+from audit_kit.views.show.sentences import unread_words, withheld
 from audit_kit.views.show.tables import first_of, markup, said, table
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def sources(page: Page) -> gt.GT | HTML:
     counts = ("rows_in", "rows_kept", "rows_set_aside")
     notes = [
         first_of(words, MOST_SOURCES, files.height) or words("tables.sources_note"),
-        *page.say([unread_words(page)]),
+        *page.say([unread_words(page), withheld(page)]),
     ]
     return table(
         frame,

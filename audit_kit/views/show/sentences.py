@@ -85,6 +85,16 @@ def unread_words(page: Page) -> str:
     return words("answer.unread", rows=count, list=listed(words, named))
 
 
+def withheld(page: Page) -> str:
+    """Return a sentence that says which columns of persons were not read in, and how many cells; else none."""
+    told = page.whole.files.select("withheld").explode("withheld").drop_nulls().unnest("withheld")
+    if told.is_empty():
+        return ""
+    columns = told["column"].str.slice(0, LONGEST_WORD).unique(maintain_order=True).head(MOST_UNREAD)
+    cells = page.words.count(told["cells"].sum())
+    return page.words("withheld.said", columns=listed(page.words, columns.to_list()), cells=cells)
+
+
 def unknown_sources(page: Page, wanted: tuple[str, ...]) -> str:
     """Return a sentence that names the sources that are not there, and that their questions stay unknown."""
     absent = [page.words.term("table", table) for table in wanted if not page.whole.engagement.has(table)]

@@ -1,6 +1,7 @@
 """Pseudonyms of one engagement: the same word always gets the same one, and only the key's owner can tell which.
 
-The key is made once and stays beside the kept analyses, its owner's alone; no package ever holds it.
+Whatever leaves the house uses them: problem reports, redacted reports, drills made of a real month. The key is made
+once and stays beside the kept analyses, its owner's alone; nothing that leaves ever holds it.
 """
 
 from __future__ import annotations
@@ -9,22 +10,23 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import secrets
+from functools import cache
 from typing import TYPE_CHECKING
 
-from audit_kit.core.cache_folder import alone, cache_folder, make_folder
+from audit_kit.core.cache_folder import alone, cache_folder, make_folder, owner_of
 from audit_kit.core.errors import PlaceError
-from audit_kit.core.words import Words
+from audit_kit.core.words import LANGUAGES, Words
 from audit_kit.resources.languages import Phrase
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from audit_kit.loaders.engagement.engagement import Engagement
-
 KEYS = "keys"
 KEY_BYTES = 32
 LETTERS = 8  # of a pseudonym: 40 bits
+ROLES = ("party", "tax_id", "account", "person", "other")
 
 
 class Pseudonyms:
@@ -35,24 +37,30 @@ class Pseudonyms:
         self._key, self._words = key, Words(lang)
 
     def of(self, role: str, word: str) -> str:
-        """Return the pseudonym of a word; `role` (party, tax_id, account, person, other) only gives its first word."""
+        """Return the pseudonym of a word; `role`, one of ROLES, only gives its first word."""
         sum_ = hmac.new(self._key, word.strip().casefold().encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
         return f"{self._words(f'pseudonym.{role}')}-{base64.b32encode(sum_)[:LETTERS].decode()}"
 
 
-def key_place(engagement: Engagement) -> Path:
-    """Return where the key of an engagement is kept: by its folder, so that every letter uses the same."""
-    name = hashlib.sha256(os.fsencode(engagement.folder.resolve())).hexdigest()[:40]
-    return cache_folder() / KEYS / f"{name}.key"
+@cache
+def shape() -> str:
+    """Return the pattern of what looks like a pseudonym, in any language."""
+    heads = {re.escape(Words(lang)(f"pseudonym.{role}")) for lang in LANGUAGES for role in ROLES}
+    return f"(?:{'|'.join(sorted(heads))})-[A-Z2-7]{{{LETTERS}}}"
 
 
-def key_of(engagement: Engagement) -> bytes:
-    """Return the key of an engagement, made where there is none; its owner alone may read it.
+def key_place(folder: Path) -> Path:
+    """Return where the key of the engagement in a folder is kept: by the folder, so that all that leaves uses one."""
+    return cache_folder() / KEYS / f"{owner_of(folder)}.key"
+
+
+def key_of(folder: Path) -> bytes:
+    """Return the key of the engagement in a folder, made where there is none; its owner alone may read it.
 
     Raises:
         PlaceError: it cannot be kept, or what is kept is no key.
     """
-    place = key_place(engagement)
+    place = key_place(folder)
     try:
         make_folder(cache_folder())
     except OSError as error:
