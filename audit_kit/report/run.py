@@ -85,7 +85,7 @@ def run_report(
     Raises:
         RequestError, EngagementError, SourceError: what was asked for cannot be done.
         PlaceError: `out` has no room, cannot be written to, or is held by another run.
-        ReportError: a notebook failed; it stands in `out/failed/month` with its failing cell.
+        ReportError: a notebook failed; it stands in `out/failed/month` with its failing cell; or a step does not add up.
     """
     _check(month=month, lang=lang, fail_on=fail_on, jobs=jobs, pdf=pdf, binder=binder)
     notebooks = [path for path in places.notebooks() if not path.name.startswith(TRAINING)]
@@ -97,10 +97,7 @@ def run_report(
                 place=Path(engagement).resolve(),
                 month=month,
                 out=Path(out),
-                lang=lang,
-                pdf=pdf,
-                redact=redact,
-                jobs=jobs,
+                lang=lang, pdf=pdf, redact=redact, jobs=jobs,
                 without=tuple(without),
                 notebooks=notebooks,
                 papers=tuple(map(Path, papers)),
@@ -108,11 +105,10 @@ def run_report(
                 stage=stage,
                 progress=progress,
                 unnamed=unnamed,
-            )
+            )  # fmt: skip
             material = work_up(job)
             del opened, job  # their frames are in the cache now, for the notebooks to read
-            folder = publish(write_pages(material))
-    return _result(folder, material, fail_on)
+            return _result(publish(write_pages(material)), material, fail_on)
 
 
 def _result(folder: Path, material: Material, fail_on: str | None) -> ReportResult:
