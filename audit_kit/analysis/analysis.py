@@ -22,7 +22,8 @@ class Analysis:
 
     `observations`, `stops`, `curves`, `quantiles`: see rules.sync. `findings`: causes of area missing and sync.
     `backup`, `response`: see rules.backups, rules.response.
-    `files`, `set_aside`, `control`: how every source was read, by `table`.
+    `files`, `set_aside`, `control`: how every source was read, by `table`. `superseded`: rows of earlier exports that
+    later ones replace (see step_totals).
     `history`: the delays of earlier months that were borrowed from; null = none.
     """
 
@@ -41,6 +42,7 @@ class Analysis:
     files: pl.DataFrame
     set_aside: pl.DataFrame
     control: pl.DataFrame
+    superseded: pl.DataFrame
     backup: BackupAudit
     response: ResponseAudit
     history: pl.DataFrame | None = None

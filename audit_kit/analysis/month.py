@@ -29,10 +29,8 @@ def month(analysis: Analysis, wanted: str) -> Analysis:
         return analysis
     kept, unbooked = _booked(analysis, of), _unbooked(analysis, of)
     booked = pl.col("ledger_row").is_in(kept.implode())
-    matches = analysis.matches.filter(
-        booked | (pl.col("ledger_row").is_null() & pl.col("platform_row").is_in(unbooked.implode()))
-    )
-    listed = pl.concat([matches["platform_row"], matches["candidates"].explode()]).drop_nulls().unique().sort()
+    matches = _pairs(analysis, kept, unbooked)
+    listed = _listed(matches)
     if matches.height == analysis.matches.height and len(listed) == analysis.platform.height:
         return analysis
     move = _Moves(kept, listed)
@@ -54,6 +52,23 @@ def month(analysis: Analysis, wanted: str) -> Analysis:
         backup=replace(analysis.backup, findings=move.rows(analysis.backup_findings)),
         response=replace(analysis.response, findings=move.rows(response)),
     )
+
+
+def shown(analysis: Analysis, of: Scope) -> dict[str, pl.Series]:
+    """Return the rows of `ledger` and `platform` that a month or a year shows, in order."""
+    kept = _booked(analysis, of)
+    return {"ledger": kept, "platform": _listed(_pairs(analysis, kept, _unbooked(analysis, of)))}
+
+
+def _pairs(analysis: Analysis, kept: pl.Series, unbooked: pl.Series) -> pl.DataFrame:
+    """Return the matches of the ledger rows that are kept, and of the platform rows that none of them claims."""
+    alone = pl.col("ledger_row").is_null() & pl.col("platform_row").is_in(unbooked.implode())
+    return analysis.matches.filter(pl.col("ledger_row").is_in(kept.implode()) | alone)
+
+
+def _listed(matches: pl.DataFrame) -> pl.Series:
+    """Return the platform rows that matches speak of, in order."""
+    return pl.concat([matches["platform_row"], matches["candidates"].explode()]).drop_nulls().unique().sort()
 
 
 def _booked(analysis: Analysis, of: Scope) -> pl.Series:

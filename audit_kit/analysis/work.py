@@ -9,6 +9,7 @@ import polars as pl
 
 from audit_kit.analysis import cache, earlier
 from audit_kit.analysis.analysis import Analysis
+from audit_kit.analysis.step_totals import superseded
 from audit_kit.core import schema
 from audit_kit.core.errors import EngagementError, RequestError
 from audit_kit.core.identity import with_key
@@ -156,6 +157,7 @@ def _compute(engagement: Engagement, lang: str, history: pl.DataFrame | None, st
         backup=backup,
         response=respond(_response(engagement, evidence, findings), lang=lang),
         history=history,
+        superseded=superseded(engagement.table("exports"), platform),
         **{name: _all(readings, name, shape) for name, shape in READ.items()},
     )
 

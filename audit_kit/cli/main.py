@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from audit_kit.cli.commands import (
     backup_commands,
+    binder_commands,
     engagement_commands,
     init_command,
     machine_commands,
@@ -48,6 +49,7 @@ GROUPS = (
     training_commands,
     unattended_commands,
     backup_commands,
+    binder_commands,
     paper_commands,
     privacy_commands,
 )

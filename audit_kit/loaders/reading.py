@@ -29,6 +29,7 @@ SET_ASIDE = {
     "value": pl.String(),
     "code": pl.String(),
     "fields": pl.String(),
+    "gross": pl.Decimal(18, 2),
 }
 CONTROL = {
     "source_file": pl.String(),
@@ -64,7 +65,8 @@ class Reading:
 
     `rows`: the canonical columns of `table` (see schema), then columns of the source that have no place there.
     `set_aside`: `source_file`, `source_row`, `reason` (an English sentence), `value` (what stood there), `code` (the
-    reasons' keys in resources/words/reasons.toml, `;` between), `fields` (JSON: an object a key, for its sentence).
+    reasons' keys in resources/words/reasons.toml, `;` between), `fields` (JSON: an object a key, for its sentence),
+    `gross` (yuan; null where it could not be read).
     `control`: the file's own totals against ours, yuan. `files`: how each file or sheet was read.
     """
 
@@ -224,7 +226,8 @@ def joined(table: str, readings: Sequence[Reading]) -> Reading:
 def aside(found: Iterable[tuple[str, int | None, Reason, str | None]]) -> pl.DataFrame:
     """Return what was set aside, each (file, row, reason, value), as `Reading.set_aside` has it."""
     rows = [
-        (file, row, reason.said(), value, reason.code, f"[{reason.written()}]") for file, row, reason, value in found
+        (file, row, reason.said(), value, reason.code, f"[{reason.written()}]", None)
+        for file, row, reason, value in found
     ]
     return pl.DataFrame(rows, schema=SET_ASIDE, orient="row")
 
@@ -253,7 +256,7 @@ def aside_of(faults: Iterable[Fault], rows: pl.Series, *, source: str) -> pl.Dat
             pl.col("fields").str.join(", "),
         )
         .sort("source_row")
-        .with_columns(source_file=pl.lit(source), fields=pl.format("[{}]", "fields"))
+        .with_columns(source_file=pl.lit(source), fields=pl.format("[{}]", "fields"), gross=pl.lit(None))
         .select(pl.col(name).cast(dtype) for name, dtype in SET_ASIDE.items())
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from audit_kit.paper.document import Document
-
-_NODE = re.compile(rb"\(node(\d{8})\)")
-_TIME = re.compile(rb"(/(?:CreationDate|ModDate) \(D:)(\d{14})")
 
 
 def page_of(document: Document, *, lang: str) -> str:
@@ -55,15 +51,8 @@ def write_pdfs(documents: Mapping[Path, tuple[Document, str]], *, made_at: datet
         pages = [beside / f"{place:04d}.html" for place in range(len(documents))]
         for page, (document, lang) in zip(pages, documents.values(), strict=True):
             page.write_text(page_of(document, lang=lang), encoding="utf-8")
-        stamp = f"{made_at:%Y%m%d%H%M%S}".encode()
-        for path, printed in zip(documents, print_pages(pages), strict=True):
-            path.write_bytes(_TIME.sub(lambda match: match[1] + stamp, _numbered(printed.read_bytes())))
-
-
-def _numbered(pdf: bytes) -> bytes:
-    """Return a PDF with the marks of its table heads counted from 0: the browser counts what it did before, too."""
-    places = {number: b"(node%08d)" % place for place, number in enumerate(sorted(set(_NODE.findall(pdf))))}
-    return _NODE.sub(lambda match: places[match[1]], pdf)
+        for path, printed in zip(documents, print_pages(pages, made_at=made_at), strict=True):
+            path.write_bytes(printed.read_bytes())
 
 
 def _plain(block: Heading | Paragraph | Facts | Table) -> Heading | Paragraph | Facts | Table:

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from audit_kit.analysis.report_scope import EVERYTHING, scope
+from audit_kit.analysis.step_totals import TOTALS
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.unused import LEFT_OUT
 from audit_kit.report.job import WORKBOOK
 from audit_kit.report.manifest import ACUTE, CHANGES
 from audit_kit.report.pages import render
+from audit_kit.views.overview import step_lines
 from audit_kit.views.overview.charts import PLACED
 from audit_kit.views.overview.periods import FIGURES, place_name
 from audit_kit.views.overview.periods import month_name as month_of
@@ -61,6 +65,8 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
     figures = manifest["summary"]
     about = head(manifest, lang=lang)
     files = [{"name": FILE_NAMES[name], "about": words(f"front.{name}")} for name in _FILES]
+    if binder := manifest.get("binder"):
+        files.append({"name": binder["file"], "about": words("binder.file")})
     printed = [{"name": tab.file.replace(".html", ".pdf"), "about": tab.name} for tab in tabs] if pdf else []
     return render(
         "front",
@@ -75,6 +81,7 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
         tiles=_tiles(manifest, words),
         bars=_bars(figures, words),
         tie=_tie(figures, words),
+        **_totals(figures, words),
         events=[_event(event, words) for event in figures["events"]],
         more_events=_more_events(figures, words),
         causes=[_cause(cause, words) for cause in figures["causes"]],
@@ -84,6 +91,7 @@ def front_page(manifest: Mapping[str, Any], tabs: Sequence[Tab], *, lang: str, p
         more_sources=_more(manifest, lang),
         unused=_unused(manifest),
         more_unused=_more_unused(manifest, words),
+        binder=manifest.get("binder"),
         parameters=manifest["parameters"],
         versions=manifest["versions"],
     )
@@ -232,6 +240,29 @@ def _tie(figures: Mapping[str, Any], words: Words) -> list[dict[str, Any]]:
         return [*lines, total]
     early = {"name": words("tables.before"), "cells": _money_cells([before[side] for side in SIDES], words)}
     return [*lines, total, early]
+
+
+def _totals(figures: Mapping[str, Any], words: Words) -> dict[str, list[dict[str, Any]]]:
+    """Return the lines of the totals by step: `steps` of both sides, `found` of all findings."""
+    lines = pl.DataFrame(figures["totals"], schema=TOTALS)
+    frames = {"steps": step_lines.both_sides(lines, words), "found": step_lines.of_findings(lines, words)}
+    return {
+        name: [
+            {
+                "step": row["step"] if row["step"] != before else "",
+                "kind": row["kind"],
+                "line": row["line"],
+                "total": row["kind"] == words("totals_kind.out"),
+                "part": row["kind"] == words("totals_kind.part"),
+                "cells": [
+                    f"{row[column]:,.2f}" if column.endswith("yuan") else words.count(row[column])
+                    for column in frame.columns[3:]
+                ],
+            }
+            for row, before in zip(frame.iter_rows(named=True), [None, *frame["step"]], strict=False)
+        ]
+        for name, frame in frames.items()
+    }
 
 
 def _money_cells(sides: Sequence[Mapping[str, Any] | None], words: Words) -> list[str]:

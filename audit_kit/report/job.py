@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,18 @@ FAILED = "failed"
 STEPS = ("reading", "matching", "delays", "backups", "diagnosis", "response")
 
 
+def now() -> datetime:
+    """Return the time in Beijing, without a zone, to the second."""
+    return datetime.now(BEIJING).replace(tzinfo=None, microsecond=0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A report that is being made: what was asked for, the folder `stage` in which it is made, and who is told.
 
     `month` is as it was named, null for the latest; `place` is the engagement's folder; `notebooks` become the pages;
-    `papers` are working papers that auditors filled in; `unnamed`: the five lines are wanted with nobody named, too.
+    `papers` are working papers that auditors filled in; `binder` is `copies`
+    or `hashes`, null where none is made; `unnamed`: the five lines are wanted with nobody named, too.
     """
 
     engagement: Engagement
@@ -40,12 +46,8 @@ class Job:
     without: tuple[str, ...]
     notebooks: list[Path]
     papers: tuple[Path, ...]
+    binder: str | None
     stage: Path
     progress: Progress
     unnamed: bool
-    started_at: datetime
-
-
-def now() -> datetime:
-    """Return the time in Beijing, without a zone, to the second."""
-    return datetime.now(BEIJING).replace(tzinfo=None, microsecond=0)
+    started_at: datetime = field(default_factory=now)

@@ -38,7 +38,7 @@ def findings(page: Page) -> pl.DataFrame:
     return page.findings.sort(*keys, descending=[False, True, False], nulls_last=True)
 
 
-def summary(page: Page, found: pl.DataFrame) -> dict[str, Any]:
+def summary(page: Page, found: pl.DataFrame, steps: pl.DataFrame) -> dict[str, Any]:
     """Return the figures of a month as plain values: the answer, outcomes on both sides, causes, changes, events."""
     totals = charts.outcome_totals(page.analysis, start=page.start, end=page.end)
     before = charts.before_totals(page.analysis, start=page.start)
@@ -51,11 +51,12 @@ def summary(page: Page, found: pl.DataFrame) -> dict[str, Any]:
         "missing": _plus(_side(totals.filter(pl.col("outcome") == "missing"), "ledger"), before["missing"]),
         "before": {name: {"rows": rows, "yuan": yuan} for name, (rows, yuan) in before.items()},
         "scope": _scope(page),
-        "severities": dict(severities.iter_rows()),
+        "severities": dict(severities.sort(schema.by_severity()).iter_rows()),
         "causes": _causes(found),
         "changes": _changed(page.compared) if page.previous else None,
         "control_disagrees": page.whole.control.filter(~pl.col("agrees")).height,
         "set_aside": page.whole.set_aside.height,
+        "totals": steps.to_dicts(),
         **lines.shown(page),
     }
 
@@ -108,7 +109,7 @@ def read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def build(page: Page, found: pl.DataFrame, *, started_at: datetime) -> dict[str, Any]:
+def build(page: Page, found: pl.DataFrame, *, steps: pl.DataFrame, started_at: datetime) -> dict[str, Any]:
     """Return the manifest as plain values, not yet with its end and the files it made."""
     analysis = page.whole
     inputs = page.safe(analysis.files.drop("columns", "unplaced", strict=False))
@@ -127,7 +128,7 @@ def build(page: Page, found: pl.DataFrame, *, started_at: datetime) -> dict[str,
         "unused": page.unused.head(MOST_INPUTS).to_dicts(),
         "unused_in_all": len(analysis.engagement.unused),
         "control": page.safe(analysis.control).to_dicts(),
-        "summary": summary(page, found),
+        "summary": summary(page, found, steps),
     }
 
 

@@ -29,6 +29,7 @@ CONTENT_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' data: blob:; style-src 'unsafe-inline' data:;"
     " img-src data: blob:; font-src data:; base-uri 'none'; form-action 'none'"
 )
+INJECTED = "injected-parameters"  # the tag of the cell that papermill puts in
 _HEADING = re.compile(r"<h([1-3])[^>]*\bid=\"([^\"]+)\"[^>]*>(.*?)</h\1>", re.DOTALL)
 _ANCHOR = re.compile(r"<a class=\"anchor-link\".*?</a>", re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
@@ -95,6 +96,9 @@ def _cells(notebook: NotebookNode, *, lang: str) -> str:
         language_code=lang,
     )
     notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if INJECTED in cell.metadata.get("tags", ()):
+            cell.id = INJECTED  # else another in every run
     body, _ = exporter.from_notebook_node(notebook)
     return str(body)
 

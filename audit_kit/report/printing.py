@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from audit_kit.core.errors import RequestError
@@ -10,11 +11,14 @@ from audit_kit.core.processes import program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from playwright.sync_api import Browser, BrowserType
 
 BROWSER = "AUDIT_KIT_BROWSER"
+_NODE = re.compile(rb"\(node(\d{8})\)")
+_TIME = re.compile(rb"(/(?:CreationDate|ModDate) \(D:)(\d{14})")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")
 _PROGRAMS = ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")
 _INSTALLED = (r"Google\Chrome\Application\chrome.exe", r"Microsoft\Edge\Application\msedge.exe")
@@ -60,8 +64,11 @@ def _browser(chromium: BrowserType) -> Browser:
         return chromium.launch(executable_path=path, chromium_sandbox=False)
 
 
-def print_pages(pages: Sequence[Path]) -> list[Path]:
-    """Print each HTML page beside itself, once all its charts are drawn; return the PDF files."""
+def print_pages(pages: Sequence[Path], *, made_at: datetime) -> list[Path]:
+    """Print each HTML page beside itself, once all its charts are drawn; return the PDF files.
+
+    `made_at` stands in their properties, so that a page is the same file whenever it is printed.
+    """
     from playwright.sync_api import sync_playwright  # noqa: PLC0415  an extra
 
     printed = []
@@ -85,6 +92,14 @@ def print_pages(pages: Sequence[Path]) -> list[Path]:
                 outline=True,
             )
             page.close()
+            out.write_bytes(_steady(out.read_bytes(), made_at))
             printed.append(out)
         browser.close()
     return printed
+
+
+def _steady(pdf: bytes, made_at: datetime) -> bytes:
+    """Return a PDF with its times, and the marks of table heads, which the browser counts over all that it printed."""
+    places = {number: b"(node%08d)" % place for place, number in enumerate(sorted(set(_NODE.findall(pdf))))}
+    stamp = f"{made_at:%Y%m%d%H%M%S}".encode()
+    return _TIME.sub(lambda match: match[1] + stamp, _NODE.sub(lambda match: places[match[1]], pdf))

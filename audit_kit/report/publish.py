@@ -31,10 +31,12 @@ def publish(finished: Finished) -> Path:
     """Put a finished report in its place, and return that.
 
     Raises:
+        EngagementError: an input changed while the report was made.
         RequestError: another run has meanwhile put something else there.
         PlaceError: another run holds the folder.
     """
     job, month = finished.job, finished.month
+    job.engagement.check_unchanged()
     job.progress.step(Words(job.lang)("progress.saving"))
     out, folder = job.out, job.out / month
     with outputs.alone(out):  # other runs may have published since this one began

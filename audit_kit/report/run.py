@@ -20,7 +20,7 @@ from audit_kit.loaders.engagement import shared_inputs
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.report import manifest
 from audit_kit.report.history import months_register
-from audit_kit.report.job import STEPS, Job, now
+from audit_kit.report.job import STEPS, Job
 from audit_kit.report.progress import Progress, unused_lines
 from audit_kit.report.publish import bring_back, publish
 from audit_kit.report.work_up import work_up
@@ -37,9 +37,10 @@ TRAINING = "04_"
 
 @dataclass(frozen=True, kw_only=True)
 class ReportResult:
-    """A finished report: its folder, the exit code, its findings (see schema.Findings) and its figures.
+    """A finished report: its folder, the exit code, its findings (see schema.Findings), its figures, its binder.
 
     `month` is what it is of; `unnamed` are the five lines with nobody named, where they were asked for.
+    `binder` has `file`, `head` and `inputs_copied`; null where none was asked for.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class ReportResult:
     summary: dict[str, Any]
     month: str = ""
     unnamed: Sequence[dict[str, Any]] = ()
+    binder: dict[str, Any] | None = None
 
 
 def run_report(
@@ -62,6 +64,7 @@ def run_report(
     jobs: int = 2,
     without: Sequence[str] = (),
     papers: Sequence[str | Path] = (),
+    binder: str | None = None,
     unnamed: bool = False,
 ) -> ReportResult:
     """Write the report of a month, a year or everything to `out/month`; an earlier one is replaced by a whole one.
@@ -76,16 +79,17 @@ def run_report(
         fail_on: the exit code is 1 if a finding is at least this severe.
         jobs: notebooks run at the same time.
         papers: working papers (findings.xlsx) that auditors filled in elsewhere.
+        binder: also write binder.zip, with `copies` of the inputs or with their `hashes`; null = none.
         unnamed: also return the five lines with nobody named.
         without: files of the engagement that are left out on the user's word: paths within it, or globs.
 
     Raises:
         RequestError, EngagementError, SourceError: what was asked for cannot be done.
         PlaceError: `out` has no room, cannot be written to, or is held by another run.
-        ReportError: a notebook failed; it stands in `out/failed/month` with its failing cell.
+        ReportError: a notebook failed; it stands in `out/failed/month` with its failing cell; or a step does not tie.
     """
-    _check(month=month, lang=lang, fail_on=fail_on, jobs=jobs, pdf=pdf)
-    started_at, notebooks = now(), [path for path in places.notebooks() if not path.name.startswith(TRAINING)]
+    _check(month=month, lang=lang, fail_on=fail_on, jobs=jobs, pdf=pdf, binder=binder)
+    notebooks = [path for path in places.notebooks() if not path.name.startswith(TRAINING)]
     with Progress(steps=len(STEPS) + len(notebooks) + 1) as progress:
         opened = _opened(engagement, without, Path(out), progress, lang)
         with _staging(Path(out)) as stage, shared_inputs.shared(stage / "truth"):
@@ -94,28 +98,18 @@ def run_report(
                 place=Path(engagement).resolve(),
                 month=month,
                 out=Path(out),
-                lang=lang,
-                pdf=pdf,
-                redact=redact,
-                jobs=jobs,
+                lang=lang, pdf=pdf, redact=redact, jobs=jobs,
                 without=tuple(without),
                 notebooks=notebooks,
                 papers=tuple(map(Path, papers)),
+                binder=binder,
                 stage=stage,
                 progress=progress,
                 unnamed=unnamed,
-                started_at=started_at,
-            )
+            )  # fmt: skip
             material = work_up(job)
             del opened, job  # their frames are in the cache now, for the notebooks to read
-            folder = _published(material)
-    return _result(folder, material, fail_on)
-
-
-def _published(material: Material) -> Path:
-    finished = write_pages(material)
-    finished.job.engagement.check_unchanged()
-    return publish(finished)
+            return _result(publish(write_pages(material)), material, fail_on)
 
 
 def _result(folder: Path, material: Material, fail_on: str | None) -> ReportResult:
@@ -126,16 +120,19 @@ def _result(folder: Path, material: Material, fail_on: str | None) -> ReportResu
         summary=material.manifest["summary"],
         month=material.month,
         unnamed=material.unnamed,
+        binder=(manifest.read(folder / manifest.FILE) or {}).get("binder"),
     )
 
 
-def _check(*, month: str | None, lang: str, fail_on: str | None, jobs: int, pdf: bool) -> None:
+def _check(*, month: str | None, lang: str, fail_on: str | None, jobs: int, pdf: bool, binder: str | None) -> None:
     if lang not in LANGUAGES:
         raise RequestError("error_analysis.no_language", lang=lang, known=" and ".join(LANGUAGES))
     if fail_on is not None and fail_on not in schema.SEVERITIES:
         raise RequestError("error_report.no_severity", fail_on=fail_on, known=", ".join(schema.SEVERITIES))
     if month is not None:
         scope(month)
+    if binder not in {None, "copies", "hashes"}:
+        raise RequestError("error_binder.no_kind", binder=binder)
     if jobs < 1:
         raise RequestError("error_report.jobs", jobs=jobs)
     if pdf:

@@ -8,45 +8,58 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from audit_kit.analysis import earlier
+from audit_kit.analysis import earlier, step_totals
 from audit_kit.analysis.month import month as one_month
 from audit_kit.analysis.report_scope import EVERYTHING, latest, months_of, scope
 from audit_kit.analysis.work import analyse
-from audit_kit.core.errors import PlaceError, RequestError
+from audit_kit.core.errors import PlaceError, ReportError, RequestError
 from audit_kit.core.words import Words
+from audit_kit.loaders.engagement.settings import FILE
 from audit_kit.report import manifest, workbook, working_papers
 from audit_kit.report.history import memory
 from audit_kit.report.job import HISTORY, STEPS, WORKBOOK, Job
 from audit_kit.resources.languages import Phrase
 from audit_kit.rules.sync import observations
-from audit_kit.views.overview import lines, periods
+from audit_kit.views.overview import lines, periods, step_lines
 from audit_kit.views.show import event_rows
 from audit_kit.views.show.page import Page, left_out
 from audit_kit.views.show.sentences import withheld
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
+
+    from audit_kit.analysis.analysis import Analysis
+    from audit_kit.loaders.engagement.engagement import Engagement
+
+
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
     """What the pages need of the analysis, so that its frames are let go before the notebooks run.
 
-    `rows` are those of both sides; `history` is the file of earlier months, `previous` the last one's manifest; `entry`
-    is what the history of findings keeps of the month, see histories.ENTRY; `unnamed` the five lines with nobody named,
-    where they are wanted.
+    `rows` are those of both sides; `history` is the file of earlier months, `previous` the last one's manifest.
+    `concluded` is what auditors filled in; `inputs` the files that were read: `table`, `source_file`, `size`, `sha256`;
+    `file_totals` the files of both sides as in step_totals.files; `entry` is what the history of findings keeps of the
+    month, see histories.ENTRY; `unnamed` the five lines with nobody named, where they are wanted.
     """
 
     job: Job
     month: str
     owner: manifest.Owner
     rows: int
+    taken_at: datetime
     manifest: dict[str, Any]
     findings: pl.DataFrame
     sheets: list[workbook.Sheet]
     history: Path | None
     delays: pl.DataFrame
     previous: Path | None
+    concluded: pl.DataFrame
+    inputs: pl.DataFrame
+    file_totals: list[dict[str, Any]]
     unnamed: list[dict[str, Any]]
     entry: pl.DataFrame | None
 
@@ -86,17 +99,24 @@ def work_up(job: Job) -> Material:
     found = page.safe(manifest.findings(page))
     memories = memory.remember(page, job.out)
     job.progress.note(*memory.overdue_lines(memories.told, page, words))
+    paper = _paper(page, found, concluded := _concluded(job, month, before))
+    steps = step_lines.totals(page, found, written=paper.height)
+    _require_sums(whole, steps)
     return Material(
         job=replace(job, engagement=engagement.without_readings()),  # its frames are in the cache now
         month=month,
         owner=owner,
         rows=whole.ledger.height + whole.platform.height,
-        manifest=manifest.build(page, found, started_at=job.started_at) | {"history": memories.told},
+        taken_at=whole.taken_at,
+        manifest=manifest.build(page, found, steps=steps, started_at=job.started_at) | {"history": memories.told},
         findings=found,
-        sheets=_sheets(page, found, _concluded(job, month, before)),
+        sheets=_sheets(page, found, paper, steps, settled=working_papers.settled(concluded, found)),
         history=history,
         delays=observations.of_delays(of_month.observations, of_month.findings),
         previous=before,
+        concluded=concluded,
+        inputs=page.safe(_inputs(engagement)),
+        file_totals=page.safe(step_totals.files(whole)).to_dicts(),
         unnamed=_unnamed(page) if job.unnamed else [],
         entry=memories.entry,
     )
@@ -123,7 +143,8 @@ def _concluded(job: Job, month: str, before: Path | None) -> pl.DataFrame:
         return concluded
     if own.is_file() and working_papers.conclusions([own]).height:
         raise RequestError("error_report.holds_notes", paper=own)
-    return concluded.with_columns(pl.lit(None, pl.String).alias(name) for name in working_papers.NOTES)
+    bare = concluded.with_columns(pl.lit(None, pl.String).alias(name) for name in working_papers.NOTES)
+    return bare.filter(pl.any_horizontal(pl.col(working_papers.FILLED_IN).is_not_null()))
 
 
 def _papers_beside(job: Job, month: str, before: Path | None) -> list[Path]:
@@ -138,24 +159,67 @@ def _papers_beside(job: Job, month: str, before: Path | None) -> list[Path]:
     return sorted((file for file in found if file.is_file()), key=lambda file: (file.stat().st_mtime_ns, file))
 
 
-def _sheets(page: Page, found: pl.DataFrame, concluded: pl.DataFrame) -> list[workbook.Sheet]:
+def _inputs(engagement: Engagement) -> pl.DataFrame:
+    """Return every file that was read, the settings first: `table`, `source_file`, `size`, `sha256`."""
+    settings = engagement.folder / FILE
+    told: list[tuple[str, str, int | None, str | None]] = []
+    if settings.is_file():
+        told.append(("audit.toml", FILE, settings.stat().st_size, engagement.settings.sha256))
+    for table, files in engagement.contents().items():
+        sizes = (path.stat().st_size if path.is_file() else None for path in files)
+        told += [
+            (table, engagement.relative(path), size, sha256)
+            for (path, sha256), size in zip(files.items(), sizes, strict=True)
+        ]
+    shape = {"table": pl.String, "source_file": pl.String, "size": pl.Int64, "sha256": pl.String}
+    return pl.DataFrame(told, schema=shape, orient="row")
+
+
+def _require_sums(whole: Analysis, steps: pl.DataFrame) -> None:
+    """Refuse a report of which a step does not add up.
+
+    Raises:
+        ReportError: it says which, and of a file's rows in which file.
+    """
+    for apart in step_totals.breaks(steps).head(1).iter_rows(named=True):
+        files = step_totals.files(whole).filter(~pl.col("adds_up"), pl.col("table") == apart["side"])["source_file"]
+        named = ", ".join(files.fill_null("–").head(MOST_NAMED)) if apart["step"] == "read" else ""
+        raise ReportError(
+            "error_report.does_not_add_up",
+            **{name: f"{apart[name]:,}" for name in ("rows", "yuan", "rows_there", "yuan_there")},
+            step=Phrase(f"totals_step.{apart['step']}"),
+            side=Phrase(f"totals_side.{apart['side']}"),
+            files=Phrase("error_report.of_files", files=named) if named else "",
+        )
+
+
+def _paper(page: Page, found: pl.DataFrame, concluded: pl.DataFrame) -> pl.DataFrame:
+    """Return the findings as they stand in the working paper."""
+    month = page.analysis
+    return working_papers.papers(
+        found,
+        page.safe(month.ledger),
+        page.safe(month.platform),
+        month.matches,
+        concluded=concluded,
+        events=_numbers(page),
+        direction=page.whole.engagement.direction,
+        words=page.words,
+    )
+
+
+def _sheets(
+    page: Page, found: pl.DataFrame, paper: pl.DataFrame, steps: pl.DataFrame, *, settled: pl.DataFrame
+) -> list[workbook.Sheet]:
     """Return the sheets of the workbook, as they may be shown."""
-    whole, engagement, month = page.whole, page.whole.engagement, page.analysis
+    whole = page.whole
     return workbook.report_sheets(
         found,
-        working_papers.papers(
-            found,
-            page.safe(month.ledger),
-            page.safe(month.platform),
-            month.matches,
-            concluded=concluded,
-            events=_numbers(page),
-            direction=engagement.direction,
-            words=Words(page.lang),
-        ),
+        paper,
         *(page.safe(frame) for frame in (whole.files, whole.control, whole.set_aside)),
         unused=page.unused,
-        settled=working_papers.settled(concluded, found),
+        settled=settled,
+        steps=[step_lines.sheet(steps, page.words), page.safe(step_totals.files(whole))],
         events=event_rows.event_sheet(page),
         lang=page.lang,
     )

@@ -94,13 +94,14 @@ def report_sheets(
     *,
     unused: pl.DataFrame,
     settled: pl.DataFrame,
+    steps: Sequence[pl.DataFrame],
     events: pl.DataFrame,
     lang: str,
 ) -> list[Sheet]:
     """Return the sheets of findings.xlsx: findings, events, causes, sources, rows set aside and files not used.
 
-    `paper`: the findings as `working_papers.papers` gives them; `settled`: what was concluded of earlier ones;
-    `events`: see `event_rows.event_sheet`.
+    `paper`: the findings as `working_papers.papers` gives them; `settled`: what was concluded of earlier ones; `steps`:
+    the lines of every step and the files of both sides (see step_totals); `events`: see `event_rows.event_sheet`.
     """
     words = Words(lang)
     named = {**words.section("front"), **words.section("workbook")}
@@ -115,7 +116,7 @@ def report_sheets(
     heads = {name: words(f"workbook.{name}") for name in totals["column"].unique()}
     totals = totals.with_columns(pl.col("column").replace(heads), _yes_or_no("agrees", words))
     left = unused.select(source_file="file", reason="why")
-    rest = set_aside.select("table", "source_file", "source_row", said(set_aside, lang), "value")
+    rest = set_aside.select("table", "source_file", "source_row", said(set_aside, lang), "value", "gross")
     aside = pl.concat([rest.clear(), left, rest], how="diagonal_relaxed")
     earlier = [Sheet(words("workbook.settled"), settled, named)] if settled.height else []
     return [
@@ -124,9 +125,18 @@ def report_sheets(
         Sheet(words("workbook.causes"), _named_causes(causes, words), named, (words("front.causes_note"),)),
         Sheet(words("workbook.sources"), _with_tables(sources, words), named, (words("front.sources_note"),)),
         Sheet(words("workbook.control"), _with_tables(totals, words), named),
+        *_steps(steps, words),
         Sheet(words("workbook.set_aside"), _with_tables(aside, words), named),
         *earlier,
     ]
+
+
+def _steps(steps: Sequence[pl.DataFrame], words: Words) -> list[Sheet]:
+    """Return the sheets of the totals: every step, and the files of both sides one by one."""
+    lines, files = steps
+    heads = words.section("totals")
+    sides = _with_tables(files, words).with_columns(_yes_or_no("adds_up", words))
+    return [Sheet(heads["sheet"], lines, heads, (heads["note"],)), Sheet(heads["files"], sides, heads)]
 
 
 def events_sheet(events: pl.DataFrame, words: Words) -> Sheet:

@@ -51,7 +51,9 @@ def write_pages(material: Material) -> Finished:
     job, folder = material.job, material.job.stage / "report"
     folder.mkdir()
     with ThreadPoolExecutor(1) as beside:
-        written = beside.submit(workbook.write_workbook, folder / WORKBOOK, material.sheets, lang=job.lang)
+        written = beside.submit(
+            workbook.write_workbook, folder / WORKBOOK, material.sheets, lang=job.lang, made_at=material.taken_at
+        )
         executed = _executed(material)
         written.result()
     _write(material, executed, folder)
@@ -130,12 +132,17 @@ def _write(material: Material, executed: dict[str, nbformat.NotebookNode], folde
         page = pages.notebook_page(notebook, file=f"{stem}.html", lang=lang, head=head, tabs=tabs)
         (folder / f"{stem}.html").write_text(page, encoding="utf-8")
     outputs.write_parquet(material.findings, folder / manifest.FINDINGS)
+    if material.job.binder:
+        from audit_kit.report.binder import sealing  # noqa: PLC0415  only where one is asked for
+
+        sealed = sealing.seal(material, folder)
+        about = {**about, "binder": {"file": sealing.FILE, "head": sealed.head, "inputs_copied": sealed.copied}}
     about = manifest.finished(about, at=now())
     (folder / INDEX).write_text(front.front_page(about, tabs, lang=lang, pdf=material.job.pdf), encoding="utf-8")
     if material.job.pdf:
         from audit_kit.report.printing import print_pages  # noqa: PLC0415  an extra
 
-        print_pages([folder / INDEX, *(folder / tab.file for tab in tabs)])
+        print_pages([folder / INDEX, *(folder / tab.file for tab in tabs)], made_at=material.taken_at)
     manifest.write(folder, about)
 
 

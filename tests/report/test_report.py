@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -224,7 +225,7 @@ def sha256(path: Path) -> str:
 def test_the_workbook_has_every_finding_and_every_source(may: Path, tmp_path: Path) -> None:
     result = report.run_report(may, out=tmp_path / "reports")
     book = openpyxl.load_workbook(result.folder / "findings.xlsx")
-    assert book.sheetnames == ["发现", "事项", "原因汇总", "数据来源", "合计核对", "未采用的行"]
+    assert book.sheetnames == ["发现", "事项", "原因汇总", "数据来源", "合计核对", "勾稽", "逐文件勾稽", "未采用的行"]
     keys = [cell.value for cell in book["发现"]["D"][2:]]
     assert keys == result.findings["invoice_key"].to_list()
     assert [cell.value for cell in book["数据来源"]["B"][2:]] == ["ledger.csv", "platform.csv"]
@@ -728,7 +729,7 @@ def test_a_page_with_hostile_text_is_printed_as_text_and_asks_nobody(tmp_path: P
     hostile = "<script>document.title='RUN'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>{{7*7}}"
     page = tmp_path / "page.html"
     page.write_text(pages.render("months", lang="zh", title=hostile, lines=[]), encoding="utf-8")
-    (made,) = printing.print_pages([page])
+    (made,) = printing.print_pages([page], made_at=datetime(2025, 6, 1, 9))
     text = subprocess.run(["pdftotext", made, "-"], check=True, capture_output=True, text=True).stdout
     assert "onerror=alert(1)" in "".join(text.split())
     assert "RUN'</script>" in "".join(text.split())

@@ -138,11 +138,15 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
     )
     aside = pl.DataFrame(
         {"table": ["ledger"], "source_file": ["台账.xlsx"], "source_row": [9], "reason": ["empty"], "value": ["x"]}
-        | {"code": ["catalogue.empty"], "fields": ["[{}]"]}
+        | {"code": ["catalogue.empty"], "fields": ["[{}]"], "gross": [None]}
     )
+    steps = [
+        pl.DataFrame({"line": ["=1"], "rows": [3]}),
+        pl.DataFrame({"table": ["ledger"], "source_file": ["台账.xlsx"], "adds_up": [True]}),
+    ]
     for lang, names in (
-        ("zh", ["发现", "事项", "原因汇总", "数据来源", "合计核对", "未采用的行"]),
-        ("en", ["Findings", "Events", "Causes", "Sources", "Totals", "Set aside"]),
+        ("zh", ["发现", "事项", "原因汇总", "数据来源", "合计核对", "勾稽", "逐文件勾稽", "未采用的行"]),
+        ("en", ["Findings", "Events", "Causes", "Sources", "Totals", "Step totals", "File by file", "Set aside"]),
     ):
         path = tmp_path / f"{lang}.xlsx"
         left = pl.DataFrame({"file": ["notes.docx"], "kind": ["other"], "why": [unused.why("other", {}, lang=lang)]})
@@ -151,7 +155,7 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
             found, ledger, ledger.clear(), nothing, concluded=bare, direction="issued", words=words
         )
         more = {"unused": left, "settled": bare, "events": pl.DataFrame({"event": [1], "what": ["=1+1"]})}
-        sheets = workbook.report_sheets(found, paper, inputs, control, aside, **more, lang=lang)
+        sheets = workbook.report_sheets(found, paper, inputs, control, aside, steps=steps, **more, lang=lang)
         workbook.write_workbook(path, sheets, lang=lang)
         assert openpyxl.load_workbook(path).sheetnames == names
     assert cells(tmp_path / "zh.xlsx", 1)[1:] == [["序号", "事项"], [1, "=1+1"]]
@@ -165,8 +169,10 @@ def test_findings_stand_beside_what_an_auditor_looks_for(tmp_path: Path) -> None
         "lost",
     )
     assert cells(tmp_path / "zh.xlsx", 3)[2][-1] == "ab" * 32
-    assert cells(tmp_path / "zh.xlsx", 5)[1] == [None, "notes.docx", None, "不是表、电子发票或备份目录", None]
-    assert cells(tmp_path / "zh.xlsx", 5)[2] == ["企业台账", "台账.xlsx", 9, "空文件", "x"]
+    assert cells(tmp_path / "zh.xlsx", 7)[1] == [None, "notes.docx", None, "不是表、电子发票或备份目录", None, None]
+    assert cells(tmp_path / "zh.xlsx", 7)[2] == ["企业台账", "台账.xlsx", 9, "空文件", "x", None]
+    assert cells(tmp_path / "zh.xlsx", 5)[1:] == [["项目", "行数"], ["=1", 3]]
+    assert cells(tmp_path / "zh.xlsx", 6)[1] == ["企业台账", "台账.xlsx", "是"]
 
 
 SIDES = {

@@ -4,6 +4,7 @@ import base64
 import csv
 import gzip
 import io
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -23,7 +24,7 @@ from audit_kit.views.missing import pattern_charts
 from audit_kit.views.missing import tables as missing_tables
 from audit_kit.views.overview import charts, differences
 from audit_kit.views.overview import tables as overview_tables
-from audit_kit.views.show import downloads, finding_rows, provenance, tables
+from audit_kit.views.show import downloads, element_ids, finding_rows, provenance, tables, theme
 from audit_kit.views.sync import tables as sync_tables
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{7*7}}"
@@ -298,3 +299,26 @@ def test_counterparties_digits_gaps_and_tomorrow_are_drawn_or_said(page):
     assert pattern_charts.digit_bars(replace(profile, reason=None, conforms=True)).to_dict()["layer"]
     assert missing_tables.gaps(page.analysis)
     assert sync_tables.tomorrow(page)
+
+
+def drawn_twice(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Two tables and a chart, as two kernels would draw them from the first cell on."""
+    frame, labels = pl.DataFrame({"name": ["a"]}), {"name": "Name"}
+    runs = []
+    for _ in range(2):
+        monkeypatch.setattr(element_ids, "_turns", itertools.count(1))
+        chart = theme._safe_html({"mark": "bar"}, embed_options={})["text/html"]
+        found = tables.searchable(frame, labels=labels, lang="en").data
+        runs.append([tables.table(frame, labels=labels).as_raw_html(), found, chart])
+    return runs
+
+
+def test_ids_are_the_same_in_every_report_and_never_in_a_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(element_ids.BATCH, "1")
+    first, again = drawn_twice(monkeypatch)
+    assert first == again
+    marks = [re.search(r'<(?:div|table) id="([\w-]+)"', html) for html in first]
+    assert len({mark[1] for mark in marks if mark}) == 3
+    monkeypatch.delenv(element_ids.BATCH)
+    first, again = drawn_twice(monkeypatch)
+    assert [one == other for one, other in zip(first, again, strict=True)] == [False, False, False]

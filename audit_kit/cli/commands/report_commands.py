@@ -46,6 +46,8 @@ def add(command: Callable[..., Parser]) -> None:
         metavar="metavar.file",
         help="option.papers",
     )
+    sub.add_argument("--binder", action="store_true", help="option.binder")
+    sub.add_argument("--inputs-by-hash", action="store_true", help="option.inputs_by_hash")
     sub.add_argument("--fail-on", choices=SEVERITIES, help="option.fail_on")
     sub.add_argument("--jobs", type=int, default=2, help="option.jobs")
     sub.add_argument("--notify", action="store_true", help="unattended.option_notify")
@@ -72,6 +74,8 @@ def _report(options: argparse.Namespace) -> int:
 
     if options.sample == (options.engagement is not None):
         raise RequestError("error_cli.one_engagement")
+    if options.inputs_by_hash and not options.binder:
+        raise RequestError("error_binder.without_binder")
     engagement, month = sample() if options.sample else options.engagement, _month(options)
 
     def make(unnamed: bool = False) -> ReportResult:  # noqa: FBT001, FBT002  the one thing that varies
@@ -86,6 +90,7 @@ def _report(options: argparse.Namespace) -> int:
             jobs=options.jobs,
             without=options.without,
             papers=options.papers,
+            binder=("hashes" if options.inputs_by_hash else "copies") if options.binder else None,
             unnamed=unnamed,
         )
 
@@ -97,7 +102,8 @@ def _report(options: argparse.Namespace) -> int:
         result = make()
     page = result.folder / "index.html"
     if options.json:
-        print_json({"folder": str(result.folder), "page": str(page), "summary": result.summary})
+        told = {"folder": str(result.folder), "page": str(page), "binder": result.binder}
+        print_json({**told, "summary": result.summary})
     else:
         print(page.resolve().as_uri())
     return result.exit_code

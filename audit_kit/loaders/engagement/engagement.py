@@ -254,6 +254,10 @@ class Engagement:
         """Return the same engagement without the frames it has read; what was hashed stays known."""
         return replace(self, _readings={})
 
+    def contents(self) -> dict[str, dict[Path, str]]:
+        """Return the files of each table with their SHA-256, as they were when first asked for."""
+        return {table: dict(self._content(table)) for table in self.sources}
+
     def _paths(self, table: str) -> list[Path]:
         return [path for entry in self.sources.get(table, ()) for path in entry.paths]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from audit_kit.loaders.tables.headers import Placed
 
 MANY = 100  # totals from which agreeing subtotals are told together
+OUT_OF_PLACE = ["reason.few_fields", "reason.many_fields", "reason.quote", "reason.broken"]
 END = 1 << 32  # below the last row of any file
 
 
@@ -33,7 +34,7 @@ def checked(typed: Typed) -> Checked:
     rows = precision.doubted(typed.rows, sheet, body.data[AT]) if sheet.is_invoices else typed.rows
     aside = pl.concat(
         [
-            aside_of(typed.faults, body.data[ROW], source=source),
+            _with_gross(aside_of(typed.faults, body.data[ROW], source=source), typed.rows),
             aside_of([typed.closing], body.closing[ROW], source=source),
         ]
     )
@@ -57,6 +58,17 @@ def checked(typed: Typed) -> Checked:
         unplaced=tuple(sheet.placement.unplaced.values()),
         withheld=sheet.withheld,
     )
+
+
+def _with_gross(aside: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Add the amount of rows set aside; where a row's fields are not in their places nobody knows which it is."""
+    if "gross" not in rows.columns:
+        return aside
+    known = aside.drop("gross").join(
+        rows.select("source_row", "gross"), on="source_row", how="left", maintain_order="left"
+    )
+    in_place = ~pl.col("code").str.contains_any(OUT_OF_PLACE)
+    return known.with_columns(pl.when(in_place).then("gross")).select(aside.columns)
 
 
 def _account(body: Body, kept: int, aside: int) -> None:

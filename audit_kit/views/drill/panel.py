@@ -22,7 +22,7 @@ from audit_kit.training.drill import answer_sheet
 from audit_kit.training.drill import drill as drills
 from audit_kit.training.drill.answer_sheet import Answers, Named, read_answers
 from audit_kit.training.drill.making import ANSWERS, LABELS
-from audit_kit.views.drill import bench, charts
+from audit_kit.views.drill import charts, lookup
 from audit_kit.views.drill.response_form import FeedbackForm, ResponseForm
 from audit_kit.views.show import tables, theme
 
@@ -139,16 +139,16 @@ class DrillPanel(w.VBox):  # type: ignore[misc]  # ipywidgets has no types
 
     @property
     def rows(self) -> pl.DataFrame:
-        """Every row of the drill's ledger: see `bench.ledger_rows`."""
+        """Every row of the drill's ledger: see `lookup.ledger_rows`."""
         if self._rows is None:
-            self._rows = bench.ledger_rows(self._drill.engagement, lang=self._lang)
+            self._rows = lookup.ledger_rows(self._drill.engagement, lang=self._lang)
         return self._rows
 
     @property
     def bench(self) -> Panel:
         """The panel over the invoices on which the sides do not simply agree."""
         if self._bench is None:
-            self._bench = bench.bench(self.rows, lang=self._lang)
+            self._bench = lookup.bench(self.rows, lang=self._lang)
         return self._bench
 
     @property

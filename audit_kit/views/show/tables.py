@@ -17,6 +17,7 @@ from IPython.display import HTML
 from audit_kit.core import schema
 from audit_kit.core.words import Words
 from audit_kit.views.show import theme
+from audit_kit.views.show.element_ids import element_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,7 +46,7 @@ def table(
     shown = frame.select(labels.keys())
     as_markup = [name for name in html if name in labels]
     made = (
-        gt.GT(shown)
+        gt.GT(shown, id=element_id("table"))
         .cols_label(dict(labels))
         .fmt_number(columns=[name for name in money if name in labels], decimals=2)
         .fmt_integer(columns=[name for name in numbers if name in labels])
@@ -145,9 +146,8 @@ def searchable(frame: pl.DataFrame, *, labels: Mapping[str, str], lang: str = "z
     if frame.is_empty():
         return said(words("tables.nothing"))
     shown, options = sortable(frame.head(most), labels=labels, words=words)
-    html = itables.to_html_datatable(
-        shown, connected=False, caption=first_of(words, most, frame.height) or None, **options
-    )
+    caption = first_of(words, most, frame.height) or None
+    html = itables.to_html_datatable(shown, connected=False, caption=caption, table_id=element_id("list"), **options)
     return markup(_in_language(html, words) + _PLAIN_NUMBERS)
 
 

@@ -12,9 +12,11 @@ from typing import Any, cast
 
 import altair as alt
 import polars as pl
+from altair.utils.display import HTMLRenderer
 from altair.vegalite.v6.display import html_renderer
 
 from audit_kit.views.show import vega
+from audit_kit.views.show.element_ids import BATCH, element_id
 
 INK = "#1f2937"
 MUTED = "#6b7280"
@@ -55,7 +57,6 @@ CHANNELS = (BLUE, AMBER, TEAL, PLUM, SLATE, RED, SKY)
 HEAT = ("#f6f1ea", "#f0cfae", "#e0935f", "#c4512d", "#7d2410")
 COOL = ("#f3f6f9", "#c5dbeb", "#8ebadb", "#4f8fbf", "#1e4e79")
 
-BATCH = "AUDIT_KIT_BATCH"
 _IN_A_LAB = "JPY_SESSION_NAME"
 _RENDERER = "audit_kit"
 _IN_LAB = "audit_kit_lab"
@@ -106,7 +107,8 @@ def scale(colours: dict[str, str], labels: dict[str, str]) -> alt.Scale:
 
 def _safe_html(spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:  # noqa: ANN401 -- the renderer protocol
     """Render a chart as HTML in which no text of the engagement can end the script it stands in."""
-    bundle: dict[str, Any] = html_renderer(dict(_PLACE), **metadata)
+    renderer = HTMLRenderer(element_id("altair-viz"), **html_renderer.kwargs)
+    bundle: dict[str, Any] = renderer(dict(_PLACE), **metadata)
     page = bundle["text/html"].replace("display: flex;", "display: block;")
     return {**bundle, "text/html": _CONTROLS + page.replace(json.dumps(_PLACE), vega.as_script(spec))}
 

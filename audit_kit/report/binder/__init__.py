@@ -1,0 +1,1 @@
+"""A report with everything it rests on in one archive, which proves that nothing was changed since."""
