@@ -136,7 +136,7 @@ def _write(material: Material, executed: dict[str, nbformat.NotebookNode], folde
         from audit_kit.report.binder import sealing  # noqa: PLC0415  only where one is asked for
 
         sealed = sealing.seal(material, folder)
-        about = {**about, "binder": {"file": sealing.FILE, "head": sealed.head, "inputs_copied": sealed.copied}}
+        about = {**about, "binder": {"file": binding.FILE, "head": sealed.head, "inputs_copied": sealed.copied}}
     about = manifest.finished(about, at=now())
     (folder / INDEX).write_text(front.front_page(about, tabs, lang=lang, pdf=material.job.pdf), encoding="utf-8")
     if material.job.pdf:

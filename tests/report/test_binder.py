@@ -28,7 +28,7 @@ from audit_kit.core import places
 from audit_kit.core.errors import EXIT_DEFECT, EXIT_FINDINGS, EXIT_UNUSABLE, ReportError, RequestError
 from audit_kit.report import notebooks, working_papers
 from audit_kit.report import run as report
-from audit_kit.report.binder import chain, checking, exploration, sealing
+from audit_kit.report.binder import chain, checking, exploration
 from audit_kit.report.binder.rerun import rerun
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def binder(sealed: Path, tmp_path: Path) -> Path:
     """A binder far from its report."""
-    return Path(shutil.copy(sealed / sealing.FILE, tmp_path / "binder.zip"))
+    return Path(shutil.copy(sealed / binding.FILE, tmp_path / "binder.zip"))
 
 
 def head_of(folder: Path) -> str:
@@ -151,11 +151,11 @@ def test_the_head_on_the_front_page_is_that_of_the_binder(sealed: Path, binder: 
 
 
 def test_the_binder_holds_what_the_report_rests_on(sealed: Path) -> None:
-    with zipfile.ZipFile(sealed / sealing.FILE) as archive:
+    with zipfile.ZipFile(sealed / binding.FILE) as archive:
         names = archive.namelist()
-        record, totals = (json.loads(archive.read(name)) for name in (sealing.RECORD, sealing.TOTALS))
-        inputs = [json.loads(text) for text in archive.read(sealing.INPUTS).splitlines()]
-        made = {told["file"]: told["sha256"] for told in json.loads(archive.read(sealing.MADE))}
+        record, totals = (json.loads(archive.read(name)) for name in (binding.RECORD, binding.TOTALS))
+        inputs = [json.loads(text) for text in archive.read(binding.INPUTS).splitlines()]
+        made = {told["file"]: told["sha256"] for told in json.loads(archive.read(binding.MADE))}
     assert {"inputs/ledger.csv", "inputs/platform.csv", "inputs/audit.toml", "inputs/附件/读我.md"} <= set(names)
     assert "inputs/.hidden" not in names
     assert names[-1] == chain.FILE
@@ -172,9 +172,9 @@ def test_the_binder_holds_what_the_report_rests_on(sealed: Path) -> None:
     ("change", "told"),
     [
         (lambda path: changed(path, lambda name, data: data + b" " * (name == "findings.parquet")), ["edited"]),
-        (lambda path: changed(path, lambda name, data: None if name == sealing.TOTALS else data), ["deleted"]),
+        (lambda path: changed(path, lambda name, data: None if name == binding.TOTALS else data), ["deleted"]),
         (lambda path: changed(path, more=(("more.txt", b"x"),)), ["added"]),
-        (lambda path: changed(path, more=((sealing.TOTALS, b"{}"),)), ["twice"]),
+        (lambda path: changed(path, more=((binding.TOTALS, b"{}"),)), ["twice"]),
         (lambda path: changed(path, order=lambda names: [names[1], names[0], *names[2:]]), ["reordered"]),
         (lambda path: changed(path, lambda name, data: None if name == chain.FILE else data), ["no_chain"]),
         (lambda path: changed(path, on_chain(lambda data: data.replace(b"ledger", b"lodger"))), ["broken_chain"]),
@@ -224,14 +224,14 @@ def test_a_swapped_input_shows(binder: Path) -> None:
 
 
 def test_a_forged_head_is_no_longer_that_of_the_front_page(sealed: Path, binder: Path, tmp_path: Path) -> None:
-    changed(binder, lambda name, data: b"{}" if name == sealing.TOTALS else data, forge=True)
+    changed(binder, lambda name, data: b"{}" if name == binding.TOTALS else data, forge=True)
     alone = checking.verify(binder)
     assert alone.is_intact
     assert alone.head_from is None  # it agrees with itself, and verify says that this is all
     assert faults(binder, head=head_of(sealed)) == ["other_head"]
     beside = tmp_path / "report"
     shutil.copytree(sealed, beside)
-    shutil.copy(binder, beside / sealing.FILE)
+    shutil.copy(binder, beside / binding.FILE)
     assert faults(beside) == ["other_head_report"]
 
 
@@ -260,7 +260,7 @@ def test_a_hostile_name_is_refused_and_nothing_is_written(binder: Path, name: st
 
 
 def test_odd_names_are_kept(sealed: Path) -> None:
-    with zipfile.ZipFile(sealed / sealing.FILE) as archive:
+    with zipfile.ZipFile(sealed / binding.FILE) as archive:
         kept = {chain.path_of(name.removeprefix("inputs/")) for name in archive.namelist()}
     assert set(ODD) <= kept  # that they come back, the report made again says: it names the files that are not used
 
@@ -268,10 +268,10 @@ def test_odd_names_are_kept(sealed: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "text"),
     [
-        (sealing.RECORD, b"[]"),
-        (sealing.RECORD, b"[" * 50_000),
-        (sealing.RECORD, b'{"asked": {"month": 5}}'),
-        (sealing.MADE, b'[{"file": 1}]'),
+        (binding.RECORD, b"[]"),
+        (binding.RECORD, b"[" * 50_000),
+        (binding.RECORD, b'{"asked": {"month": 5}}'),
+        (binding.MADE, b'[{"file": 1}]'),
         ("findings.parquet", b"PAR1"),
     ],
 )
@@ -369,7 +369,7 @@ def test_what_earlier_reports_and_auditors_gave_is_in_the_binder(tmp_path: Path)
 def test_a_redacted_binder_holds_no_input_and_no_name(tmp_path: Path) -> None:
     place = engagement(tmp_path / "北京某某有限公司")
     made = report.run_report(place, out=tmp_path / "reports", binder="copies", redact=True)
-    with zipfile.ZipFile(made.folder / sealing.FILE) as archive:
+    with zipfile.ZipFile(made.folder / binding.FILE) as archive:
         assert not [name for name in archive.namelist() if name.startswith("inputs/")]
         whole = b"".join(archive.read(name) for name in archive.namelist())
     assert "某某".encode() not in whole
@@ -392,7 +392,7 @@ def test_hashes_alone_are_a_binder_too(tmp_path: Path, capsys: pytest.CaptureFix
     assert "name the engagement's folder too" in capsys.readouterr().err
     assert cli.main(["rerun", str(made), str(place), "--lang", "en"]) == 0
     assert "findings are the same.\nAll 3 files of the report are the same bytes.\n" in capsys.readouterr().out
-    changed(made / sealing.FILE, more=(("x", b""),))
+    changed(made / binding.FILE, more=(("x", b""),))
     assert cli.main(["verify", str(made), "--json"]) == EXIT_FINDINGS
     assert json.loads(capsys.readouterr().out)["faults"] == ["a member was added: x"]
     assert cli.main(["verify", str(tmp_path / "none.zip")]) == EXIT_UNUSABLE
@@ -404,8 +404,8 @@ def test_the_log_of_the_exploration_is_sealed(tmp_path: Path) -> None:
     log.parent.mkdir(parents=True)
     log.write_text('{"action": "filtered"}\n', encoding="utf-8")
     made = report.run_report(place, out=tmp_path / "reports", binder="copies")
-    with zipfile.ZipFile(made.folder / sealing.FILE) as archive:
-        assert archive.read(sealing.EXPLORATION) == log.read_bytes()
+    with zipfile.ZipFile(made.folder / binding.FILE) as archive:
+        assert archive.read(binding.EXPLORATION) == log.read_bytes()
 
 
 ALLOWED = {"index.html", "manifest.json"}

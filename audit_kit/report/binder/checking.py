@@ -24,7 +24,7 @@ from audit_kit.core.hashing import hash_file
 from audit_kit.loaders.engagement.engagement import open_engagement
 from audit_kit.loaders.formats.archives import stream
 from audit_kit.report.binder import chain
-from audit_kit.report.binder.sealing import FILE, INPUTS, MADE
+from audit_kit.report.binder.binding import FILE, INPUTS, MADE
 from audit_kit.report.job import INDEX, WORKBOOK
 from audit_kit.resources.languages import Phrase
 

@@ -23,7 +23,7 @@ from audit_kit.core.words import Words
 from audit_kit.loaders.engagement.engagement import package_version
 from audit_kit.loaders.formats.archives import BLOCK
 from audit_kit.report import manifest
-from audit_kit.report.binder import chain, checking, sealing
+from audit_kit.report.binder import binding, chain, checking
 from audit_kit.report.run import run_report
 from audit_kit.report.working_papers import CONCLUSIONS
 from audit_kit.resources.languages import Listed
@@ -111,8 +111,8 @@ def _record(archive: zipfile.ZipFile) -> dict[str, Any]:
         RequestError: it is none that we write.
     """
     try:
-        record = json.loads(checking.text_of(archive, sealing.RECORD))
-        asked, made = record["asked"], json.loads(checking.text_of(archive, sealing.MADE))
+        record = json.loads(checking.text_of(archive, binding.RECORD))
+        asked, made = record["asked"], json.loads(checking.text_of(archive, binding.MADE))
         sound = (
             isinstance(asked["month"], str | None)
             and isinstance(asked["lang"], str)
@@ -124,7 +124,7 @@ def _record(archive: zipfile.ZipFile) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         sound = False
     if not sound:
-        raise RequestError("error_binder.no_member", name=sealing.RECORD)
+        raise RequestError("error_binder.no_member", name=binding.RECORD)
     return {**record, "made": made}
 
 
@@ -150,11 +150,11 @@ def _unpacked(archive: zipfile.ZipFile, record: dict[str, Any], scratch: Path) -
     folder = scratch / "inputs" / _inside(chain.member_name(str(record["folder"])).replace("/", "%2F"))
     folder.mkdir(parents=True)
     for entry in archive.infolist():
-        if entry.filename.startswith(sealing.COPIES):
-            _unpack(archive, entry, folder / _inside(entry.filename.removeprefix(sealing.COPIES)))
+        if entry.filename.startswith(binding.COPIES):
+            _unpack(archive, entry, folder / _inside(entry.filename.removeprefix(binding.COPIES)))
     for named, fault in record["named_only"]:
         inside = chain.path_of(chain.member_name(named)) is not None
-        if fault in sealing.STOOD_IN and inside and not (folder / named).exists():
+        if fault in binding.STOOD_IN and inside and not (folder / named).exists():
             (folder / named).parent.mkdir(parents=True, exist_ok=True)
             (folder / named).mkdir() if fault == places.EMPTY_FOLDER else (folder / named).touch()
     return folder
@@ -179,22 +179,22 @@ def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: Path) -> No
 
 def _checked(archive: zipfile.ZipFile, engagement: Path) -> Path:
     """Return the engagement's folder, its inputs held against those of the binder."""
-    if faults := checking.changed_inputs(checking.lines(archive, sealing.INPUTS), engagement):
+    if faults := checking.changed_inputs(checking.lines(archive, binding.INPUTS), engagement):
         raise RequestError("error_binder.inputs_changed", list=Listed(*faults, by="answer.semicolon"))
     return engagement
 
 
 def _earlier(archive: zipfile.ZipFile, record: dict[str, Any], out: Path, scratch: Path) -> list[Path]:
     """Put what the report took from earlier ones where it looks for that; return what auditors filled in."""
-    kept = {entry.filename: entry for entry in archive.infolist() if entry.filename.startswith(sealing.EARLIER)}
-    conclusions = kept.pop(sealing.CONCLUSIONS, None)
+    kept = {entry.filename: entry for entry in archive.infolist() if entry.filename.startswith(binding.EARLIER)}
+    conclusions = kept.pop(binding.CONCLUSIONS, None)
     for name, entry in kept.items():
-        _unpack(archive, entry, out / _inside(name.removeprefix(sealing.EARLIER)))
+        _unpack(archive, entry, out / _inside(name.removeprefix(binding.EARLIER)))
     if conclusions is None:
         return []
     rows, paper = _frame(archive, conclusions, scratch / "conclusions.parquet"), scratch / "paper.xlsx"
     if rows.schema != pl.Schema(CONCLUSIONS):
-        raise RequestError("error_binder.no_member", name=sealing.CONCLUSIONS)
+        raise RequestError("error_binder.no_member", name=binding.CONCLUSIONS)
     words = Words(record["asked"]["lang"])
     with new_workbook(paper, {"strings_to_formulas": False, "strings_to_urls": False}) as book:
         page = book.add_worksheet()
