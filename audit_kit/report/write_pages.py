@@ -133,9 +133,9 @@ def _write(material: Material, executed: dict[str, nbformat.NotebookNode], folde
         (folder / f"{stem}.html").write_text(page, encoding="utf-8")
     outputs.write_parquet(material.findings, folder / manifest.FINDINGS)
     if material.job.binder:
-        from audit_kit.report.binder import sealing  # noqa: PLC0415  only where one is asked for
+        from audit_kit.report.binder import binding  # noqa: PLC0415  only where one is asked for
 
-        sealed = sealing.seal(material, folder)
+        sealed = binding.seal(material, folder)
         about = {**about, "binder": {"file": binding.FILE, "head": sealed.head, "inputs_copied": sealed.copied}}
     about = manifest.finished(about, at=now())
     (folder / INDEX).write_text(front.front_page(about, tabs, lang=lang, pdf=material.job.pdf), encoding="utf-8")

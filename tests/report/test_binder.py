@@ -23,12 +23,13 @@ import polars as pl
 import pytest
 from nbformat import v4
 
+from audit_kit.analysis import exploration_log
 from audit_kit.cli import main as cli
 from audit_kit.core import places
 from audit_kit.core.errors import EXIT_DEFECT, EXIT_FINDINGS, EXIT_UNUSABLE, ReportError, RequestError
 from audit_kit.report import notebooks, working_papers
 from audit_kit.report import run as report
-from audit_kit.report.binder import chain, checking, exploration
+from audit_kit.report.binder import binding, chain, checking
 from audit_kit.report.binder.rerun import rerun
 
 if TYPE_CHECKING:
@@ -400,7 +401,7 @@ def test_hashes_alone_are_a_binder_too(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_the_log_of_the_exploration_is_sealed(tmp_path: Path) -> None:
     place = engagement(tmp_path / "项目")
-    log = exploration.exploration_log(place)
+    log = exploration_log.work_folder(place) / exploration_log.LOG
     log.parent.mkdir(parents=True)
     log.write_text('{"action": "filtered"}\n', encoding="utf-8")
     made = report.run_report(place, out=tmp_path / "reports", binder="copies")
