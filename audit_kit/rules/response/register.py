@@ -10,6 +10,7 @@ from rapidfuzz.distance import Levenshtein
 from audit_kit.core.identity import fold_name, with_key
 from audit_kit.rules.matching.reconcile import reconcile
 from audit_kit.rules.proofs.deeds import plain_number
+from audit_kit.rules.response.response_evidence import comparable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -65,7 +66,7 @@ def written(evidence: ResponseEvidence) -> pl.DataFrame:
     rows = rows.with_columns(_check(rows), again=pl.col("invoice_key").is_not_null() & (_place() > 0))
     parts = [_second_reading(rows)]
     for side, name in SIDES.items():
-        other = getattr(evidence, name)
+        other = evidence.listed if name == "platform" else _keyed(getattr(evidence, name))
         links = evidence.once(_in_ledger) if side == "ledger" else link(evidence, rows, other)
         state = pl.col("row").replace_strict(links["row"], links["state"], default="absent", return_dtype=pl.String)
         rows = rows.with_columns(state.alias(side))
@@ -213,7 +214,7 @@ def _twice(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _in_ledger(evidence: ResponseEvidence) -> pl.DataFrame:
-    return link(evidence, evidence.written, evidence.ledger)
+    return link(evidence, evidence.written, evidence.booked)
 
 
 def _unlike(rows: pl.DataFrame, links: pl.DataFrame, other: pl.DataFrame, side: str) -> pl.DataFrame:
@@ -224,7 +225,7 @@ def _unlike(rows: pl.DataFrame, links: pl.DataFrame, other: pl.DataFrame, side: 
     place = pl.format(
         "{} {}", pl.col("source_file").fill_null("–"), pl.col("source_row").cast(pl.String).fill_null("–")
     )
-    theirs = with_key(other).with_row_index("other_row")
+    theirs = _keyed(other).with_row_index("other_row").join(found.select("other_row"), on="other_row", how="semi")
     both = found.join(rows.select("row", *_texts("our_")), on="row", how="left")
     both = both.join(theirs.select("other_row", place.alias("place"), *_texts("their_")), on="other_row", how="left")
     return _parts(_differences(both.sort("row"), side))
@@ -234,10 +235,7 @@ def link(evidence: ResponseEvidence, rows: pl.DataFrame, other: pl.DataFrame) ->
     """Return the register's rows that another source has: `row`, `other_row`, `state`, `differences`."""
     if other.is_empty() or rows.is_empty():
         return pl.DataFrame(schema=LINKS)
-    keyed, day = with_key(other).with_row_index("other_row"), pl.col("issued_at").dt.date()
-    same = keyed.join(rows.select("invoice_key"), on="invoice_key", how="semi")
-    near = keyed.join(rows, left_on=["gross", day], right_on=["gross", day], how="semi")
-    some = pl.concat([same, near]).unique("other_row").sort("other_row")
+    some = comparable(rows, _keyed(other))
     matches = reconcile(_plain(rows), _plain(some), policy=evidence.policy.matching)
     matches = matches.filter(pl.col("ledger_row").is_not_null() & pl.col("platform_row").is_not_null())
     pairs = matches.select(
@@ -255,6 +253,10 @@ def link(evidence: ResponseEvidence, rows: pl.DataFrame, other: pl.DataFrame) ->
     # What some source has under this number and amount is not mistyped: a neighbour may be of the same day and amount.
     real = rows.join(evidence.once(_known), on=["invoice_key", "gross"], how="semi")["row"]
     return links.filter((pl.col("state") != "mistyped") | ~pl.col("row").is_in(real.implode()))
+
+
+def _keyed(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows if "invoice_key" in rows.columns else with_key(rows)
 
 
 def _known(evidence: ResponseEvidence) -> pl.DataFrame:

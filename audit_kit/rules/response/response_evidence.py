@@ -11,11 +11,14 @@ import polars as pl
 from audit_kit.core import schema
 from audit_kit.core.identity import with_key
 from audit_kit.core.policy import Calendar, Plan, Policy, Training
+from audit_kit.rules.matching.comparison import FIELDS
 from audit_kit.rules.sync.observations import OBSERVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
+COMPARED = ("invoice_key", "digital_number", "invoice_code", "invoice_number", "cleaning", *FIELDS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,3 +100,19 @@ class ResponseEvidence:
         awaited = self.findings.filter(pl.col("severity").cast(pl.String) != "info")["ledger_row"]
         gone = self.booked.filter((pl.col("outcome") == "missing") & pl.col("ledger_row").is_in(awaited.implode()))
         return gone["invoice_key"].drop_nulls().unique()
+
+
+def comparable(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
+    """Return the others that may be one of these rows for `reconcile`: of one number, else of the same day and gross.
+
+    Both hold `invoice_key`, `gross`, `issued_at`. `other_row` is their place among the others, in whose order they are,
+    beside what is compared. A row whose number and gross another one has, and none here has too, is that one.
+    """
+    names = [name for name in others.columns if name in COMPARED]
+    gross, day = pl.col("gross").cast(pl.Decimal(18, 2)), pl.col("issued_at").dt.date()
+    keyed, rows = others.select(names).with_columns(gross).with_row_index("other_row"), rows.with_columns(gross)
+    same = keyed.join(rows.select("invoice_key"), on="invoice_key", how="semi")
+    alone = rows.filter(pl.len().over("invoice_key") == 1).join(same, on=["invoice_key", "gross"], how="semi")
+    unsettled = rows.join(alone, on="invoice_key", how="anti")
+    near = keyed.join(unsettled, left_on=["gross", day], right_on=["gross", day], how="semi")
+    return pl.concat([same, near]).unique("other_row").sort("other_row")

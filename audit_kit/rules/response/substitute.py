@@ -13,6 +13,7 @@ import polars as pl
 
 from audit_kit.core.identity import fold_name, fold_tax_id, with_key
 from audit_kit.rules.matching.reconcile import reconcile
+from audit_kit.rules.response.response_evidence import comparable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,18 +78,19 @@ def brought(evidence: ResponseEvidence) -> pl.DataFrame:
         aside=pl.col("status").cast(pl.String).is_in(NEVER_ISSUED).fill_null(value=False),
     )
     live = keyed.filter(~pl.col("aside"))
-    matches = reconcile(live, evidence.platform, policy=evidence.policy.matching).drop_nulls("ledger_row")
+    some = comparable(live, evidence.listed)
+    matches = reconcile(live, some, policy=evidence.policy.matching).drop_nulls("ledger_row")
     outcome = pl.col("outcome").cast(pl.String)
     found = matches.select(
         row=live["row"].gather(matches["ledger_row"]),
-        there=pl.when(outcome.is_in(FOUND)).then("platform_row"),
+        there=pl.when(outcome.is_in(FOUND)).then(some["other_row"].gather(matches["platform_row"])),
         outcome=outcome,
         differences="differences",
     )
     rows = keyed.join(found, on="row", how="left", maintain_order="left")
     rows = rows.join(_moved(evidence, rows), on="row", how="left", maintain_order="left")
     rows = rows.with_columns(pl.coalesce("there", "moved_to").alias("there"))
-    rows = rows.join(_there(evidence), on="there", how="left", maintain_order="left")
+    rows = rows.join(_there(evidence, rows["there"]), on="there", how="left", maintain_order="left")
     rows = rows.join(_renumbered(evidence, rows), on="row", how="left", maintain_order="left")
     again = (
         pl.when(pl.col("outcome") == "duplicate")
@@ -122,14 +124,15 @@ def _changed() -> pl.Expr:
     return (differs | (pl.col("outcome") == "mistyped")).fill_null(value=False) | pl.col("moved_to").is_not_null()
 
 
-def _there(evidence: ResponseEvidence) -> pl.DataFrame:
-    """Return each platform row with what its invoice counts there: `there`, `times`, `times_yuan`, `there_*`.
+def _there(evidence: ResponseEvidence, wanted: pl.Series) -> pl.DataFrame:
+    """Return these platform rows with what their invoices count there: `there`, `times`, `times_yuan`, `there_*`.
 
     Two exports that overlap list an invoice once each: only what one file holds twice, or holds otherwise, is twice.
     """
-    rows = evidence.listed.with_row_index("there")
+    rows = evidence.listed.with_row_index("there").filter(pl.col("there").is_in(wanted.drop_nulls().implode()))
     same = ["invoice_key", "issued_at", "gross", "status", "positive"]
-    copies = rows.filter(pl.col("invoice_key").is_not_null()).group_by([*same, "source_file"]).agg(copies=pl.len())
+    listings = evidence.listed.join(rows.select("invoice_key").drop_nulls(), on="invoice_key", how="semi")
+    copies = listings.group_by([*same, "source_file"]).agg(copies=pl.len())
     each = copies.group_by(same).agg(pl.col("copies").max())
     counted = each.group_by("invoice_key").agg(
         times=pl.col("copies").sum(), times_yuan=(pl.col("gross") * pl.col("copies").cast(pl.Decimal(18, 0))).sum()
