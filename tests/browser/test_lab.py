@@ -339,7 +339,7 @@ def test_a_trainee_goes_from_the_brief_to_the_debrief_in_the_panel(server, page,
     panel.locator("textarea").first.fill("抬头写错了")
     panel.get_by_text("写好了，开始看数据").click()
     expect(panel.locator(".widget-slider").first).to_be_visible(timeout=WAIT)
-    panel.locator("table.gt_table tbody tr").first.wait_for(timeout=WAIT)
+    panel.locator(".audit-kit-grid tbody tr").first.wait_for(timeout=WAIT)
     panel.locator("select").filter(has_text="内容不一致").first.select_option(index=1)
     causes = panel.locator("select").filter(has_text="号码录错").first
     causes.select_option(label=Words("zh").cause(made.causes[0]))

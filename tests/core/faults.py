@@ -72,7 +72,9 @@ def publish(out: Path, word: str) -> None:
         (stage / "report").mkdir()
         for name in ("index.html", "findings.parquet", "manifest.json"):
             (stage / "report" / name).write_text(json.dumps({"word": word}), encoding="utf-8")
-        job = SimpleNamespace(out=out, lang="zh", stage=stage, progress=SimpleNamespace(step=lambda _: None))
+        engagement = SimpleNamespace(check_unchanged=lambda: None)
+        steps = SimpleNamespace(step=lambda _: None)
+        job = SimpleNamespace(out=out, lang="zh", stage=stage, progress=steps, engagement=engagement)
         finished = SimpleNamespace(job=job, month=MONTH, owner=None, folder=stage / "report", delays=None, entry=None)
         publishing.publish(finished)
 

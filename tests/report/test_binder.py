@@ -454,4 +454,5 @@ def test_a_report_that_does_not_add_up_is_not_published(
     assert cli.main(["report", str(place), "--out", str(out), "--lang", "en"]) == EXIT_DEFECT
     assert "please report this sentence" in capsys.readouterr().err
     assert before.read_bytes() == was
-    assert sorted(path.name for path in out.iterdir()) == ["2025-05", "history.parquet", "index.html"]
+    beside = ["findings-history", "history.parquet", "index.html", "trend.html"]
+    assert sorted(path.name for path in out.iterdir()) == ["2025-05", *beside]
