@@ -134,7 +134,7 @@ def strike_at(step: int, fault: str) -> None:
     watched("_exchanged", outputs)
     watched("write_workbook", workbook)
     watched("_write", write_pages)
-    watched("_list_months", publish)
+    watched("list_months", publish)
 
 
 def ended(pid: int) -> tuple[int, float]:
